@@ -1,0 +1,26 @@
+//! Steward's domain and the supervised actors that own it.
+//!
+//! Who calls it: the server crate (`steward`), which gives the actors their adapters and puts
+//! HTTP in front of them. What never happens here: HTTP, SQL, MongoDB, Redis or a provider's SDK.
+//! Those are reached through ports: [`store::Store`], [`cluster::Clock`] and [`providers`].
+//!
+//! Inside, pure modules (`state`, `decide`, `money`, `time`) know no clock, no I/O and no async;
+//! the actix part of each actor is a thin shell around them.
+
+pub mod account_sync;
+pub mod accounts;
+pub mod catalog;
+pub mod cluster;
+pub mod ids;
+pub mod inventory;
+pub mod money;
+pub mod order_saga;
+pub mod outbox;
+pub mod providers;
+pub mod session;
+pub mod store;
+pub mod supervision;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod time;
+pub mod users;

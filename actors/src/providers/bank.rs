@@ -1,0 +1,126 @@
+//! Account data in the form of the [SimpleFIN protocol](https://www.simplefin.org/protocol.html):
+//! a one-time setup token is claimed for a lasting credential, which fetches accounts.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use secrecy::SecretString;
+
+use crate::money::Money;
+use crate::time::Timestamp;
+
+/// What lasting access to an institution needs (SimpleFIN: the access URL). Cannot be printed.
+#[derive(Clone, Debug)]
+pub struct Credential(pub SecretString);
+
+/// What a bank says of one account.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BankAccount {
+    /// The provider's id, stable for this connection.
+    pub id: String,
+    /// The institution, as shown to people.
+    pub institution: String,
+    /// The account's name at the bank.
+    pub name: String,
+    /// The balance. Of credit and loan accounts, positive is owed.
+    pub balance: Money,
+    /// As of when the balance is right, by the bank's word.
+    pub balance_as_of: Timestamp,
+    /// What kind of account it is, with what belongs to that kind.
+    pub details: BankDetails,
+}
+
+/// The details of an account by its kind. Rates are decimal text in percent (`19.99`), so that no
+/// digit is lost.
+#[derive(Clone, Debug, PartialEq)]
+pub enum BankDetails {
+    /// A current account.
+    Checking {
+        /// Whether overdrafts are covered.
+        overdraft_protection: bool,
+        /// The [ABA routing number](https://www.aba.com/about-us/routing-number).
+        routing_number: String,
+    },
+    /// A savings account.
+    Savings {
+        /// Annual yield in percent.
+        apy: String,
+    },
+    /// A credit card.
+    Credit {
+        /// The limit.
+        credit_limit: Money,
+        /// What is left of it.
+        available_credit: Money,
+        /// Annual rate in percent.
+        apr: String,
+        /// The next payment is due, `YYYY-MM-DD`.
+        due_date: Option<String>,
+    },
+    /// A loan.
+    Loan {
+        /// What was borrowed.
+        principal: Money,
+        /// Annual rate in percent.
+        interest_rate: String,
+        /// Months left.
+        remaining_term_months: u32,
+    },
+}
+
+/// What one request for accounts brought.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Statement {
+    /// The accounts that were told of.
+    pub accounts: Vec<BankAccount>,
+    /// Why the statement is not whole, in words for the user; `None` if it is whole.
+    pub partial: Option<String>,
+}
+
+/// Why a setup token was not claimed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClaimError {
+    /// The token is malformed, used up, or points where Steward does not go. Final.
+    #[error("the setup token was refused: {0}")]
+    Refused(String),
+    /// The provider could not be reached; the token is not used up.
+    #[error("the provider is unavailable: {0}")]
+    Unavailable(String),
+    /// The claim was sent and its answer lost: the token may be used up.
+    #[error("the outcome of the claim is unknown: {0}")]
+    OutcomeUnknown(String),
+}
+
+/// Why a request brought no statement.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BankError {
+    /// The user must link again.
+    #[error("access was refused: {0}")]
+    NeedsReauth(String),
+    /// Too many requests.
+    #[error("too many requests")]
+    RateLimited {
+        /// When the provider wants to be asked again, if it said so.
+        retry_after: Option<Duration>,
+    },
+    /// Not reachable, too slow, broken, or its answer makes no sense; the text is fit for users.
+    #[error("the provider is down: {0}")]
+    Down(String),
+}
+
+/// A provider of account data.
+#[async_trait]
+pub trait Bank: Send + Sync + 'static {
+    /// Exchanges a setup token for a credential. `user_id` only labels the request at the sandbox,
+    /// which gives the same user the same accounts.
+    ///
+    /// # Errors
+    /// [`ClaimError`].
+    async fn claim(&self, setup_token: &str, user_id: &str) -> Result<Credential, ClaimError>;
+
+    /// Fetches the accounts and their balances.
+    ///
+    /// # Errors
+    /// [`BankError`].
+    async fn statement(&self, credential: &Credential) -> Result<Statement, BankError>;
+}

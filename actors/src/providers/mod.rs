@@ -1,0 +1,14 @@
+//! Ports to the outside: payments, banks, mail. The server's adapters speak the real protocols
+//! (Stripe, SimpleFIN, SMTP), against the real services or the built-in sandbox.
+//!
+//! Who calls them: the order saga, account sync and the outbox, always after the commit that makes
+//! the call a durable intention, never inside one. Every call has a deadline of its own and every
+//! answer is bounded in size. What never happens here: an unknown outcome told as a failure.
+
+mod bank;
+mod mail;
+mod payments;
+
+pub use bank::{Bank, BankAccount, BankDetails, BankError, ClaimError, Credential, Statement};
+pub use mail::{Mail, MailError, Mailer};
+pub use payments::{Intent, IntentRequest, IntentStatus, PaymentError, Payments};

@@ -1,0 +1,115 @@
+//! Card payments in the form of Stripe's
+//! [payment intents](https://docs.stripe.com/api/payment_intents) with manual capture.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::money::Money;
+
+/// What an intent is created from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IntentRequest {
+    /// The idempotency key: the same key gives the same intent.
+    pub key: String,
+    /// The order that is paid, kept with the intent so that a ledger can be joined.
+    pub order_id: String,
+    /// What is to be authorised; positive.
+    pub amount: Money,
+    /// The provider's name of the payment method, such as `pm_card_visa`.
+    pub payment_method: String,
+}
+
+/// Where an intent stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IntentStatus {
+    /// Created, or declined and open for another method. No money is moved or reserved.
+    Unconfirmed,
+    /// The customer must act (3-D Secure) before it goes on.
+    RequiresAction,
+    /// The provider is at it; look again later.
+    Processing,
+    /// The amount is reserved and can be captured.
+    Authorized,
+    /// The amount is taken.
+    Captured,
+    /// Ended without money moved; a reservation is released.
+    Canceled,
+}
+
+/// An intent as the provider shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Intent {
+    /// The provider's id.
+    pub id: String,
+    /// Where it stands.
+    pub status: IntentStatus,
+    /// What was asked for.
+    pub amount: Money,
+    /// What was taken so far.
+    pub captured: Money,
+    /// Why the last confirmation was declined, as the provider's code.
+    pub declined: Option<String>,
+}
+
+/// Why a payment call has no result.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PaymentError {
+    /// The method was declined, for this reason (the provider's code). Final for this method.
+    #[error("declined: {0}")]
+    Declined(String),
+    /// The provider refuses the call as it is: a wrong state, an unknown id or method. Trying again
+    /// does not help; looking the intent up does.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// The call did not reach the provider, or it said that it did nothing. Try again.
+    #[error("the payment provider is unavailable: {reason}")]
+    Unavailable {
+        /// What went wrong.
+        reason: String,
+        /// When the provider wants to be asked again, if it said so.
+        retry_after: Option<Duration>,
+    },
+    /// The call may or may not have counted. Look the intent up, or try again with the same key.
+    #[error("the outcome at the payment provider is unknown: {0}")]
+    OutcomeUnknown(String),
+}
+
+/// A payment provider. Every method that changes something takes an idempotency key; repeating a
+/// call with its key counts once.
+#[async_trait]
+pub trait Payments: Send + Sync + 'static {
+    /// The name shown as the order's `payment.provider`.
+    fn name(&self) -> &'static str;
+
+    /// Creates an intent, unconfirmed: moves and reserves nothing.
+    ///
+    /// # Errors
+    /// [`PaymentError`].
+    async fn create(&self, request: &IntentRequest) -> Result<Intent, PaymentError>;
+
+    /// Confirms: reserves the amount. [`PaymentError::Declined`] is final for this method;
+    /// [`IntentStatus::RequiresAction`] comes back as an intent.
+    ///
+    /// # Errors
+    /// [`PaymentError`].
+    async fn confirm(&self, id: &str, key: &str) -> Result<Intent, PaymentError>;
+
+    /// Takes the whole reserved amount.
+    ///
+    /// # Errors
+    /// [`PaymentError`].
+    async fn capture(&self, id: &str, key: &str) -> Result<Intent, PaymentError>;
+
+    /// Ends an intent that was not captured and releases what it reserved.
+    ///
+    /// # Errors
+    /// [`PaymentError`].
+    async fn cancel(&self, id: &str, key: &str) -> Result<Intent, PaymentError>;
+
+    /// The intent as it stands: what tells an unknown outcome.
+    ///
+    /// # Errors
+    /// [`PaymentError`].
+    async fn look_up(&self, id: &str) -> Result<Intent, PaymentError>;
+}

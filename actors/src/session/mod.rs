@@ -1,0 +1,5 @@
+//! Sessions: who is calling.
+
+mod principal;
+
+pub use principal::Principal;

@@ -1,0 +1,161 @@
+//! A page by a declared index. A query that no index serves cannot be written down.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Collection, PRIMARY, Record};
+
+/// In which order a page runs through its index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Smallest first.
+    #[default]
+    Ascending,
+    /// Largest first.
+    Descending,
+}
+
+/// Bounds on one index field; either may be missing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Range {
+    /// The smallest value that is in.
+    pub from: Option<Value>,
+    /// The smallest value that is out.
+    pub until: Option<Value>,
+}
+
+/// Where a page ended: the sort key of its last record. The next page begins behind it, also if
+/// that record has been changed or deleted since.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// The values of the index fields after those fixed by equality.
+    pub keys: Vec<Value>,
+    /// The record's id.
+    pub id: String,
+}
+
+/// A page of records.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Page {
+    /// At most `limit` of them, in the index's order.
+    pub records: Vec<Record>,
+    /// Where the next page begins; `None` when there is none.
+    pub next: Option<Cursor>,
+}
+
+/// Asks for a page: the leading fields of an index fixed to values, the field after them bounded,
+/// sorted by what is left of the index and then by id.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// The collection.
+    pub collection: &'static Collection,
+    /// The name of a declared index, or [`PRIMARY`].
+    pub index: &'static str,
+    /// Values for the index's leading fields.
+    pub equal: Vec<Value>,
+    /// Bounds on the field after those.
+    pub range: Option<Range>,
+    /// Words to search; each must begin a word of the record ([`super::words`]).
+    pub words: Vec<String>,
+    /// The order.
+    pub order: Order,
+    /// Records at most; 1 to 1,000.
+    pub limit: usize,
+    /// Where to begin.
+    pub after: Option<Cursor>,
+}
+
+impl Query {
+    /// The first 100 records by this index, ascending.
+    pub fn by(collection: &'static Collection, index: &'static str) -> Self {
+        debug_assert!(
+            index == PRIMARY || collection.index(index).is_some(),
+            "{} has no index {index}",
+            collection.name
+        );
+        Self {
+            collection,
+            index,
+            equal: Vec::new(),
+            range: None,
+            words: Vec::new(),
+            order: Order::Ascending,
+            limit: 100,
+            after: None,
+        }
+    }
+
+    /// Fixes the next leading field to `value`.
+    #[must_use]
+    pub fn equal(mut self, value: impl Into<Value>) -> Self {
+        self.equal.push(value.into());
+        self
+    }
+
+    /// Bounds the field after the fixed ones: `from` is in, `until` is out.
+    #[must_use]
+    pub fn range(mut self, from: Option<Value>, until: Option<Value>) -> Self {
+        self.range = Some(Range { from, until });
+        self
+    }
+
+    /// Only records in which each word of `text` begins a word. Text without a word finds all.
+    #[must_use]
+    pub fn words(mut self, text: &str) -> Self {
+        self.words = super::words::of(text);
+        self
+    }
+
+    /// Largest first.
+    #[must_use]
+    pub fn descending(mut self) -> Self {
+        self.order = Order::Descending;
+        self
+    }
+
+    /// At most `limit` records.
+    #[must_use]
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = limit.clamp(1, 1000);
+        self
+    }
+
+    /// Begin behind `cursor`.
+    #[must_use]
+    pub fn after(mut self, cursor: Option<Cursor>) -> Self {
+        self.after = cursor;
+        self
+    }
+
+    /// The fields of the query's index, all of them.
+    pub fn fields(&self) -> &'static [&'static str] {
+        self.collection.index(self.index).map_or(&[], |index| index.fields)
+    }
+
+    /// The index fields that the page is sorted by: those that are not fixed.
+    pub fn sort_fields(&self) -> &'static [&'static str] {
+        let fields = self.fields();
+        &fields[self.equal.len().min(fields.len())..]
+    }
+
+    /// The cursor behind `record`.
+    pub fn cursor(&self, record: &Record) -> Cursor {
+        Cursor {
+            keys: self
+                .sort_fields()
+                .iter()
+                .map(|field| record.body.get(*field).cloned().unwrap_or(Value::Null))
+                .collect(),
+            id: record.id.clone(),
+        }
+    }
+
+    /// Makes a page of up to `limit + 1` records that were found: the extra one only tells that
+    /// there is more.
+    pub fn page(&self, mut records: Vec<Record>) -> Page {
+        let more = records.len() > self.limit;
+        records.truncate(self.limit);
+        let next = records.last().filter(|_| more).map(|last| self.cursor(last));
+        Page { records, next }
+    }
+}

@@ -1,0 +1,191 @@
+//! The registry: key → actor. It starts an actor on first use, replaces one that left, and lets
+//! idle ones go.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use actix::dev::ToEnvelope;
+use actix::{Actor, Context, Handler};
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use tokio::time::{Instant, sleep};
+
+use super::actor_ref::{ActorRef, AskError, Command, Envelope};
+use super::arbiters::Arbiters;
+use super::policy::RestartPolicy;
+use super::runner::{Lifeline, Run, StartError};
+use super::tree::{Tree, lock};
+
+/// The bounds of a registry and of its actors.
+#[derive(Clone, Copy, Debug)]
+pub struct RegistryOptions {
+    /// What these actors are called in listings and logs.
+    pub kind: &'static str,
+    /// Commands that one actor may have accepted and not answered.
+    pub mailbox: usize,
+    /// Actors that may live at once.
+    pub capacity: usize,
+    /// An actor that was idle this long leaves.
+    pub idle: Duration,
+    /// How long a leaving actor may take to finish what it has.
+    pub drain: Duration,
+}
+
+type KeyedFactory<A> =
+    Arc<dyn Fn(String, Lifeline) -> LocalBoxFuture<'static, Result<A, StartError>> + Send + Sync>;
+
+/// Actors of one kind by key. Cheap to clone.
+pub struct Registry<A: Actor> {
+    inner: Arc<Inner<A>>,
+}
+
+struct Inner<A: Actor> {
+    options: RegistryOptions,
+    entries: Mutex<Entries<A>>,
+    factory: KeyedFactory<A>,
+    arbiters: Arc<Arbiters>,
+    tree: Tree,
+}
+
+struct Entries<A: Actor> {
+    live: HashMap<String, (u64, ActorRef<A>, Lifeline)>,
+    started: u64,
+    closed: bool,
+}
+
+impl<A: Actor> Clone for Registry<A> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone() }
+    }
+}
+
+impl<A: Actor<Context = Context<A>>> Registry<A> {
+    /// An empty registry. `factory` loads the state of the actor with a key from the store; it
+    /// runs on the actor's own thread, again after every fall.
+    pub fn new<F, Fut>(options: RegistryOptions, arbiters: Arc<Arbiters>, tree: Tree, factory: F) -> Self
+    where
+        F: Fn(String, Lifeline) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<A, StartError>> + 'static,
+    {
+        Self {
+            inner: Arc::new(Inner {
+                options,
+                entries: Mutex::new(Entries { live: HashMap::new(), started: 0, closed: false }),
+                factory: Arc::new(move |key, lifeline| factory(key, lifeline).boxed_local()),
+                arbiters,
+                tree,
+            }),
+        }
+    }
+
+    /// The actor with this key, started if need be.
+    ///
+    /// # Errors
+    /// [`AskError::Full`] if too many live, [`AskError::Leaving`] once the registry drains.
+    pub fn get(&self, key: &str) -> Result<ActorRef<A>, AskError> {
+        let mut entries = lock(&self.inner.entries);
+        if let Some((_, actor, _)) = entries.live.get(key) {
+            return Ok(actor.clone());
+        }
+        if entries.closed {
+            return Err(AskError::Leaving);
+        }
+        if entries.live.len() >= self.inner.options.capacity {
+            return Err(AskError::Full);
+        }
+        entries.started += 1;
+        let number = entries.started;
+        let actor = ActorRef::new(self.inner.options.mailbox);
+        let lifeline = Lifeline::detached();
+        entries.live.insert(key.to_owned(), (number, actor.clone(), lifeline.clone()));
+        drop(entries);
+        self.start(key.to_owned(), number, actor.clone(), lifeline);
+        Ok(actor)
+    }
+
+    /// Asks the actor with this key, started if need be.
+    ///
+    /// # Errors
+    /// [`AskError`]; never [`AskError::Leaving`] unless the registry drains.
+    pub async fn ask<C>(&self, key: &str, command: C, deadline: Duration) -> Result<C::Reply, AskError>
+    where
+        C: Command,
+        A: Handler<Envelope<C>>,
+        Context<A>: ToEnvelope<A, Envelope<C>>,
+    {
+        let until = Instant::now() + deadline;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.get(key)?.ask(command.clone(), left).await {
+                Err(AskError::Leaving) if !left.is_zero() => tokio::task::yield_now().await,
+                answer => return answer,
+            }
+        }
+    }
+
+    /// How many live.
+    pub fn len(&self) -> usize {
+        lock(&self.inner.entries).live.len()
+    }
+
+    /// Whether none lives.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Starts nothing more, tells all actors to begin nothing new, and waits until they have left
+    /// or `deadline` has passed.
+    pub async fn drain(&self, deadline: Duration) {
+        let until = Instant::now() + deadline;
+        {
+            let mut entries = lock(&self.inner.entries);
+            entries.closed = true;
+            for (_, _, lifeline) in entries.live.values() {
+                lifeline.drain();
+            }
+        }
+        while !self.is_empty() && Instant::now() < until {
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn start(&self, key: String, number: u64, actor: ActorRef<A>, lifeline: Lifeline) {
+        let inner = self.inner.clone();
+        let spawned = self.inner.arbiters.spawn(move || {
+            let leaving = {
+                let (inner, key) = (inner.clone(), key.clone());
+                Box::new(move || forget(&inner, &key, number))
+            };
+            let factory = {
+                let (inner, key) = (inner.clone(), key.clone());
+                Box::new(move |lifeline| (inner.factory)(key.clone(), lifeline))
+            };
+            let run = Run {
+                actor,
+                lifeline,
+                factory,
+                policy: RestartPolicy::KEYED,
+                idle: Some(inner.options.idle),
+                drain: inner.options.drain,
+                tree: inner.tree.clone(),
+                kind: inner.options.kind,
+                key,
+                leaving,
+            };
+            actix_rt::spawn(run.run());
+        });
+        if !spawned {
+            lock(&self.inner.entries).closed = true;
+        }
+    }
+}
+
+/// Drops the entry, unless a successor has taken the key already.
+fn forget<A: Actor>(inner: &Inner<A>, key: &str, number: u64) {
+    let mut entries = lock(&inner.entries);
+    if entries.live.get(key).is_some_and(|(n, _, _)| *n == number) {
+        entries.live.remove(key);
+    }
+}

@@ -1,0 +1,359 @@
+//! The runner: one task per supervised actor that starts it, catches its panics, and starts it
+//! again with state freshly loaded from the store.
+//!
+//! actix itself never does that: a panic unwinds its `Supervisor` too, and `restarting` keeps the
+//! half-changed value. So the runner polls the actor's context inside `catch_unwind` and drops it
+//! inside a second one.
+
+use std::any::Any;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use actix::{Actor, AsyncContext, Context};
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::actor_ref::{ActorRef, Slot};
+use super::policy::{After, History, RestartPolicy};
+use super::tree::{Entered, NodeState, Tree};
+
+/// Why an actor could not be started: its state could not be loaded. It is tried again, with
+/// back-off.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(pub String);
+
+impl From<crate::store::StoreError> for StartError {
+    fn from(error: crate::store::StoreError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// What an actor knows of its own supervision.
+#[derive(Clone)]
+pub struct Lifeline {
+    state: Arc<LifelineState>,
+}
+
+struct LifelineState {
+    draining: watch::Sender<bool>,
+    finished: watch::Sender<bool>,
+    busy: AtomicUsize,
+}
+
+impl Lifeline {
+    /// A lifeline of its own, for an actor that a test runs without a runner.
+    pub fn detached() -> Self {
+        Self {
+            state: Arc::new(LifelineState {
+                draining: watch::Sender::new(false),
+                finished: watch::Sender::new(false),
+                busy: AtomicUsize::new(0),
+            }),
+        }
+    }
+
+    /// Whether this actor should begin nothing new: the replica is shutting down.
+    pub fn is_draining(&self) -> bool {
+        *self.state.draining.borrow()
+    }
+
+    /// Resolves when the actor should begin nothing new.
+    pub async fn draining(&self) {
+        let _ = self.state.draining.subscribe().wait_for(|draining| *draining).await;
+    }
+
+    /// While the guard lives the actor is neither sent away for idleness nor stopped by a drain
+    /// before its deadline.
+    #[must_use]
+    pub fn busy(&self) -> BusyGuard {
+        self.state.busy.fetch_add(1, Ordering::AcqRel);
+        BusyGuard { state: self.state.clone() }
+    }
+
+    /// Says that this actor has nothing left to do. It leaves once its mailbox is empty; the next
+    /// question to its key starts a successor.
+    pub fn finish(&self) {
+        self.state.finished.send_replace(true);
+    }
+
+    fn is_busy(&self) -> bool {
+        self.state.busy.load(Ordering::Acquire) > 0
+    }
+
+    pub(super) fn drain(&self) {
+        self.state.draining.send_replace(true);
+    }
+}
+
+/// See [`Lifeline::busy`].
+pub struct BusyGuard {
+    state: Arc<LifelineState>,
+}
+
+impl Drop for BusyGuard {
+    fn drop(&mut self) {
+        self.state.busy.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Loads an actor's state from the store and makes the actor.
+pub(super) type Factory<A> = Box<dyn Fn(Lifeline) -> LocalBoxFuture<'static, Result<A, StartError>>>;
+
+/// Everything a runner needs.
+pub(super) struct Run<A: Actor> {
+    pub(super) actor: ActorRef<A>,
+    pub(super) lifeline: Lifeline,
+    pub(super) factory: Factory<A>,
+    pub(super) policy: RestartPolicy,
+    /// Idle this long, the actor leaves; `None`: it stays.
+    pub(super) idle: Option<Duration>,
+    /// How long a drain waits for what is under way.
+    pub(super) drain: Duration,
+    pub(super) tree: Tree,
+    pub(super) kind: &'static str,
+    pub(super) key: String,
+    /// Told when the actor takes no more commands, before it is gone.
+    pub(super) leaving: Box<dyn FnOnce() + Send>,
+}
+
+/// Starts a supervised actor on this thread, for good (until `lifeline` drains or the thread
+/// ends). For the session actors, one on each HTTP thread; keyed actors come from a
+/// [`super::Registry`].
+pub fn spawn_here<A, F, Fut>(
+    tree: &Tree,
+    kind: &'static str,
+    key: String,
+    mailbox: usize,
+    factory: F,
+) -> ActorRef<A>
+where
+    A: Actor<Context = Context<A>>,
+    F: Fn(Lifeline) -> Fut + 'static,
+    Fut: Future<Output = Result<A, StartError>> + 'static,
+{
+    let actor = ActorRef::new(mailbox);
+    let run = Run {
+        actor: actor.clone(),
+        lifeline: Lifeline::detached(),
+        factory: Box::new(move |lifeline| factory(lifeline).boxed_local()),
+        policy: RestartPolicy::KEYED,
+        idle: None,
+        drain: Duration::from_secs(5),
+        tree: tree.clone(),
+        kind,
+        key,
+        leaving: Box::new(|| {}),
+    };
+    actix_rt::spawn(run.run());
+    actor
+}
+
+enum End {
+    /// Fell, for this reason.
+    Fell(String),
+    /// Asked to leave, or stopped itself.
+    Leave,
+}
+
+impl<A: Actor<Context = Context<A>>> Run<A> {
+    pub(super) async fn run(mut self) {
+        let permits = self.actor.shared.permits.clone();
+        let place = self.tree.enter(self.kind, &self.key, Some((permits, self.actor.shared.mailbox)));
+        let born = Instant::now();
+        let mut history = History::default();
+        loop {
+            let End::Fell(reason) = self.live(&place).await else { break };
+            place.fell(&reason);
+            tracing::error!(kind = self.kind, key = self.key, reason, "an actor fell");
+            match history.fell(&self.policy, born.elapsed(), fastrand::f64()) {
+                After::Restart(pause) => {
+                    place.set(NodeState::Restarting);
+                    self.pause(pause).await;
+                }
+                After::Suspend(pause) => {
+                    place.set(NodeState::Suspended);
+                    self.set_slot(Slot::Suspended(Instant::now() + pause));
+                    self.pause(pause).await;
+                    self.set_slot(Slot::Starting);
+                }
+                After::Escalate => {
+                    self.tree.escalate(self.kind, reason);
+                    break;
+                }
+            }
+            if self.lifeline.is_draining() {
+                break;
+            }
+        }
+        self.leave();
+    }
+
+    /// One incarnation, from loading to its end.
+    async fn live(&mut self, place: &Entered) -> End {
+        place.set(NodeState::Starting);
+        let making = caught(|| (self.factory)(self.lifeline.clone()));
+        let made = match making {
+            Ok(making) => caught_while_polled(making).await,
+            Err(panic) => Err(panic),
+        };
+        let actor = match made {
+            Ok(Ok(actor)) => actor,
+            Ok(Err(error)) => return End::Fell(error.to_string()),
+            Err(panic) => return End::Fell(panic),
+        };
+        let mut context = Context::<A>::new();
+        // The real bound is the semaphore; the mailbox must never be what refuses.
+        context.set_mailbox_capacity(self.actor.shared.mailbox.saturating_add(1));
+        let address = context.address();
+        let mut life = Box::pin(context.into_future(actor));
+        self.set_slot(Slot::Live(address));
+        place.set(NodeState::Running);
+        let end = {
+            let ended = caught_while_polled(Pin::new(&mut life));
+            tokio::select! {
+                ended = ended => match ended {
+                    Ok(()) => End::Leave,
+                    Err(panic) => End::Fell(panic),
+                },
+                () = self.dismissal() => {
+                    place.set(NodeState::Draining);
+                    End::Leave
+                }
+            }
+        };
+        let end = match end {
+            End::Leave => {
+                self.leave();
+                self.finish_what_is_under_way(&mut life).await
+            }
+            fell @ End::Fell(_) => fell,
+        };
+        if self.actor.shared.permits.is_closed() {
+            self.set_slot(Slot::Suspended(Instant::now()));
+        } else {
+            self.set_slot(Slot::Starting);
+        }
+        // Dropping a context runs `stopped()`, which may panic as well.
+        let dropped = caught(AssertUnwindSafe(move || drop(life)));
+        match (end, dropped) {
+            (End::Leave, Err(panic)) => {
+                tracing::error!(kind = self.kind, key = self.key, panic, "an actor fell while it left");
+                End::Leave
+            }
+            (end, _) => end,
+        }
+    }
+
+    /// Resolves when the actor should leave: the replica drains, the actor says that it is done,
+    /// or it has been idle for long enough.
+    async fn dismissal(&self) {
+        let mut finished = self.lifeline.state.finished.subscribe();
+        let done = async {
+            let _ = finished.wait_for(|finished| *finished).await;
+            while self.actor.waiting() > 0 {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let idle = async {
+            let Some(idle) = self.idle else { return std::future::pending().await };
+            let mut quiet_since = Instant::now();
+            loop {
+                sleep_until(quiet_since + idle / 2).await;
+                let quiet = !self.lifeline.is_busy() && self.actor.waiting() == 0;
+                if !quiet {
+                    quiet_since = Instant::now();
+                } else if quiet_since.elapsed() >= idle {
+                    return;
+                } else {
+                    sleep_until(quiet_since + idle).await;
+                    if self.lifeline.is_busy() || self.actor.waiting() > 0 {
+                        quiet_since = Instant::now();
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = self.lifeline.draining() => {}
+            () = done => {}
+            () = idle => {}
+        }
+    }
+
+    /// Takes no more commands. What was accepted is still answered.
+    fn leave(&mut self) {
+        self.actor.shared.permits.close();
+        let leaving = std::mem::replace(&mut self.leaving, Box::new(|| {}));
+        leaving();
+    }
+
+    async fn finish_what_is_under_way<F>(&self, life: &mut Pin<Box<F>>) -> End
+    where
+        F: Future<Output = ()>,
+    {
+        let quiet = async {
+            while self.actor.waiting() > 0 || self.lifeline.is_busy() {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let finish = async {
+            tokio::select! {
+                ended = caught_while_polled(life.as_mut()) => match ended {
+                    Ok(()) => End::Leave,
+                    Err(panic) => End::Fell(panic),
+                },
+                () = quiet => End::Leave,
+            }
+        };
+        match timeout(self.drain, finish).await {
+            Ok(End::Fell(reason)) => {
+                tracing::error!(kind = self.kind, key = self.key, reason, "an actor fell while it drained");
+            }
+            Ok(End::Leave) => {}
+            Err(_deadline) => {
+                tracing::warn!(kind = self.kind, key = self.key, "stopped before it was done");
+            }
+        }
+        End::Leave
+    }
+
+    async fn pause(&self, pause: Duration) {
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = self.lifeline.draining() => {}
+        }
+    }
+
+    fn set_slot(&self, slot: Slot<A>) {
+        self.actor.shared.slot.send_replace(slot);
+    }
+}
+
+/// Runs `work`; a panic becomes an error.
+fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| what_panicked(panic.as_ref()))
+}
+
+/// Polls `future`; a panic becomes an error.
+pub(super) async fn caught_while_polled<F: Future + Unpin>(mut future: F) -> Result<F::Output, String> {
+    std::future::poll_fn(move |cx: &mut TaskContext<'_>| match caught(|| Pin::new(&mut future).poll(cx)) {
+        Ok(poll) => poll.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic)),
+    })
+    .await
+}
+
+fn what_panicked(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("panicked: {}", text.as_deref().unwrap_or("no message"))
+}

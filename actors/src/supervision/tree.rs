@@ -1,0 +1,199 @@
+//! The tree of everything that is supervised in this process, for listing and for escalation.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+use tokio::sync::{Semaphore, watch};
+
+use crate::cluster::Clock;
+use crate::time::Timestamp;
+
+/// What a supervised actor is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeState {
+    /// Loading its state from the store.
+    Starting,
+    /// Answering.
+    Running,
+    /// Fell; waiting to be started again.
+    Restarting,
+    /// Fell too often; answers "unavailable" for a while.
+    Suspended,
+    /// Finishing what it has, taking nothing new.
+    Draining,
+}
+
+/// One line of the listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// `inventory`, `order-saga`, …
+    pub kind: &'static str,
+    /// The SKU, the order's id, …
+    pub key: String,
+    /// What it is doing.
+    pub state: NodeState,
+    /// Commands accepted and not yet answered.
+    pub mailbox: usize,
+    /// Incarnations that fell, since it was first started.
+    pub restarts: u64,
+    /// Since when this incarnation lives.
+    pub since: Timestamp,
+    /// Why the last one fell.
+    pub last_error: Option<String>,
+}
+
+/// Infrastructure that was given up; the replica should end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Escalation {
+    /// What was given up.
+    pub kind: &'static str,
+    /// Why it fell last.
+    pub reason: String,
+}
+
+/// Everything supervised in this process. Cheap to clone.
+#[derive(Clone)]
+pub struct Tree {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    nodes: Mutex<BTreeMap<u64, Arc<Node>>>,
+    next: AtomicU64,
+    clock: Arc<dyn Clock>,
+    escalation: watch::Sender<Option<Escalation>>,
+}
+
+impl Tree {
+    /// An empty tree. `clock` dates the listing.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                nodes: Mutex::default(),
+                next: AtomicU64::new(0),
+                clock,
+                escalation: watch::Sender::new(None),
+            }),
+        }
+    }
+
+    /// The actors that live now, oldest first: at most `limit`, of `kind` if given.
+    pub fn list(&self, kind: Option<&str>, limit: usize) -> Vec<Listing> {
+        let nodes = lock(&self.inner.nodes);
+        let wanted = nodes.values().filter(|node| kind.is_none_or(|kind| kind == node.kind));
+        wanted.take(limit).map(|node| node.listing()).collect()
+    }
+
+    /// How many live now.
+    pub fn len(&self) -> usize {
+        lock(&self.inner.nodes).len()
+    }
+
+    /// Whether none lives.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Changes once, to the infrastructure that was given up.
+    pub fn escalations(&self) -> watch::Receiver<Option<Escalation>> {
+        self.inner.escalation.subscribe()
+    }
+
+    pub(super) fn escalate(&self, kind: &'static str, reason: String) {
+        tracing::error!(kind, reason, "infrastructure was given up; this replica ends");
+        self.inner.escalation.send_replace(Some(Escalation { kind, reason }));
+    }
+
+    pub(super) fn enter(
+        &self,
+        kind: &'static str,
+        key: &str,
+        mailbox: Option<(Arc<Semaphore>, usize)>,
+    ) -> Entered {
+        let node = Arc::new(Node {
+            kind,
+            key: key.to_owned(),
+            mailbox,
+            restarts: AtomicU64::new(0),
+            clock: self.inner.clock.clone(),
+            life: Mutex::new(Life {
+                state: NodeState::Starting,
+                since: self.inner.clock.now(),
+                last_error: None,
+            }),
+        });
+        let number = self.inner.next.fetch_add(1, Ordering::Relaxed);
+        lock(&self.inner.nodes).insert(number, node.clone());
+        Entered { tree: self.clone(), number, node }
+    }
+}
+
+/// A place in the tree; leaving is dropping it.
+pub(super) struct Entered {
+    tree: Tree,
+    number: u64,
+    node: Arc<Node>,
+}
+
+impl Entered {
+    pub(super) fn set(&self, state: NodeState) {
+        let mut life = lock(&self.node.life);
+        if state == NodeState::Running {
+            life.since = self.node.clock.now();
+        }
+        life.state = state;
+    }
+
+    pub(super) fn fell(&self, reason: &str) {
+        self.node.restarts.fetch_add(1, Ordering::Relaxed);
+        lock(&self.node.life).last_error = Some(reason.to_owned());
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        lock(&self.tree.inner.nodes).remove(&self.number);
+    }
+}
+
+struct Node {
+    kind: &'static str,
+    key: String,
+    mailbox: Option<(Arc<Semaphore>, usize)>,
+    restarts: AtomicU64,
+    clock: Arc<dyn Clock>,
+    life: Mutex<Life>,
+}
+
+struct Life {
+    state: NodeState,
+    since: Timestamp,
+    last_error: Option<String>,
+}
+
+impl Node {
+    fn listing(&self) -> Listing {
+        let life = lock(&self.life);
+        Listing {
+            kind: self.kind,
+            key: self.key.clone(),
+            state: life.state,
+            mailbox: self
+                .mailbox
+                .as_ref()
+                .map_or(0, |(permits, all)| all.saturating_sub(permits.available_permits())),
+            restarts: self.restarts.load(Ordering::Relaxed),
+            since: life.since,
+            last_error: life.last_error.clone(),
+        }
+    }
+}
+
+/// Locks, also after a panic elsewhere: what these mutexes guard is replaced whole, never left
+/// half-changed.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

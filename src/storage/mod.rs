@@ -1,0 +1,5 @@
+//! Adapters of the storage and session ports.
+
+pub mod mongo;
+pub mod redis;
+pub mod sqlite;
