@@ -2,6 +2,10 @@
 
 mod clock;
 mod memory_store;
+mod passwords;
+mod watched_store;
 
 pub use clock::ManualClock;
 pub use memory_store::{CommitFault, MemoryStore};
+pub use passwords::FastHasher;
+pub use watched_store::WatchedStore;
