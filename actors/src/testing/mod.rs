@@ -2,6 +2,11 @@
 
 mod clock;
 mod memory_store;
+mod providers;
 
 pub use clock::ManualClock;
 pub use memory_store::{CommitFault, MemoryStore};
+pub use providers::{
+    BankCall, BankFault, Held, MailFault, OrderLedger, PaymentCall, PaymentFault, RecordingMailer,
+    ScriptedBank, ScriptedPayments,
+};
