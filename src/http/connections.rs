@@ -1,0 +1,5 @@
+//! Connections and their runs.
+
+use utoipa_actix_web::service_config::ServiceConfig;
+
+pub(super) fn configure(_config: &mut ServiceConfig) {}

@@ -1,0 +1,1 @@
+//! Errors of connections and their runs.

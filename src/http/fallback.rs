@@ -1,0 +1,97 @@
+//! Requests that no route answers: 404, 405 with `Allow`, and `OPTIONS`.
+//!
+//! What methods a path has is read from the OpenAPI document, which is collected from the routes
+//! themselves.
+
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse};
+
+use super::problem::Problem;
+use super::{openapi, routes};
+
+struct Template {
+    segments: Vec<Segment>,
+    methods: BTreeSet<&'static str>,
+}
+
+enum Segment {
+    Literal(String),
+    Parameter,
+}
+
+impl Template {
+    fn matches(&self, path: &[&str]) -> bool {
+        self.segments.len() == path.len()
+            && self.segments.iter().zip(path).all(|(segment, given)| match segment {
+                Segment::Literal(text) => text == given,
+                Segment::Parameter => !given.is_empty(),
+            })
+    }
+
+    fn literals(&self) -> usize {
+        self.segments.iter().filter(|segment| matches!(segment, Segment::Literal(_))).count()
+    }
+}
+
+fn templates() -> &'static [Template] {
+    static TEMPLATES: OnceLock<Vec<Template>> = OnceLock::new();
+    TEMPLATES.get_or_init(|| {
+        let documented = openapi::operations();
+        let all = documented.iter().flat_map(|(path, methods)| {
+            let plain = routes::without_version(path).map(|plain| (plain, methods));
+            [Some((path.as_str(), methods)), plain].into_iter().flatten()
+        });
+        all.map(|(path, methods)| Template {
+            segments: path
+                .split('/')
+                .map(|segment| match segment.starts_with('{') {
+                    true => Segment::Parameter,
+                    false => Segment::Literal(segment.to_owned()),
+                })
+                .collect(),
+            methods: methods.clone(),
+        })
+        .collect()
+    })
+}
+
+/// The methods of the resource at `path`; of several templates that fit, the one that names most
+/// of the path.
+fn methods(path: &str) -> Option<BTreeSet<&'static str>> {
+    let segments: Vec<&str> = path.trim_end_matches('/').split('/').collect();
+    let fitting = templates().iter().filter(|template| template.matches(&segments));
+    let best = fitting.max_by_key(|template| template.literals())?;
+    let mut methods = best.methods.clone();
+    if methods.contains("GET") {
+        methods.insert("HEAD");
+    }
+    methods.insert("OPTIONS");
+    Some(methods)
+}
+
+/// Why no route answers this request.
+pub(super) fn unmatched(request: &HttpRequest) -> Problem {
+    match methods(request.path()) {
+        Some(methods) if !methods.contains(request.method().as_str()) => {
+            Problem::method_not_allowed(list(&methods))
+        }
+        _ => Problem::not_found(),
+    }
+}
+
+/// The handler of what no route answers.
+pub(super) async fn answer(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    if request.method() == actix_web::http::Method::OPTIONS
+        && let Some(methods) = methods(request.path())
+    {
+        return Ok(HttpResponse::NoContent().insert_header((header::ALLOW, list(&methods))).finish());
+    }
+    Err(unmatched(&request))
+}
+
+fn list(methods: &BTreeSet<&'static str>) -> String {
+    methods.iter().copied().collect::<Vec<_>>().join(", ")
+}
