@@ -46,9 +46,10 @@ pub(super) struct MadeUp {
 pub(super) async fn ensure(config: &Config, users: &Users) -> Result<Option<MadeUp>, AdminError> {
     let configured = config.admin.email.clone().zip(config.admin.password.clone());
     if let Some((email, password)) = configured {
-        let email = Email::parse(&email).map_err(|problem| AdminError::Invalid { key: "admin.email", problem })?;
-        let password =
-            Password::parse(password).map_err(|problem| AdminError::Invalid { key: "admin.password", problem })?;
+        let email =
+            Email::parse(&email).map_err(|problem| AdminError::Invalid { key: "admin.email", problem })?;
+        let password = Password::parse(password)
+            .map_err(|problem| AdminError::Invalid { key: "admin.password", problem })?;
         users.ensure_admin(email, password).await?;
         return Ok(None);
     }
@@ -75,7 +76,8 @@ fn write_down(path: &Path, password: &SecretString) -> std::io::Result<()> {
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir)?;
     }
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     writeln!(file, "ADMIN_EMAIL={MADE_UP_EMAIL}\nADMIN_PASSWORD={}", password.expose_secret())?;
     file.sync_all()
 }

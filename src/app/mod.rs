@@ -4,6 +4,7 @@
 //! [`Steward::stop`] takes them apart in the order that loses nothing. What never happens here: a
 //! decision of the domain.
 
+mod commands;
 mod first_admin;
 mod outside;
 mod readiness;
@@ -42,9 +43,10 @@ use crate::http::server::Listener;
 use crate::passwords::Argon2Passwords;
 use crate::storage::redis::{RedisError, RedisInvalidations, RedisLocator, RedisPool};
 
+pub use commands::{checks, migrate, sandbox, seed, serve};
 pub use first_admin::AdminError;
 pub use outside::OutsideError;
-pub use stores::{OpenStoreError, migrate, migration_script, seed, serve_sandbox};
+pub use stores::OpenStoreError;
 
 use outside::Outside;
 use readiness::ReplicaReadiness;
@@ -100,17 +102,6 @@ pub enum ServeError {
     Escalated(Escalation),
 }
 
-/// Serves until the process is told to stop (SIGTERM, SIGINT) or cannot go on.
-///
-/// # Errors
-/// [`ServeError`].
-pub async fn serve(config: Config) -> Result<(), ServeError> {
-    let steward = Steward::start(config).await?;
-    let ended = steward.until_told_to_stop().await;
-    steward.stop().await;
-    ended
-}
-
 /// A running replica.
 pub struct Steward {
     url: String,
@@ -158,8 +149,7 @@ impl Steward {
             heartbeat: Duration::from_secs(config.cluster.heartbeat_seconds),
         };
         let roles = ["api", "orders", "sync", "jobs"].map(str::to_owned).to_vec();
-        let membership =
-            Membership::join(store.clone(), clock.clone(), lease, host(), roles).await?;
+        let membership = Membership::join(store.clone(), clock.clone(), lease, host(), roles).await?;
         if opened.is_exclusive() {
             membership.forget_others().await?;
         }
@@ -231,9 +221,8 @@ impl Steward {
             in_detail: config.profile != Profile::Production,
             threads: Arc::default(),
         };
-        let server = listener
-            .serve(move |app| worker.configure(app))
-            .map_err(system("the server does not start"))?;
+        let server =
+            listener.serve(move |app| worker.configure(app)).map_err(system("the server does not start"))?;
         let handle = server.handle();
         let served = tokio::spawn(server);
 
@@ -457,7 +446,11 @@ fn session_ports(redis: Option<&RedisPool>, tree: &Tree) -> SessionPorts {
 }
 
 /// Redis, if it is configured. Without it only one replica may run on a shared database.
-async fn redis(config: &Config, membership: &Membership, exclusive: bool) -> Result<Option<RedisPool>, ServeError> {
+async fn redis(
+    config: &Config,
+    membership: &Membership,
+    exclusive: bool,
+) -> Result<Option<RedisPool>, ServeError> {
     if let Some(uri) = &config.redis.uri {
         return Ok(Some(RedisPool::connect(uri, &config.redis.prefix)?));
     }

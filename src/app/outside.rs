@@ -30,7 +30,9 @@ pub enum OutsideError {
     #[error("sandbox.bind = {0:?} is no address")]
     Address(String),
     /// There is no payment provider.
-    #[error("there is no payment provider: set payments.stripe_url and payments.stripe_key, or use the sandbox")]
+    #[error(
+        "there is no payment provider: set payments.stripe_url and payments.stripe_key, or use the sandbox"
+    )]
     NoPayments,
 }
 

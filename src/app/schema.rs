@@ -1,7 +1,9 @@
 //! Every collection that Steward keeps.
 
 use steward_actors::store::Collection;
-use steward_actors::{account_sync, accounts, catalog, cluster, inventory, order_saga, outbox, session, users};
+use steward_actors::{
+    account_sync, accounts, catalog, cluster, inventory, order_saga, outbox, session, users,
+};
 
 /// The collections, in the order in which they are made.
 pub static SCHEMA: &[&Collection] = &[

@@ -139,7 +139,7 @@ async fn connect(
 ///
 /// # Errors
 /// [`OpenStoreError`].
-pub async fn migrate(config: &Config) -> Result<Vec<String>, OpenStoreError> {
+pub(super) async fn migrate(config: &Config) -> Result<Vec<String>, OpenStoreError> {
     match &config.mongodb.uri {
         Some(uri) => {
             let store = connect(uri, &config.mongodb.database, SCHEMA).await?;
@@ -155,24 +155,24 @@ pub async fn migrate(config: &Config) -> Result<Vec<String>, OpenStoreError> {
 }
 
 /// What `migrate` runs on MongoDB, for people to read and run.
-pub fn migration_script(config: &Config) -> String {
+pub(super) fn migration_script(config: &Config) -> String {
     mongo::script(&config.mongodb.database, SCHEMA)
 }
 
 /// A sample user as `seed` leaves it.
 #[derive(Debug)]
-pub struct Seeded {
+pub(super) struct Seeded {
     /// The user's id.
-    pub id: String,
+    pub(super) id: String,
     /// The address to log in with.
-    pub email: String,
+    pub(super) email: String,
     /// The password, if this call made the user.
-    pub password: Option<String>,
+    pub(super) password: Option<SecretString>,
 }
 
 /// Why the sample data was not loaded.
 #[derive(Debug, thiserror::Error)]
-pub enum SeedError {
+pub(super) enum SeedError {
     /// Never in production.
     #[error("sample data is never loaded in production")]
     Production,
@@ -188,7 +188,7 @@ pub enum SeedError {
 ///
 /// # Errors
 /// [`SeedError`].
-pub async fn seed(config: &Config) -> Result<Vec<Seeded>, SeedError> {
+pub(super) async fn seed(config: &Config) -> Result<Vec<Seeded>, SeedError> {
     if config.profile == Profile::Production {
         return Err(SeedError::Production);
     }
@@ -205,9 +205,9 @@ async fn seed_store(store: &Arc<dyn Store>) -> Result<Vec<Seeded>, String> {
     let mut seeded = Vec::new();
     for (id, name) in [("user123", "Sample One"), ("user456", "Sample Two")] {
         let address = format!("{id}@example.com");
-        let made_up = uuid::Uuid::new_v4().simple().to_string();
+        let made_up = SecretString::from(uuid::Uuid::new_v4().simple().to_string());
         let email = Email::parse(&address).map_err(|error| error.to_string())?;
-        let password = Password::parse(made_up.clone().into()).map_err(|error| error.to_string())?;
+        let password = Password::parse(made_up.clone()).map_err(|error| error.to_string())?;
         let mut user = NewUser::new(email, password);
         user.name = Some(DisplayName::parse(name).map_err(|error| error.to_string())?);
         let made = users.insert_sample(Sample { id: id.to_owned(), user }).await;
@@ -222,7 +222,10 @@ async fn seed_store(store: &Arc<dyn Store>) -> Result<Vec<Seeded>, String> {
 ///
 /// # Errors
 /// [`super::OutsideError`].
-pub async fn serve_sandbox(config: &Config, told: impl FnOnce(&str)) -> Result<(), super::OutsideError> {
+pub(super) async fn serve_sandbox(
+    config: &Config,
+    told: impl FnOnce(&str),
+) -> Result<(), super::OutsideError> {
     let opened = OpenStore::open_for_sandbox(config).await?;
     let bind: SocketAddr = super::outside::address(&config.sandbox.bind)?;
     let running = Sandbox::start(opened.store.clone(), bind, SandboxOptions::default()).await?;

@@ -132,7 +132,12 @@ where
 
 /// Runs a future to its end where actors and servers can live.
 fn in_system<F: Future>(command: F) -> F::Output {
-    actix_rt::System::new().block_on(command)
+    // Adapters' tasks run on several threads, so that a busy one holds up nobody.
+    let several_threads = || match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => panic!("the system gives no threads: {error}"),
+    };
+    actix_rt::System::with_tokio_rt(several_threads).block_on(command)
 }
 
 fn listing(loaded: &Loaded) -> String {

@@ -115,7 +115,10 @@ struct ReplicaView {
     security(("bearer" = [])),
 )]
 #[get("/admin/replicas")]
-async fn list_replicas(caller: Caller, membership: web::Data<Membership>) -> Result<web::Json<Replicas>, Problem> {
+async fn list_replicas(
+    caller: Caller,
+    membership: web::Data<Membership>,
+) -> Result<web::Json<Replicas>, Problem> {
     caller.require("admin:read")?;
     let all = membership.all().await?;
     let view = |replica: Replica| ReplicaView {

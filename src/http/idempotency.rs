@@ -50,8 +50,11 @@ impl FromRequest for IdempotencyKey {
 fn read(request: &HttpRequest) -> Result<IdempotencyKey, Problem> {
     let mut values = request.headers().get_all(HEADER);
     let Some(value) = values.next() else {
-        return Err(Problem::bad_request("idempotency_key_required", "This command needs an Idempotency-Key")
-            .field(FieldError::new(HEADER, "missing", "is required")));
+        return Err(Problem::bad_request(
+            "idempotency_key_required",
+            "This command needs an Idempotency-Key",
+        )
+        .field(FieldError::new(HEADER, "missing", "is required")));
     };
     let key = value.to_str().ok().map(str::trim).map(|key| {
         let inside = key.strip_prefix('"').and_then(|key| key.strip_suffix('"'));
@@ -59,7 +62,8 @@ fn read(request: &HttpRequest) -> Result<IdempotencyKey, Problem> {
     });
     match (key, values.next()) {
         (Some(key), None)
-            if (1..=LONGEST).contains(&key.len()) && key.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) =>
+            if (1..=LONGEST).contains(&key.len())
+                && key.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) =>
         {
             Ok(IdempotencyKey(key.to_owned()))
         }
@@ -103,7 +107,10 @@ mod tests {
             assert_eq!(key(bad), Err("malformed_header".to_owned()), "{bad}");
         }
         let none = TestRequest::default().to_http_request();
-        assert_eq!(read(&none).err().map(|p| p.code().to_owned()), Some("idempotency_key_required".to_owned()));
+        assert_eq!(
+            read(&none).err().map(|p| p.code().to_owned()),
+            Some("idempotency_key_required".to_owned())
+        );
     }
 
     #[test]

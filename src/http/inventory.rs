@@ -153,9 +153,7 @@ async fn create_adjustment(
         return Err(Problem::key_reused());
     }
     let location = format!("/v1/inventory/{sku}/movements");
-    Ok(HttpResponse::Created()
-        .insert_header((header::LOCATION, location))
-        .json(MovementView::of(movement)))
+    Ok(HttpResponse::Created().insert_header((header::LOCATION, location)).json(MovementView::of(movement)))
 }
 
 /// What narrows the list.

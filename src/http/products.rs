@@ -147,7 +147,8 @@ async fn available(
     let mut available = HashMap::new();
     for some in skus.chunks(1000) {
         let stocks = inventory.stocks(some).await?;
-        available.extend(stocks.into_iter().map(|stock| (stock.value.sku().to_owned(), stock.value.available())));
+        available
+            .extend(stocks.into_iter().map(|stock| (stock.value.sku().to_owned(), stock.value.available())));
     }
     Ok(available)
 }

@@ -11,8 +11,7 @@ impl From<CatalogError> for Problem {
                 Self::invalid_field("/variants", "sku_twice", format!("have the SKU {sku} twice"))
             }
             CatalogError::SkuTaken(ref sku) => {
-                Self::conflict("sku_taken", "Another product has, or had, this SKU")
-                    .with("sku", sku.as_str())
+                Self::conflict("sku_taken", "Another product has, or had, this SKU").with("sku", sku.as_str())
             }
             CatalogError::Unavailable { retry_after, .. } => {
                 Self::unavailable(error).retry_after(retry_after)

@@ -12,9 +12,7 @@ impl From<AdjustError> for Problem {
                 Self::conflict("below_held", "Less would be on hand than is held").with("held", held)
             }
             AdjustError::TooMany { .. } => Self::invalid_field("/delta", "too_many", error.to_string()),
-            AdjustError::Unavailable { retry_after, .. } => {
-                Self::unavailable(error).retry_after(retry_after)
-            }
+            AdjustError::Unavailable { retry_after, .. } => Self::unavailable(error).retry_after(retry_after),
             AdjustError::OutcomeUnknown => Self::outcome_unknown(error),
         }
     }

@@ -9,7 +9,8 @@ use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::Value;
 use steward::config;
 use steward::http::Listener;
-use steward::http::caller::{AuthError, Authenticate, Authenticator};
+use steward::http::caller::{Authenticate, Authenticator};
+use steward_actors::session::AuthError;
 use steward_actors::session::Principal;
 
 /// The token that [`Recognise`] knows.
