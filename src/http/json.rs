@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 use super::fields::{self, Naming};
 use super::problem::Problem;
+use super::strict::Strict;
 
 /// Bytes that a body may have where the route does not say otherwise.
 pub const BODY_LIMIT: usize = 64 * 1024;
@@ -102,7 +103,7 @@ pub async fn read(mut payload: Payload, limit: usize) -> Result<BytesMut, Proble
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let mut track = serde_path_to_error::Track::new();
-    let parsed = T::deserialize(serde_path_to_error::Deserializer::new(&mut json, &mut track));
+    let parsed = T::deserialize(serde_path_to_error::Deserializer::new(Strict(&mut json), &mut track));
     let error = match parsed {
         Ok(value) => match json.end() {
             Ok(()) => return Ok(value),

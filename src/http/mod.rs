@@ -25,6 +25,7 @@ pub mod query;
 mod request_id;
 pub mod routes;
 pub mod server;
+mod strict;
 pub mod values;
 
 mod accounts;

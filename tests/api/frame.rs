@@ -131,6 +131,8 @@ async fn a_bad_body_is_answered_with_the_field_that_is_wrong() {
         ("{\"parts\": []}", 400, "missing_field", Some(("/thingName", "missing"))),
         ("{\"thingName\": 1, \"parts\": []}", 422, "invalid_fields", Some(("/thingName", "type"))),
         ("{\"thingName\": null, \"parts\": []}", 422, "invalid_fields", Some(("/thingName", "type"))),
+        ("[\"a\", []]", 422, "invalid_fields", Some(("", "type"))),
+        ("{\"thingName\": \"a\", \"parts\": [[1]]}", 422, "invalid_fields", Some(("/parts/0", "type"))),
         ("{\"thingName\": \"a\", \"parts\": {\"$ne\": 1}}", 422, "invalid_fields", Some(("/parts", "type"))),
         (
             "{\"thingName\": \"a\", \"parts\": [], \"role\": 1}",

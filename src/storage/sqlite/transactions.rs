@@ -25,6 +25,8 @@ pub(super) struct Transactions {
 
 /// How a transaction ended that did not succeed.
 enum Failed {
+    /// It did not begin: no batch is at fault, and none would fare better alone.
+    NotBegun(rusqlite::Error),
     /// Nothing was written.
     Undone(rusqlite::Error),
     /// It may come back when the database is opened after a crash.
@@ -46,7 +48,7 @@ impl Transactions {
     }
 
     fn attempt(&mut self, jobs: &[Job]) -> Result<Vec<Result<(), Conflict>>, Failed> {
-        let attempted = self.connection().map_err(Failed::Undone).and_then(|open| transaction(open, jobs));
+        let attempted = self.connection().map_err(Failed::NotBegun).and_then(|open| transaction(open, jobs));
         if attempted.is_err() {
             // Whatever state the fault left the connection in, the next one has none of it. An
             // open transaction is rolled back with it.
@@ -83,14 +85,10 @@ impl Work for Transactions {
             Err(Failed::Undone(_)) if jobs.len() > 1 => {
                 jobs.into_iter().for_each(|job| self.commit(vec![job]));
             }
-            Err(Failed::Undone(error)) => {
-                let text = error.to_string();
-                jobs.into_iter().for_each(|job| job.answer(Err(CommitError::Unavailable(text.clone()))));
+            Err(Failed::NotBegun(error) | Failed::Undone(error)) => {
+                answer_all(jobs, &CommitError::Unavailable(error.to_string()));
             }
-            Err(Failed::Unknown(error)) => {
-                let text = error.to_string();
-                jobs.into_iter().for_each(|job| job.answer(Err(CommitError::OutcomeUnknown(text.clone()))));
-            }
+            Err(Failed::Unknown(error)) => answer_all(jobs, &CommitError::OutcomeUnknown(error.to_string())),
         }
     }
 
@@ -114,11 +112,15 @@ impl Work for Transactions {
     }
 }
 
+fn answer_all(jobs: Vec<Job>, error: &CommitError) {
+    jobs.into_iter().for_each(|job| job.answer(Err(error.clone())));
+}
+
 /// One result for each job. Conflicts, too, are answers only once all is committed: they may rest
 /// on another batch of the group.
 fn transaction(connection: &Connection, jobs: &[Job]) -> Result<Vec<Result<(), Conflict>>, Failed> {
     let run = |sql: &str| connection.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
-    run("BEGIN IMMEDIATE").map_err(Failed::Undone)?;
+    run("BEGIN IMMEDIATE").map_err(Failed::NotBegun)?;
     let mut results = Vec::with_capacity(jobs.len());
     for job in jobs {
         run("SAVEPOINT batch").map_err(Failed::Undone)?;

@@ -32,10 +32,42 @@ pub(super) struct Job {
     settled: Arc<AtomicBool>,
 }
 
+/// What a caller keeps of a batch that it has handed over.
+pub(super) struct Ticket {
+    answer: oneshot::Receiver<Result<(), CommitError>>,
+    settled: Arc<AtomicBool>,
+}
+
 impl Job {
+    pub(super) fn new(writes: Vec<PreparedWrite>) -> (Self, Ticket) {
+        let (reply, answer) = oneshot::channel();
+        let settled = Arc::new(AtomicBool::new(false));
+        (Self { writes, reply, settled: Arc::clone(&settled) }, Ticket { answer, settled })
+    }
+
+    /// Whether the writer may begin it: its caller has not given up.
+    fn claim(&self) -> bool {
+        !self.settled.swap(true, Ordering::AcqRel)
+    }
+
     pub(super) fn answer(self, result: Result<(), CommitError>) {
         // A caller that has left needs no answer.
         let _ = self.reply.send(result);
+    }
+}
+
+impl Ticket {
+    pub(super) async fn wait(self, deadline: Duration) -> Result<(), CommitError> {
+        match timeout(deadline, self.answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(CommitError::OutcomeUnknown("SQLite's writer panicked".to_owned())),
+            Err(_) if self.settled.swap(true, Ordering::AcqRel) => {
+                Err(CommitError::OutcomeUnknown(format!("SQLite gave no answer within {deadline:?}")))
+            }
+            Err(_) => {
+                Err(CommitError::Unavailable(format!("SQLite did not begin the batch within {deadline:?}")))
+            }
+        }
     }
 }
 
@@ -69,22 +101,11 @@ impl Writer {
     /// Hands the batch over and waits for its answer.
     pub(super) async fn commit(&self, batch: Batch, deadline: Duration) -> Result<(), CommitError> {
         let (writes, weight) = apply::prepare(batch);
-        let (reply, answer) = oneshot::channel();
-        let settled = Arc::new(AtomicBool::new(false));
-        let job = Job { writes, reply, settled: Arc::clone(&settled) };
+        let (job, ticket) = Job::new(writes);
         if let Err(refused) = self.queue.push(job, weight) {
             return Err(CommitError::Unavailable(format!("SQLite takes no batch: {refused}")));
         }
-        match timeout(deadline, answer).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(CommitError::OutcomeUnknown("SQLite's writer panicked".to_owned())),
-            Err(_) if settled.swap(true, Ordering::AcqRel) => {
-                Err(CommitError::OutcomeUnknown(format!("SQLite gave no answer within {deadline:?}")))
-            }
-            Err(_) => {
-                Err(CommitError::Unavailable(format!("SQLite did not begin the batch within {deadline:?}")))
-            }
-        }
+        ticket.wait(deadline).await
     }
 
     /// Lets the thread finish what is queued, and waits for its end.
@@ -110,7 +131,7 @@ fn run(queue: &Queue<Job>, mut work: impl Work) {
         // is as slow as its callers: no back-off.
         let outcome = catch_unwind(AssertUnwindSafe(|| match taken {
             Taken::Jobs(mut jobs) => {
-                jobs.retain(|job| !job.settled.swap(true, Ordering::AcqRel));
+                jobs.retain(Job::claim);
                 if !jobs.is_empty() {
                     work.commit(jobs);
                 }
@@ -186,30 +207,23 @@ mod tests {
         assert_eq!(writer.commit(Batch::new(), DEADLINE).await, Ok(()));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn after_the_deadline_a_begun_batch_is_unknown_and_a_waiting_one_was_never_written() {
         let (writer, script, mut begins) = scripted();
-        let commit = || {
-            let writer = Arc::clone(&writer);
-            tokio::spawn(async move { writer.commit(Batch::new(), DEADLINE).await })
-        };
-        let begun = commit();
-        // Time stands still while it is waited for another thread without a timer.
-        tokio::task::yield_now().await;
-        let waiting = commit();
+        let (job, begun) = Job::new(Vec::new());
+        writer.queue.push(job, 0).unwrap();
         assert_eq!(begins.recv().await, Some(1));
 
-        let begun = begun.await.unwrap();
-        let waiting = waiting.await.unwrap();
+        let begun = begun.wait(Duration::ZERO).await;
+        let waiting = writer.commit(Batch::new(), Duration::ZERO).await;
+
         assert!(matches!(begun, Err(CommitError::OutcomeUnknown(_))), "{begun:?}");
         assert!(matches!(waiting, Err(CommitError::Unavailable(_))), "{waiting:?}");
-
-        // The one that was given up is never begun.
         script.send(Next::Succeed).unwrap();
         script.send(Next::Succeed).unwrap();
-        let _ = writer.commit(Batch::new(), DEADLINE).await;
-        assert_eq!(begins.recv().await, Some(1));
-        assert!(begins.try_recv().is_err());
+        assert_eq!(writer.commit(Batch::new(), DEADLINE).await, Ok(()));
+        assert_eq!(begins.recv().await, Some(1), "only the last one");
+        assert!(begins.try_recv().is_err(), "what was given up is never begun");
     }
 
     #[tokio::test]

@@ -26,6 +26,7 @@ pub struct Harness {
     /// The same data as another replica sees it; where there is none, the same adapter.
     pub other: Arc<dyn Store>,
     /// What must live as long as the test: a directory, a connection.
+    #[expect(dead_code, reason = "held, not used")]
     pub keep: Option<Box<dyn Any + Send + Sync>>,
 }
 
@@ -96,6 +97,7 @@ macro_rules! suite {
                 a_walk_meets_each_record_once_with_any_limit,
                 a_cursor_stands_when_its_record_is_deleted,
                 a_cursor_stands_when_its_record_is_changed,
+                a_cursor_stands_when_its_unique_key_is_taken_over,
                 a_walk_meets_what_stays_once_whatever_else_changes,
             }
             words {

@@ -144,8 +144,10 @@ pub async fn ties_are_broken_by_id_in_both_orders(harness: &Harness) {
 
 pub async fn texts_are_in_the_order_of_their_bytes(harness: &Harness) {
     let store = harness.store.as_ref();
-    let mut labels =
-        ["", " ", "1", "10", "2", "A", "B", "a", "a:b", "aa", "b", "ä", "é", "日本", "\u{ffff}", "🦀"];
+    let mut labels = [
+        "", "\0", " ", "1", "10", "2", "A", "B", "a", "a\0", "a\0b", "a:b", "aa", "b", "ä", "é", "日本",
+        "\u{ffff}", "🦀",
+    ];
     for (number, label) in labels.iter().rev().enumerate() {
         given(store, &[(&format!("{number:02}"), json!({"label": label}))]).await;
     }
@@ -155,6 +157,11 @@ pub async fn texts_are_in_the_order_of_their_bytes(harness: &Harness) {
     labels.sort_unstable();
     let found: Vec<_> = found.iter().map(|record| record.body["label"].as_str().unwrap()).collect();
     assert_eq!(found, labels);
+    for label in labels {
+        let found = find(store, Query::by(&THINGS, "label").equal(label)).await.records;
+        assert_eq!(found.len(), 1, "{label:?}");
+        assert_eq!(found[0].body["label"], label);
+    }
 }
 
 pub async fn integers_are_in_numeric_order(harness: &Harness) {

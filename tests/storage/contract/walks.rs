@@ -116,6 +116,28 @@ pub async fn a_cursor_stands_when_its_record_is_changed(harness: &Harness) {
     assert_eq!(ids(store, query.limit(9).after(page.next)).await, ["c", "d", "b"]);
 }
 
+pub async fn a_cursor_stands_when_its_unique_key_is_taken_over(harness: &Harness) {
+    let store = harness.store.as_ref();
+    let person = |id: &str, email: &str| insert(&THINGS, id, json!({"email": email}));
+    for (descending, former, rest) in [(false, "1", "3"), (true, "3", "1")] {
+        commit(store, [person("1", "1@x"), person("b", "2@x"), person("3", "3@x")]).await;
+        let query = Query::by(&THINGS, "email").limit(2);
+        let query = if descending { query.descending() } else { query };
+        let page = find(store, query.clone()).await;
+        assert_eq!(page.records.iter().map(|record| record.id.as_str()).collect::<Vec<_>>(), [former, "b"]);
+
+        commit(store, [delete(&THINGS, "b", 1), person("a", "2@x")]).await;
+        let taken_over = if descending { vec!["a", rest] } else { vec![rest] };
+        assert_eq!(ids(store, query.clone().after(page.next.clone())).await, taken_over);
+
+        commit(store, [delete(&THINGS, "a", 1), person("c", "2@x")]).await;
+        let taken_over = if descending { vec![rest] } else { vec!["c", rest] };
+        assert_eq!(ids(store, query.after(page.next)).await, taken_over);
+
+        commit(store, ["1", "c", "3"].map(|id| delete(&THINGS, id, 1))).await;
+    }
+}
+
 pub async fn a_walk_meets_what_stays_once_whatever_else_changes(harness: &Harness) {
     let store = harness.store.as_ref();
     for (round, descending) in [false, true].into_iter().enumerate() {
