@@ -14,9 +14,11 @@
 pub mod caller;
 mod cors;
 pub mod errors;
+mod etag;
 mod fallback;
 mod fields;
 mod frame;
+mod idempotency;
 pub mod json;
 mod openapi;
 pub mod page;
