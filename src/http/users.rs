@@ -196,15 +196,16 @@ async fn open_session(
     request: &HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let Credentials { email, username, password, device_name } = credentials;
-    let login = match (email, username) {
-        (Some(login), None) | (None, Some(login)) => login,
+    let known_as = match (email, username) {
+        (Some(email), None) => email,
+        (None, Some(username)) => username,
         (None, None) => return Err(Problem::missing("/email")),
         (Some(_), Some(_)) => {
             let message = "is there next to email; one of them is enough";
             return Err(Problem::invalid_field("/username", "ambiguous", message));
         }
     };
-    let log_in = LogIn { login, password, device: device(request, device_name) };
+    let log_in = LogIn { login: known_as, password, device: device(request, device_name) };
     Ok(opened(HttpResponse::Ok(), sessions.log_in(log_in).await?))
 }
 
