@@ -86,7 +86,8 @@ async fn ten_triggers_make_one_run(app: App) {
 async fn a_refused_setup_token_makes_no_connection(app: App) {
     let client = Client::register(app.url()).await;
     let metadata = "aHR0cDovLzE2OS4yNTQuMTY5LjI1NC9sYXRlc3Q="; // http://169.254.169.254/latest
-    for (provider, token) in [("simplefin", metadata), ("simplefin", "!!"), ("sandbox", "sandbox-unheard-of")] {
+    for (provider, token) in [("simplefin", metadata), ("simplefin", "!!"), ("sandbox", "sandbox-unheard-of")]
+    {
         let body = json!({"provider": provider, "setupToken": token});
         let refused = client.post("/v1/connections", body).await.expect(422);
         assert_eq!(refused["code"], "setup_token_refused", "{refused}");

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::App;
@@ -46,18 +47,25 @@ async fn an_order_is_confirmed_paid_once_and_mailed(app: App) {
     let id = place(&client, "k1", order(&sku, 2, "pm_card_visa")).await;
     let order = ended(&client, &id).await;
 
-    assert_eq!((&order["status"], &order["total"], &order["currency"]), (&json!("confirmed"), &json!(25), &json!("USD")));
+    assert_eq!(
+        (&order["status"], &order["total"], &order["currency"]),
+        (&json!("confirmed"), &json!(25), &json!("USD"))
+    );
     assert_eq!(order["lines"][0]["unitPrice"], 12.5);
     assert_eq!(order["payment"]["captured"], 25);
     let entry = ledger_entry(&app, &id).await.expect("the provider knows the order");
     assert_eq!((&entry["captures"], &entry["captured"]), (&json!(1), &json!(2500)));
-    assert_eq!(client.get(&format!("/v1/inventory/{sku}")).await.expect(200), json!({"sku": sku, "available": 3}));
+    assert_eq!(
+        client.get(&format!("/v1/inventory/{sku}")).await.expect(200),
+        json!({"sku": sku, "available": 3})
+    );
     let timeline = client.get(&format!("/v1/orders/{id}/timeline")).await.expect(200);
     assert!(timeline["items"].as_array().unwrap().len() >= 4, "{timeline}");
     let outbox = app.data.path().join("outbox");
     let mail = eventually("the mail is there", Duration::from_secs(20), async || {
         let mut files = std::fs::read_dir(&outbox).ok()?;
-        let file = files.find_map(|file| file.ok().filter(|f| f.path().extension().is_some_and(|e| e == "eml")))?;
+        let file =
+            files.find_map(|file| file.ok().filter(|f| f.path().extension().is_some_and(|e| e == "eml")))?;
         std::fs::read_to_string(file.path()).ok()
     })
     .await;
@@ -124,7 +132,8 @@ async fn one_key_makes_one_order(app: App) {
     ids.dedup();
     assert_eq!(ids.len(), 1);
 
-    let other = client.post_with_key("/v1/orders", order(&sku, 2, "pm_card_visa"), "the-key").await.expect(422);
+    let other =
+        client.post_with_key("/v1/orders", order(&sku, 2, "pm_card_visa"), "the-key").await.expect(422);
     assert_eq!(other["code"], "idempotency_key_reused");
     let missing = client.post("/v1/orders", order(&sku, 1, "pm_card_visa")).await.expect(400);
     assert_eq!(missing["code"], "idempotency_key_required");
@@ -143,15 +152,12 @@ async fn a_hundred_units_are_sold_a_hundred_times(app: App) {
 
     let buyers = (0..150).map(|n| {
         let (client, body) = (client.clone(), order(&sku, 1, "pm_card_visa"));
-        tokio::spawn(async move {
+        async move {
             let id = place(&client, &format!("k{n}"), body).await;
-            ended(&client, &id).await["status"].as_str().unwrap().to_owned()
-        })
+            ended(&client, &id).await["status"] == "confirmed"
+        }
     });
-    let mut confirmed = 0;
-    for buyer in buyers.collect::<Vec<_>>() {
-        confirmed += u32::from(buyer.await.unwrap() == "confirmed");
-    }
+    let confirmed = join_all(buyers).await.into_iter().filter(|confirmed| *confirmed).count();
     assert_eq!(confirmed, 100);
     let stock = admin.get(&format!("/v1/inventory/{sku}")).await.expect(200);
     assert_eq!((&stock["onHand"], &stock["held"], &stock["available"]), (&json!(0), &json!(0), &json!(0)));
@@ -161,21 +167,16 @@ async fn several_items_are_sold_together_or_not_at_all(app: App) {
     let admin = Client::admin(app.url()).await;
     let (a, b) = (admin.product(1.0, 10).await, admin.product(2.0, 4).await);
     let client = Client::register(app.url()).await;
-    let bundle = |first: &str, second: &str| {
-        json!({"lines": [{"sku": first, "quantity": 1}, {"sku": second, "quantity": 1}], "paymentMethod": "pm_card_visa"})
-    };
+    let bundle = |first: &str, second: &str| json!({"lines": [{"sku": first, "quantity": 1}, {"sku": second, "quantity": 1}], "paymentMethod": "pm_card_visa"});
     let buyers = (0..12).map(|n| {
         let body = if n % 2 == 0 { bundle(&a, &b) } else { bundle(&b, &a) };
         let client = client.clone();
-        tokio::spawn(async move {
+        async move {
             let id = place(&client, &format!("k{n}"), body).await;
-            ended(&client, &id).await["status"].as_str().unwrap().to_owned()
-        })
+            ended(&client, &id).await["status"] == "confirmed"
+        }
     });
-    let mut confirmed = 0;
-    for buyer in buyers.collect::<Vec<_>>() {
-        confirmed += i64::from(buyer.await.unwrap() == "confirmed");
-    }
+    let confirmed = join_all(buyers).await.into_iter().filter(|confirmed| *confirmed).count();
     assert_eq!(confirmed, 4);
     for (sku, left) in [(&a, 6), (&b, 0)] {
         let stock = admin.get(&format!("/v1/inventory/{sku}")).await.expect(200);
@@ -201,7 +202,8 @@ async fn only_an_admin_changes_catalogue_and_stock(app: App) {
     let admin = Client::admin(app.url()).await;
     let sku = admin.product(1.0, 3).await;
     let client = Client::register(app.url()).await;
-    let product = json!({"name": "Mine", "variants": [{"sku": "MINE", "name": "x", "price": 1, "currency": "USD"}]});
+    let product =
+        json!({"name": "Mine", "variants": [{"sku": "MINE", "name": "x", "price": 1, "currency": "USD"}]});
     client.post("/v1/products", product.clone()).await.expect(403);
     Client::new(app.url()).post("/v1/products", product).await.expect(401);
     let path = format!("/v1/inventory/{sku}/adjustments");
@@ -233,9 +235,18 @@ async fn an_order_that_makes_no_sense_is_refused_by_its_field(app: App) {
         (order(&sku, 1001, "pm_card_visa"), "/lines/0/quantity"),
         (order("NO-SUCH-SKU", 1, "pm_card_visa"), "/lines/0/sku"),
         (order("$ne", 1, "pm_card_visa"), "/lines/0/sku"),
-        (json!({"lines": [{"sku": sku, "quantity": 1}, {"sku": sku, "quantity": 1}], "paymentMethod": "pm_card_visa"}), "/lines/1/sku"),
-        (json!({"lines": [{"sku": sku, "quantity": 1, "unitPrice": 0}], "paymentMethod": "pm_card_visa"}), "/lines/0/unitPrice"),
-        (json!({"lines": [{"sku": sku, "quantity": 1}], "paymentMethod": "pm_card_visa", "status": "confirmed"}), "/status"),
+        (
+            json!({"lines": [{"sku": sku, "quantity": 1}, {"sku": sku, "quantity": 1}], "paymentMethod": "pm_card_visa"}),
+            "/lines/1/sku",
+        ),
+        (
+            json!({"lines": [{"sku": sku, "quantity": 1, "unitPrice": 0}], "paymentMethod": "pm_card_visa"}),
+            "/lines/0/unitPrice",
+        ),
+        (
+            json!({"lines": [{"sku": sku, "quantity": 1}], "paymentMethod": "pm_card_visa", "status": "confirmed"}),
+            "/status",
+        ),
     ] {
         let refused = client.post_with_key("/v1/orders", body.clone(), "k").await.expect(422);
         assert_eq!(refused["errors"][0]["field"], field, "{body} → {refused}");

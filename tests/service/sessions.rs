@@ -29,7 +29,10 @@ async fn a_registered_user_logs_in_reads_herself_and_logs_out(app: App) {
         client.token = Some(answer["sessionToken"].as_str().unwrap().to_owned());
     }
     let me = client.get("/v1/users/me").await.expect(200);
-    assert_eq!((&me["id"], &me["name"], &me["email"]), (&json!(user_id), &json!("Ada"), &json!("Ada@example.com")));
+    assert_eq!(
+        (&me["id"], &me["name"], &me["email"]),
+        (&json!(user_id), &json!("Ada"), &json!("Ada@example.com"))
+    );
     assert!(!me.to_string().to_lowercase().contains("argon2"), "{me}");
 
     client.post("/v1/users/logout", json!({})).await.expect(204);
@@ -51,7 +54,8 @@ async fn the_literal_login_route_answers_with_the_token_in_a_header(app: App) {
     let token = header.strip_prefix("Bearer ").unwrap();
     assert_eq!(uuid::Uuid::parse_str(token).unwrap().get_version_num(), 4);
 
-    let named = http.get(format!("{}/getName", app.url())).header("Authorization", header).send().await.unwrap();
+    let named =
+        http.get(format!("{}/getName", app.url())).header("Authorization", header).send().await.unwrap();
     assert_eq!(named.json::<serde_json::Value>().await.unwrap(), json!({"name": "Bea"}));
 }
 
@@ -90,8 +94,10 @@ async fn of_many_at_once_with_one_address_one_is_registered(app: App) {
 async fn a_wrong_password_and_an_unknown_address_get_the_same_answer(app: App) {
     let client = Client::new(app.url());
     let login = async |email: &str| {
-        let mut answer =
-            client.post("/v1/users/login", json!({"email": email, "password": "not-this-one-0"})).await.expect(401);
+        let mut answer = client
+            .post("/v1/users/login", json!({"email": email, "password": "not-this-one-0"}))
+            .await
+            .expect(401);
         answer["requestId"] = json!(null);
         answer
     };
@@ -100,7 +106,9 @@ async fn a_wrong_password_and_an_unknown_address_get_the_same_answer(app: App) {
 
 async fn tokens_that_are_none_are_refused(app: App) {
     let http = reqwest::Client::new();
-    for header in ["Bearer", "Bearer ", "Bearer nonsense", "Basic YTpi", "Bearer 00000000-0000-4000-8000-000000000000"] {
+    for header in
+        ["Bearer", "Bearer ", "Bearer nonsense", "Basic YTpi", "Bearer 00000000-0000-4000-8000-000000000000"]
+    {
         let answer = http
             .get(format!("{}/v1/users/me", app.url()))
             .header("Authorization", header)

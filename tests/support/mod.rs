@@ -1,6 +1,9 @@
 //! What the process-level tests share: the real binary on free ports, and a client that speaks
 //! real HTTP to it.
 
+// Each test crate uses its share of this.
+#![allow(dead_code)]
+
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -57,15 +60,14 @@ impl Replica {
             .env("STEWARD__DATA__DIR", data)
             .env("STEWARD__LOG__FORMAT", "json")
             .env("STEWARD__LOG__FILTER", "info")
-            .env("X)
             .env("STEWARD__CLUSTER__LEASE_SECONDS", "3")
             .env("STEWARD__CLUSTER__HEARTBEAT_SECONDS", "1")
             .env("STEWARD__ADMIN__EMAIL", ADMIN_EMAIL)
             .env("STEWARD__ADMIN__PASSWORD", ADMIN_PASSWORD)
             .envs(more.iter().copied())
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
             .kill_on_drop(true);
         if let Backend::Cluster { mongodb, database, redis } = backend {
             command
@@ -75,13 +77,13 @@ impl Replica {
                 .env("STEWARD__REDIS__PREFIX", format!("{database}:"));
         }
         let mut child = command.spawn().expect("the binary starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+        let mut lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
         let listening = timeout(Duration::from_secs(30), async {
-            while let Some(line) = lines.next_line().await.expect("stdout is text") {
-                let Ok(event) = serde_json::from_str::<Value>(&line) else { continue };
-                let fields = event.get("fields").cloned().unwrap_or(event);
-                if fields["message"] == "listening" {
-                    return fields;
+            while let Some(line) = lines.next_line().await.expect("logs are text") {
+                match serde_json::from_str::<Value>(&line) {
+                    Ok(event) if event["message"] == "listening" => return event,
+                    Ok(_) => {}
+                    Err(_) => eprintln!("{line}"),
                 }
             }
             panic!("steward ended before it listened");
