@@ -113,7 +113,7 @@ async fn a_panic_costs_an_incarnation_and_no_unit() {
     for panic in [Panic::BeforeCommit, Panic::AfterCommit] {
         let shop = Shop::with(&[("tee", 100)]).await;
         let replica = shop.replica();
-        hold(&replica, "order-0", &[("tee", 1)]).await.unwrap();
+        hold(&replica, "order-before", &[("tee", 1)]).await.unwrap();
         shop.store.panic_next(panic);
         let (_, answers) = ask_behind_a_commit(&shop, &replica, 40).await;
         assert!(answers.iter().all(Result::is_ok), "{answers:?}");
