@@ -268,12 +268,9 @@ async fn priced(asked: &NewOrder, catalog: &Catalog) -> Result<Vec<Line>, Proble
     if !errors.is_empty() {
         return Err(Problem::invalid(errors));
     }
-    match (&asked.expected_total, lines.first()) {
-        (Some(expected), Some(first)) => {
-            let expected = expected.in_currency(first.unit_price.currency, "/expectedTotal")?;
-            as_expected(&lines, expected)?;
-        }
-        (None, _) | (_, None) => {}
+    if let (Some(expected), Some(first)) = (&asked.expected_total, lines.first()) {
+        let expected = expected.in_currency(first.unit_price.currency, "/expectedTotal")?;
+        as_expected(&lines, expected)?;
     }
     Ok(lines)
 }

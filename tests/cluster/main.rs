@@ -1,6 +1,6 @@
 //! Two processes on one MongoDB and one Redis: what one does, the other knows.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, missing_docs)]
 
 #[path = "../support/mod.rs"]
 mod support;

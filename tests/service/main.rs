@@ -1,7 +1,7 @@
 //! The API over real HTTP, against the real binary on port 0: every test over the embedded store
 //! and over MongoDB with Redis.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, missing_docs)]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -52,7 +52,9 @@ pub struct Replica {
 impl Replica {
     /// Starts the real binary and waits until it listens.
     pub async fn start(data: &Path, backend: &Backend, more: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_steward"));
+        // Or another build of it, such as the one in an image.
+        let binary = std::env::var("STEWARD_BINARY");
+        let mut command = Command::new(binary.as_deref().unwrap_or(env!("CARGO_BIN_EXE_steward")));
         command
             .arg("serve")
             .env_clear()
