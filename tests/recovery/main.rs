@@ -155,9 +155,10 @@ async fn survive_kills(backend: Backend) {
     assert_eq!(stock["onHand"].as_i64().unwrap(), STOCK - confirmed.len() as i64);
     assert_eq!(stock["available"], stock["onHand"]);
 
-    // Each confirmed order has its mail, once.
+    // Each confirmed order has its mail, once: those that a killed process had claimed, when its
+    // claim has lapsed.
     let outbox = data.path().join("outbox");
-    eventually("every mail is there", Duration::from_secs(30), async || {
+    eventually("every mail is there", Duration::from_secs(90), async || {
         let mails = std::fs::read_dir(&outbox).map(|entries| entries.count()).unwrap_or(0);
         (mails >= confirmed.len()).then_some(())
     })
