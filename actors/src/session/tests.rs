@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::cluster::Clock;
-use crate::store::{Batch, Versioned, load};
+use crate::store::{Batch, Store, Versioned, load};
 use crate::supervision::{Tree, lock};
 use crate::testing::{CommitFault, FastHasher, ManualClock, MemoryStore, WatchedStore};
 use crate::users::{Email, NewUser, Password, User, Users};
@@ -143,8 +143,6 @@ impl World {
         self.memory.commit(Batch::new().delete(&found)).await.unwrap();
     }
 }
-
-use crate::store::Store as _;
 
 const PASSWORD: &str = "correct horse";
 const REFUSED: Result<Principal, AuthError> = Err(AuthError::Unauthenticated);
@@ -316,6 +314,19 @@ async fn a_user_who_was_changed_is_loaded_again() {
 
     world.change(&opened.user.value.id, |user| user.disabled = true).await;
     world.sessions.user_changed(&opened.user.value.id).await;
+    assert_eq!(world.check(&opened).await, REFUSED);
+}
+
+#[actix_rt::test]
+async fn everything_said_before_a_check_counts_for_it() {
+    let world = world();
+    let opened = world.registered("ada@example.org").await;
+    world.check(&opened).await.unwrap();
+    world.end_unheard(&opened).await;
+    for n in 0..10 {
+        world.channel.feed.pass_on(Invalidation::User(n.to_string()));
+    }
+    world.channel.feed.pass_on(Invalidation::Session(opened.session_id.clone()));
     assert_eq!(world.check(&opened).await, REFUSED);
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -89,7 +89,7 @@ impl Drop for Readers {
     }
 }
 
-fn run(queue: &Queue<Job>, path: &PathBuf) {
+fn run(queue: &Queue<Job>, path: &Path) {
     let mut kept: Option<Connection> = None;
     loop {
         let jobs = match queue.take(1, usize::MAX, IDLE) {

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, params_from_iter};
 use serde_json::{Value, json};
 use steward_actors::store::{
-    Batch, Body, Collection, CommitError, Conflict, Cursor, Field, Index, Kind, PRIMARY, Query, Sharing,
-    Store, Write,
+    Batch, Body, Collection, CommitError, Conflict, Cursor, Field, Index, Kind, Order, PRIMARY, Query,
+    Sharing, Store, Write,
 };
 use tempfile::TempDir;
 
@@ -177,7 +177,7 @@ fn a_page_behind_a_cursor_begins_at_the_cursor() {
             if index != "number" {
                 keys.push("id".to_owned());
             }
-            let beyond = if query.order == steward_actors::store::Order::Ascending { '>' } else { '<' };
+            let beyond = if query.order == Order::Ascending { '>' } else { '<' };
             let bound = match keys.as_slice() {
                 // All fields of a unique index are fixed: there is one record at most.
                 [] => continue,

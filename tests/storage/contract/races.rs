@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use serde_json::json;
-use steward_actors::store::{Batch, CommitError, Conflict, PRIMARY, Query, Store};
+use steward_actors::store::{Batch, Body, CommitError, Conflict, PRIMARY, Query, Store, Write};
 
 use super::Harness;
 use super::fixtures::{
@@ -26,7 +26,7 @@ async fn at_once(harness: &Harness, batches: Vec<Batch>) -> Vec<Result<(), Commi
 }
 
 /// Adds 1 to a record's rank: reload and decide again until it fits.
-async fn increment(store: &dyn Store, id: &str, batch: fn(Vec<steward_actors::store::Write>) -> Batch) {
+async fn increment(store: &dyn Store, id: &str, batch: fn(Vec<Write>) -> Batch) {
     loop {
         let found = get(store, &THINGS, id).await.unwrap();
         let rank = found.body["rank"].as_i64().unwrap();
@@ -39,7 +39,7 @@ async fn increment(store: &dyn Store, id: &str, batch: fn(Vec<steward_actors::st
     }
 }
 
-async fn incremented_by_32(harness: &Harness, batch: fn(Vec<steward_actors::store::Write>) -> Batch) {
+async fn incremented_by_32(harness: &Harness, batch: fn(Vec<Write>) -> Batch) {
     commit(harness.store.as_ref(), [insert(&THINGS, "a", json!({"rank": 0}))]).await;
 
     let writers = (0..32).map(|number| {
@@ -58,11 +58,11 @@ async fn incremented_by_32(harness: &Harness, batch: fn(Vec<steward_actors::stor
 }
 
 pub async fn parallel_writers_lose_no_increment(harness: &Harness) {
-    incremented_by_32(harness, |writes| alone(writes)).await;
+    incremented_by_32(harness, alone).await;
 }
 
 pub async fn shared_batches_on_one_record_take_turns(harness: &Harness) {
-    incremented_by_32(harness, |writes| shared(writes)).await;
+    incremented_by_32(harness, shared).await;
 }
 
 pub async fn of_parallel_inserts_of_one_id_one_wins(harness: &Harness) {
@@ -152,7 +152,7 @@ pub async fn batches_that_cross_each_other_all_get_through(harness: &Harness) {
                 loop {
                     let source = get(store.as_ref(), &THINGS, from).await.unwrap();
                     let target = get(store.as_ref(), &THINGS, to).await.unwrap();
-                    let rank = |body: &steward_actors::store::Body| body["rank"].as_i64().unwrap();
+                    let rank = |body: &Body| body["rank"].as_i64().unwrap();
                     let moved = alone([
                         replace(&THINGS, from, source.version, json!({"rank": rank(&source.body) - 1})),
                         replace(&THINGS, to, target.version, json!({"rank": rank(&target.body) + 1})),
