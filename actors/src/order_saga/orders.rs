@@ -284,7 +284,11 @@ impl Orders {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn get_of(&self, user_id: &str, order_id: &str) -> Result<Option<Versioned<Order>>, StoreError> {
+    pub async fn get_of(
+        &self,
+        user_id: &str,
+        order_id: &str,
+    ) -> Result<Option<Versioned<Order>>, StoreError> {
         let found = self.get(order_id).await?;
         Ok(found.filter(|order| order.value.user_id == user_id))
     }
