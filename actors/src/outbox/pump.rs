@@ -51,8 +51,8 @@ impl Default for OutboxOptions {
         Self {
             concurrency: 16,
             poll: Duration::from_millis(500),
-            deadline: Duration::from_secs(30),
-            lease: Duration::from_secs(60),
+            deadline: Duration::from_secs(20),
+            lease: Duration::from_secs(30),
             shortest_pause: Duration::from_secs(1),
             longest_pause: Duration::from_secs(900),
             // With these pauses about two days.

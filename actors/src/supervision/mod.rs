@@ -15,6 +15,7 @@ mod registry;
 mod runner;
 mod task;
 mod tree;
+mod watchdog;
 
 pub use actor_ref::{ActorRef, AskError, Command, Envelope, Reply};
 pub use arbiters::Arbiters;
@@ -24,6 +25,7 @@ pub use runner::{BusyGuard, Lifeline, StartError, spawn_here};
 pub use task::{InfrastructureTask, supervise_task};
 pub(crate) use tree::lock;
 pub use tree::{Escalation, Listing, NodeState, Tree};
+pub use watchdog::Watchdog;
 
 #[cfg(test)]
 mod tests;
