@@ -1,1 +1,52 @@
-//! To come.
+//! The API over HTTP, as `/openapi.json` describes it.
+//!
+//! The frame, the same for every route: [`server`] listens, `frame` wraps each request (ids,
+//! deadline, panics, headers, the access log), [`routes`] says which handler answers, the
+//! extractors ([`caller`], [`json`], [`query`]) let only good requests through, and [`problem`] with
+//! [`errors`] say what went wrong. Around it one file per resource; `docs/adding-a-route.md` shows
+//! how to add one.
+//!
+//! Who calls it: the composition root ([`crate::app`]). What never happens here: a decision of the
+//! domain, or a call to an adapter. Handlers parse, ask a service or an actor, and render.
+
+#![allow(unused_qualifications, reason = "the macros of utoipa write some")]
+
+pub mod caller;
+mod cors;
+pub mod errors;
+mod etag;
+mod fallback;
+mod fields;
+mod frame;
+mod idempotency;
+pub mod json;
+mod openapi;
+pub mod page;
+pub mod problem;
+pub mod query;
+mod request_id;
+pub mod routes;
+pub mod server;
+mod strict;
+pub mod values;
+
+mod accounts;
+mod admin;
+mod connections;
+mod docs;
+pub mod health;
+mod hello;
+mod inventory;
+mod orders;
+mod products;
+mod users;
+
+pub use openapi::document as openapi_document;
+pub use request_id::RequestId;
+pub use server::Listener;
+
+use actix_web::http::header::{CACHE_CONTROL, HeaderName};
+
+/// For answers that nobody may keep, such as those with a token in them:
+/// `HttpResponse::Ok().insert_header(NO_STORE)`.
+pub const NO_STORE: (HeaderName, &str) = (CACHE_CONTROL, "no-store");

@@ -1,1 +1,14 @@
-//! To come.
+//! Adapters of the provider ports: Stripe, SimpleFIN, and mail by SMTP or into files.
+//!
+//! Who makes them: the composition root. What never happens here: an unknown outcome told as a
+//! failure, an answer read without a bound, a redirect followed, a secret printed.
+
+mod http;
+mod mail;
+mod simplefin;
+mod stripe;
+
+pub use http::{SetupError, Timeouts};
+pub use mail::{FileMailer, SmtpMailer};
+pub use simplefin::SimpleFinBank;
+pub use stripe::StripePayments;

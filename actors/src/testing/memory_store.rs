@@ -2,7 +2,7 @@
 //! test can choose.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -11,13 +11,20 @@ use serde_json::Value;
 use super::ManualClock;
 use crate::cluster::Clock;
 use crate::store::{
-    Batch, Body, Collection, CommitError, Conflict, Cursor, Order, Page, Query, Record, Store, StoreError,
-    Write, words,
+    Batch, Body, Collection, CommitError, Conflict, Cursor, Index, Order, Page, Query, Record, Store,
+    StoreError, Write, words,
 };
 use crate::supervision::lock;
 use crate::time::Timestamp;
 
-type Records = BTreeMap<String, Record>;
+/// A collection's records, and who has which key of its unique indexes.
+#[derive(Default)]
+struct Contents {
+    records: BTreeMap<String, Record>,
+    holders: HashMap<(&'static str, String), String>,
+}
+
+type Collections = HashMap<&'static str, Contents>;
 
 /// A fault that the next commits meet, in turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,9 +37,9 @@ pub enum CommitFault {
     LostAfter,
 }
 
-/// A store in memory.
+/// A store in memory. It panics at a batch that names a record twice, which no caller may make.
 pub struct MemoryStore {
-    collections: Mutex<HashMap<&'static str, Records>>,
+    collections: Mutex<Collections>,
     clock: Arc<ManualClock>,
     faults: Mutex<VecDeque<CommitFault>>,
     down: Mutex<bool>,
@@ -89,26 +96,25 @@ impl Store for MemoryStore {
     ) -> Result<Vec<Record>, StoreError> {
         self.up()?;
         let collections = lock(&self.collections);
-        let Some(records) = collections.get(collection.name) else { return Ok(Vec::new()) };
-        Ok(ids.iter().filter_map(|id| records.get(id).cloned()).collect())
+        let Some(contents) = collections.get(collection.name) else { return Ok(Vec::new()) };
+        Ok(ids.iter().filter_map(|id| contents.records.get(id).cloned()).collect())
     }
 
     async fn find(&self, query: Query) -> Result<Page, StoreError> {
         self.up()?;
         let collections = lock(&self.collections);
-        let mut found: Vec<Record> = collections
+        let mut found: Vec<(Cursor, &Record)> = collections
             .get(query.collection.name)
             .into_iter()
-            .flat_map(BTreeMap::values)
+            .flat_map(|contents| contents.records.values())
             .filter(|record| fits(&query, record))
-            .cloned()
+            .map(|record| (query.cursor(record), record))
             .collect();
-        drop(collections);
-        found.sort_by(|a, b| in_order(&query, &query.cursor(a), &query.cursor(b)));
+        found.sort_by(|(a, _), (b, _)| in_order(&query, a, b));
         if let Some(after) = &query.after {
-            found.retain(|record| in_order(&query, &query.cursor(record), after) == Ordering::Greater);
+            found.retain(|(cursor, _)| in_order(&query, cursor, after) == Ordering::Greater);
         }
-        found.truncate(query.limit + 1);
+        let found = found.into_iter().take(query.limit + 1).map(|(_, record)| record.clone()).collect();
         Ok(query.page(found))
     }
 
@@ -125,17 +131,10 @@ impl Store for MemoryStore {
             Some(CommitFault::LostAfter) | None => {}
         }
         let mut collections = lock(&self.collections);
-        let mut changed = HashMap::new();
-        for write in &batch.writes {
-            let name = write.collection().name;
-            let records: &mut Records =
-                changed.entry(name).or_insert_with(|| collections.get(name).cloned().unwrap_or_default());
-            apply(records, write)?;
+        check(&collections, &batch)?;
+        for write in batch.writes {
+            collections.entry(write.collection().name).or_default().apply(write);
         }
-        for write in &batch.writes {
-            check_unique(&changed[write.collection().name], write)?;
-        }
-        collections.extend(changed);
         *lock(&self.commits) += 1;
         match fault {
             Some(_) => Err(CommitError::OutcomeUnknown("a fault of the test".to_owned())),
@@ -188,47 +187,75 @@ fn compare(a: &Value, b: &Value) -> Ordering {
     }
 }
 
-fn apply(records: &mut Records, write: &Write) -> Result<(), Conflict> {
-    let collection = write.collection().name;
-    let moved_on = || Conflict::Version { collection, id: write.id().to_owned() };
-    let put = |records: &mut Records, version: u64, body: &Body| {
-        let id = write.id().to_owned();
-        records.insert(id.clone(), Record { id, version, body: body.clone() });
-    };
-    let found = records.get(write.id()).map(|record| record.version);
-    match write {
-        Write::Insert { id, body, .. } => {
-            if found.is_some() {
+/// Whether the batch can be applied as a whole; changes nothing.
+fn check(collections: &Collections, batch: &Batch) -> Result<(), Conflict> {
+    let mut named = HashSet::new();
+    for write in &batch.writes {
+        let collection = write.collection().name;
+        assert!(named.insert((collection, write.id())), "{collection}/{} is twice in a batch", write.id());
+        let found = collections.get(collection).and_then(|contents| contents.records.get(write.id()));
+        match write {
+            Write::Insert { id, .. } if found.is_some() => {
                 return Err(Conflict::Exists { collection, id: id.clone() });
             }
-            put(records, 1, body);
-        }
-        Write::Replace { version, body, .. } => {
-            if found != Some(*version) {
-                return Err(moved_on());
+            Write::Replace { id, version, .. } | Write::Delete { id, version, .. }
+                if found.map(|record| record.version) != Some(*version) =>
+            {
+                return Err(Conflict::Version { collection, id: id.clone() });
             }
-            put(records, version + 1, body);
+            _ => {}
         }
-        Write::Delete { version, id, .. } => {
-            if found != Some(*version) {
-                return Err(moved_on());
+    }
+    let mut claimed = HashSet::new();
+    for write in &batch.writes {
+        let (Write::Insert { body, .. } | Write::Replace { body, .. }) = write else { continue };
+        let collection = write.collection().name;
+        for (index, key) in unique_keys(write.collection(), body) {
+            let holder = collections
+                .get(collection)
+                .and_then(|contents| contents.holders.get(&(index.name, key.clone())));
+            // A holder that the batch names gives its key up, or claims it anew below.
+            let held = holder.is_some_and(|holder| !named.contains(&(collection, holder.as_str())));
+            if held || !claimed.insert((collection, index.name, key)) {
+                return Err(Conflict::Unique { collection, index: index.name });
             }
-            records.remove(id);
         }
     }
     Ok(())
 }
 
-fn check_unique(records: &Records, write: &Write) -> Result<(), Conflict> {
-    let Some(written) = records.get(write.id()) else { return Ok(()) };
-    for index in write.collection().indexes.iter().filter(|index| index.unique) {
-        let key = |record: &Record| -> Option<Vec<Value>> {
-            index.fields.iter().map(|field| record.body.get(*field).cloned()).collect()
-        };
-        let Some(mine) = key(written) else { continue };
-        if records.values().any(|other| other.id != written.id && key(other).as_ref() == Some(&mine)) {
-            return Err(Conflict::Unique { collection: write.collection().name, index: index.name });
+impl Contents {
+    fn apply(&mut self, write: Write) {
+        let collection = write.collection();
+        if let Some(old) = self.records.remove(write.id()) {
+            for (index, key) in unique_keys(collection, &old.body) {
+                let key = (index.name, key);
+                // Another write of the batch may have taken the key over already.
+                if self.holders.get(&key) == Some(&old.id) {
+                    self.holders.remove(&key);
+                }
+            }
         }
+        let (id, version, body) = match write {
+            Write::Insert { id, body, .. } => (id, 1, body),
+            Write::Replace { id, version, body, .. } => (id, version + 1, body),
+            Write::Delete { .. } => return,
+        };
+        for (index, key) in unique_keys(collection, &body) {
+            self.holders.insert((index.name, key), id.clone());
+        }
+        self.records.insert(id.clone(), Record { id, version, body });
     }
-    Ok(())
+}
+
+/// The record's keys in the unique indexes that it is in.
+fn unique_keys(
+    collection: &'static Collection,
+    body: &Body,
+) -> impl Iterator<Item = (&'static Index, String)> {
+    collection.indexes.iter().filter(|index| index.unique).filter_map(|index| {
+        let value = |field: &&str| body.get(*field).filter(|value| !value.is_null()).cloned();
+        let key: Option<Vec<Value>> = index.fields.iter().map(value).collect();
+        Some((index, Value::Array(key?).to_string()))
+    })
 }

@@ -2,11 +2,15 @@
 
 mod clock;
 mod memory_store;
+mod passwords;
 mod providers;
+mod watched_store;
 
 pub use clock::ManualClock;
 pub use memory_store::{CommitFault, MemoryStore};
+pub use passwords::FastHasher;
 pub use providers::{
     BankCall, BankFault, Held, MailFault, OrderLedger, PaymentCall, PaymentFault, RecordingMailer,
     ScriptedBank, ScriptedPayments,
 };
+pub use watched_store::WatchedStore;

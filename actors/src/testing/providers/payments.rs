@@ -71,7 +71,8 @@ struct State {
 /// A payment provider in memory, with Stripe's rules: idempotency keys count (the same key with
 /// other parameters is refused), wrong-state calls are refused.
 ///
-/// Of the payment methods, `pm_card_chargeDeclined` is declined, `pm_card_authenticationRequired`
+/// Of the payment methods, `pm_card_chargeDeclined` is declined (another key is refused then: the
+/// intent has lost its method), `pm_card_authenticationRequired`
 /// asks for action, `pm_unknown` is refused at creation; all others succeed. Everything else is
 /// queued per method.
 pub struct ScriptedPayments {
@@ -260,7 +261,7 @@ impl Payments for ScriptedPayments {
         self.call(PaymentCall::Confirm, Some((key, format!("confirm {id}"))), |state, processing| {
             let mut declined = None;
             let intent = change(state, id, |intent, method, entry| {
-                if intent.status != IntentStatus::Unconfirmed {
+                if intent.status != IntentStatus::Unconfirmed || intent.declined.is_some() {
                     return Err(wrong_state());
                 }
                 match method {
@@ -380,10 +381,11 @@ mod tests {
     async fn a_declined_method_reserves_nothing_and_stays_declined() {
         let payments = ScriptedPayments::default();
         let intent = payments.create(&request("o1", "pm_card_chargeDeclined")).await.unwrap();
-        for key in ["a", "a", "b"] {
-            let answer = payments.confirm(&intent.id, key).await;
+        for _ in 0..2 {
+            let answer = payments.confirm(&intent.id, "a").await;
             assert_eq!(answer, Err(PaymentError::Declined("card_declined".to_owned())));
         }
+        assert_eq!(payments.confirm(&intent.id, "b").await, Err(wrong_state()));
         assert_eq!(payments.ledger("o1").authorized, 0);
         assert_eq!(payments.look_up(&intent.id).await.unwrap().declined.as_deref(), Some("card_declined"));
     }

@@ -1,0 +1,296 @@
+//! What an answer from the outside means for an order. Pure: present and chance are passed in.
+
+use std::time::Duration;
+
+use super::order::Order;
+use super::state::{Event, Step};
+use crate::inventory::{HoldError, HoldStatus};
+use crate::providers::{Intent, IntentStatus, PaymentError};
+use crate::time::Timestamp;
+
+/// What doing a step came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Stock answered.
+    Stock(Result<HoldStatus, HoldError>),
+    /// The payment provider answered. Whoever made the call has looked the intent up already if
+    /// the call's own answer left it open ([`needs_look_up`]), so `Ok` is where the intent stands
+    /// and [`PaymentError::Refused`] that the provider will not do it.
+    Payment(Result<Intent, PaymentError>),
+    /// There was nothing to do outside.
+    Nothing,
+}
+
+/// What follows from an outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// This happened; go on.
+    Happened(Event),
+    /// Do the same step again.
+    Again {
+        /// After this pause.
+        pause: Duration,
+        /// To be recorded now.
+        note: Option<Event>,
+    },
+}
+
+/// How long a step is tried, and how often.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// The first pause; doubled from attempt to attempt.
+    pub shortest: Duration,
+    /// The longest pause, unless the other side asks for a longer one.
+    pub longest: Duration,
+    /// The longest pause that the other side can ask for.
+    pub longest_asked: Duration,
+    /// Attempts that fail before the wait is recorded.
+    pub unrecorded: u32,
+    /// How long a step before the point of no return is tried before the order is rejected.
+    pub give_up: Duration,
+    /// How long any other step is tried before the order is listed as stuck. It is still tried.
+    pub stuck: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            shortest: Duration::from_millis(100),
+            longest: Duration::from_secs(30),
+            longest_asked: Duration::from_secs(300),
+            unrecorded: 2,
+            give_up: Duration::from_secs(24 * 3600),
+            stuck: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// A try of a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt {
+    /// 1 for the first by this owner.
+    pub number: u32,
+    /// Since when this owner tries; an earlier start that is recorded counts instead.
+    pub since: Timestamp,
+    /// 0..1: spreads the pauses of orders that wait for the same thing.
+    pub jitter: f64,
+}
+
+/// Decides what follows from `outcome` of the step that `order` is at.
+pub fn decide(
+    order: &Order,
+    step: Step,
+    outcome: &Outcome,
+    attempt: Attempt,
+    now: Timestamp,
+    patience: &Patience,
+) -> Decision {
+    let since = order.waiting.as_ref().map_or(attempt.since, |waiting| waiting.since.min(attempt.since));
+    match read(order, step, outcome) {
+        Answer::Happened(event) => Decision::Happened(event),
+        Answer::NotYet { reason, ask_after } => {
+            let tried = now.since(since);
+            match step.gives_up_with() {
+                Some(reason) if tried >= patience.give_up => {
+                    return Decision::Happened(Event::GaveUp { reason });
+                }
+                _ => {}
+            }
+            let stuck = step.gives_up_with().is_none() && tried >= patience.stuck;
+            let note = if stuck && order.stuck_since.is_none() {
+                Some(Event::Stuck { reason })
+            } else if order.waiting.is_none() && attempt.number > patience.unrecorded {
+                Some(Event::Waiting { reason, since })
+            } else {
+                None
+            };
+            Decision::Again { pause: pause(attempt, ask_after, patience), note }
+        }
+        Answer::Wrong { reason } => {
+            let note = order.stuck_since.is_none().then_some(Event::Stuck { reason });
+            Decision::Again { pause: jittered(patience.longest, attempt.jitter), note }
+        }
+    }
+}
+
+/// The pause after a failed attempt: doubled each time, jittered, at least what was asked for.
+pub fn pause(attempt: Attempt, asked: Option<Duration>, patience: &Patience) -> Duration {
+    let doubled = patience.shortest.saturating_mul(1 << attempt.number.saturating_sub(1).min(16));
+    let own = jittered(doubled.min(patience.longest), attempt.jitter);
+    own.max(asked.unwrap_or_default().min(patience.longest_asked))
+}
+
+fn jittered(pause: Duration, jitter: f64) -> Duration {
+    pause.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
+}
+
+/// Whether only a look-up can tell what a call that ended so has done.
+pub const fn needs_look_up(error: &PaymentError) -> bool {
+    matches!(error, PaymentError::OutcomeUnknown(_) | PaymentError::Refused(_))
+}
+
+/// Whether an intent that stands so has `step` behind it, or can never have it: then what the
+/// look-up shows is the answer, and not what the call said.
+pub fn settles(step: Step, intent: &Intent) -> bool {
+    match (step, intent.status) {
+        (Step::Authorize, IntentStatus::Unconfirmed) => intent.declined.is_some(),
+        (Step::Authorize, _) => true,
+        (Step::Capture, status) => status != IntentStatus::Authorized,
+        (Step::CancelIntent, status) => matches!(status, IntentStatus::Canceled | IntentStatus::Captured),
+        _ => false,
+    }
+}
+
+enum Answer {
+    Happened(Event),
+    NotYet { reason: String, ask_after: Option<Duration> },
+    Wrong { reason: String },
+}
+
+impl Answer {
+    fn not_yet(reason: impl Into<String>) -> Self {
+        Self::NotYet { reason: reason.into(), ask_after: None }
+    }
+
+    fn wrong(reason: impl Into<String>) -> Self {
+        Self::Wrong { reason: reason.into() }
+    }
+
+    fn declined(code: impl Into<String>) -> Self {
+        let code = code.into();
+        // How Stripe declines a payment that needs 3-D Secure while the customer is away.
+        if code == "authentication_required" {
+            return Self::Happened(Event::AuthenticationRequired);
+        }
+        Self::Happened(Event::Declined { code })
+    }
+}
+
+fn read(order: &Order, step: Step, outcome: &Outcome) -> Answer {
+    match (step, outcome) {
+        (Step::Confirm, _) => Answer::Happened(Event::Confirmed),
+        (Step::Reject, _) => match order.reason {
+            Some(reason) => Answer::Happened(Event::Rejected { reason }),
+            None => Answer::wrong("an order without a reason is at its rejection"),
+        },
+        (Step::Hold, Outcome::Stock(answer)) => hold(order, answer),
+        (Step::CommitStock, Outcome::Stock(answer)) => commit_stock(answer),
+        (Step::ReleaseStock, Outcome::Stock(answer)) => release_stock(answer),
+        (Step::CreateIntent, Outcome::Payment(answer)) => create_intent(answer),
+        (Step::Authorize, Outcome::Payment(answer)) => authorize(answer),
+        (Step::Capture, Outcome::Payment(answer)) => capture(order, answer),
+        (Step::CancelIntent, Outcome::Payment(answer)) => cancel_intent(order, answer),
+        (step, outcome) => Answer::wrong(format!("{outcome:?} is no answer to {}", step.name())),
+    }
+}
+
+fn hold(order: &Order, answer: &Result<HoldStatus, HoldError>) -> Answer {
+    match answer {
+        Ok(HoldStatus::Held | HoldStatus::Committed) => Answer::Happened(Event::StockHeld),
+        Err(HoldError::OutOfStock(skus)) => Answer::Happened(Event::StockRefused { skus: skus.clone() }),
+        // The id is used up, so nothing can be held under it any more; and nothing is.
+        Ok(HoldStatus::Released) | Err(HoldError::WrongState(_)) => {
+            let skus = order.lines.iter().map(|line| line.sku.clone()).collect();
+            Answer::Happened(Event::StockRefused { skus })
+        }
+        Err(error) => stock_failed(error),
+    }
+}
+
+fn commit_stock(answer: &Result<HoldStatus, HoldError>) -> Answer {
+    match answer {
+        Ok(HoldStatus::Committed) => Answer::Happened(Event::StockCommitted),
+        Ok(HoldStatus::Held) => Answer::not_yet("the stock is still held"),
+        Ok(HoldStatus::Released) => Answer::wrong("the stock of an authorised order was released"),
+        Err(error) => stock_failed(error),
+    }
+}
+
+fn release_stock(answer: &Result<HoldStatus, HoldError>) -> Answer {
+    match answer {
+        Ok(HoldStatus::Released) | Err(HoldError::NotFound | HoldError::WrongState(HoldStatus::Released)) => {
+            Answer::Happened(Event::StockReleased)
+        }
+        Ok(HoldStatus::Held) => Answer::not_yet("the stock is still held"),
+        Ok(HoldStatus::Committed) => Answer::wrong("the stock of a rejected order was sold"),
+        Err(error) => stock_failed(error),
+    }
+}
+
+fn stock_failed(error: &HoldError) -> Answer {
+    match error {
+        HoldError::Unavailable { retry_after, .. } => {
+            Answer::NotYet { reason: error.to_string(), ask_after: Some(*retry_after) }
+        }
+        HoldError::OutcomeUnknown => Answer::not_yet("stock has not answered"),
+        HoldError::OutOfStock(_) | HoldError::NotFound | HoldError::WrongState(_) => {
+            Answer::wrong(error.to_string())
+        }
+    }
+}
+
+fn create_intent(answer: &Result<Intent, PaymentError>) -> Answer {
+    match answer {
+        Ok(intent) => Answer::Happened(Event::IntentCreated { intent_id: intent.id.clone() }),
+        Err(PaymentError::Declined(code) | PaymentError::Refused(code)) => Answer::declined(code),
+        Err(error) => payment_failed(error),
+    }
+}
+
+fn authorize(answer: &Result<Intent, PaymentError>) -> Answer {
+    match answer {
+        Ok(intent) => match (intent.status, &intent.declined) {
+            (IntentStatus::Authorized | IntentStatus::Captured, _) => Answer::Happened(Event::Authorized),
+            (IntentStatus::RequiresAction, _) => Answer::Happened(Event::AuthenticationRequired),
+            (IntentStatus::Unconfirmed, Some(code)) => Answer::declined(code),
+            (IntentStatus::Canceled, _) => Answer::declined("intent_canceled"),
+            (IntentStatus::Unconfirmed, None) => Answer::not_yet("the payment is not confirmed yet"),
+            (IntentStatus::Processing, _) => Answer::not_yet("the payment is being processed"),
+        },
+        Err(PaymentError::Declined(code) | PaymentError::Refused(code)) => Answer::declined(code),
+        Err(error) => payment_failed(error),
+    }
+}
+
+fn captured(order: &Order, intent: &Intent) -> Answer {
+    if intent.captured == order.total {
+        return Answer::Happened(Event::Captured);
+    }
+    Answer::wrong(format!("{} of {} was captured", intent.captured, order.total))
+}
+
+fn capture(order: &Order, answer: &Result<Intent, PaymentError>) -> Answer {
+    match answer {
+        Ok(intent) => match intent.status {
+            IntentStatus::Captured => captured(order, intent),
+            IntentStatus::Authorized | IntentStatus::Processing => {
+                Answer::not_yet("the payment is not captured yet")
+            }
+            IntentStatus::Unconfirmed | IntentStatus::RequiresAction | IntentStatus::Canceled => {
+                Answer::wrong(format!("the authorisation is gone: the intent is {:?}", intent.status))
+            }
+        },
+        Err(error) => payment_failed(error),
+    }
+}
+
+fn cancel_intent(order: &Order, answer: &Result<Intent, PaymentError>) -> Answer {
+    match answer {
+        Ok(intent) => match intent.status {
+            IntentStatus::Canceled => Answer::Happened(Event::IntentCanceled),
+            IntentStatus::Captured => captured(order, intent),
+            _ => Answer::not_yet("the payment is not cancelled yet"),
+        },
+        Err(error) => payment_failed(error),
+    }
+}
+
+fn payment_failed(error: &PaymentError) -> Answer {
+    match error {
+        PaymentError::Unavailable { retry_after, .. } => {
+            Answer::NotYet { reason: error.to_string(), ask_after: *retry_after }
+        }
+        PaymentError::OutcomeUnknown(_) => Answer::not_yet(error.to_string()),
+        PaymentError::Declined(_) | PaymentError::Refused(_) => Answer::wrong(error.to_string()),
+    }
+}

@@ -1,0 +1,136 @@
+//! Does a step: the one place where the saga calls stock and the payment provider.
+//!
+//! What never happens here: a decision, a commit. Every call has a deadline, and one that passes it
+//! has an unknown outcome, never a failed one.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::crash_points::CrashPoints;
+use super::decide::{Outcome, Patience, needs_look_up, settles};
+use super::order::Order;
+use super::state::Step;
+use crate::cluster::Clock;
+use crate::inventory::{Hold, HoldError, HoldRequest, HoldStatus, Holds};
+use crate::outbox::Waker;
+use crate::providers::{Intent, IntentRequest, PaymentError, Payments};
+use crate::store::Store;
+
+/// What a saga reaches the outside through.
+pub(super) struct Ports {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) holds: Arc<dyn Holds>,
+    pub(super) payments: Arc<dyn Payments>,
+    pub(super) outbox: Waker,
+    pub(super) crash_points: CrashPoints,
+    pub(super) incarnation: String,
+    pub(super) patience: Patience,
+    pub(super) call_deadline: Duration,
+}
+
+/// The idempotency keys of an order's calls to confirm, capture and cancel.
+///
+/// A key is used again until a look-up has shown that the call did not count; then the next one
+/// is, because a provider repeats the answer it gave to a key, errors of its own included
+/// ([Stripe](https://docs.stripe.com/api/idempotent_requests)). Safe: all of them are calls on one
+/// intent, which can be confirmed and captured once.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Keys {
+    used_up: u32,
+}
+
+impl Keys {
+    fn key(self, order: &Order, step: Step) -> String {
+        match self.used_up {
+            0 => format!("{}:{}", order.id, step.name()),
+            n => format!("{}:{}:{}", order.id, step.name(), n + 1),
+        }
+    }
+}
+
+/// Does `step` for `order`.
+pub(super) async fn perform(ports: &Ports, order: &Order, step: Step, keys: &mut Keys) -> Outcome {
+    ports.crash_points.before(step);
+    let id = order.id.as_str();
+    let outcome = match step {
+        Step::Hold => {
+            let request = HoldRequest {
+                id: order.id.clone(),
+                user_id: order.user_id.clone(),
+                lines: order.hold_lines(),
+                expires_at: None,
+            };
+            stock(ports, ports.holds.hold(request)).await
+        }
+        Step::CommitStock => stock(ports, ports.holds.commit(id)).await,
+        Step::ReleaseStock => stock(ports, ports.holds.release(id)).await,
+        Step::CreateIntent => {
+            let request = IntentRequest {
+                key: order.id.clone(),
+                order_id: order.id.clone(),
+                amount: order.total,
+                payment_method: order.payment_method.clone(),
+            };
+            Outcome::Payment(payment(ports, ports.payments.create(&request)).await)
+        }
+        Step::Authorize | Step::Capture | Step::CancelIntent => on_intent(ports, order, step, keys).await,
+        Step::Confirm | Step::Reject => Outcome::Nothing,
+    };
+    ports.crash_points.after(step);
+    outcome
+}
+
+async fn stock(ports: &Ports, call: impl Future<Output = Result<Hold, HoldError>>) -> Outcome {
+    let answer: Result<HoldStatus, HoldError> = match timeout(ports.call_deadline, call).await {
+        Ok(answer) => answer.map(|hold| hold.status),
+        Err(_deadline) => Err(HoldError::OutcomeUnknown),
+    };
+    Outcome::Stock(answer)
+}
+
+async fn payment(
+    ports: &Ports,
+    call: impl Future<Output = Result<Intent, PaymentError>>,
+) -> Result<Intent, PaymentError> {
+    match timeout(ports.call_deadline, call).await {
+        Ok(answer) => answer,
+        Err(_deadline) => Err(PaymentError::OutcomeUnknown("no answer in time".to_owned())),
+    }
+}
+
+async fn on_intent(ports: &Ports, order: &Order, step: Step, keys: &mut Keys) -> Outcome {
+    let Some(intent_id) = order.payment.reference.as_deref() else {
+        let error = PaymentError::Refused("the order has no payment intent".to_owned());
+        return Outcome::Payment(Err(error));
+    };
+    let key = keys.key(order, step);
+    let answer = match step {
+        Step::Authorize => payment(ports, ports.payments.confirm(intent_id, &key)).await,
+        Step::Capture => payment(ports, ports.payments.capture(intent_id, &key)).await,
+        _ => payment(ports, ports.payments.cancel(intent_id, &key)).await,
+    };
+    let error = match answer {
+        Err(error) if needs_look_up(&error) => error,
+        told => return Outcome::Payment(told),
+    };
+    ports.crash_points.pass("look_up.before");
+    let seen = payment(ports, ports.payments.look_up(intent_id)).await;
+    ports.crash_points.pass("look_up.after");
+    Outcome::Payment(match seen {
+        Ok(intent) if settles(step, &intent) => Ok(intent),
+        Ok(_) => {
+            keys.used_up += 1;
+            Err(error)
+        }
+        // Without a look-up a refusal proves nothing: it may be the second answer to a call
+        // whose first one was lost.
+        Err(unseen @ (PaymentError::Unavailable { .. } | PaymentError::OutcomeUnknown(_))) => Err(unseen),
+        Err(PaymentError::Refused(reason) | PaymentError::Declined(reason)) => {
+            Err(PaymentError::OutcomeUnknown(format!("the intent cannot be looked up: {reason}")))
+        }
+    })
+}

@@ -1,0 +1,68 @@
+//! An order's events as its timeline shows them. Pure.
+
+use serde::Serialize;
+
+use super::order::OrderEvent;
+use super::state::{Event, Step};
+use crate::time::Timestamp;
+
+/// How a step stands after an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimelineStatus {
+    /// It is done.
+    Done,
+    /// It undid an earlier one.
+    Compensated,
+    /// The other side said no.
+    Refused,
+    /// It was tried for as long as we wait.
+    GaveUp,
+    /// It has to wait, and is tried again.
+    Waiting,
+    /// Waiting alone will hardly help; it is tried all the same.
+    Stuck,
+    /// Another replica goes on with it.
+    TakenOver,
+}
+
+/// A line of an order's timeline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TimelineEntry {
+    /// When.
+    pub at: Timestamp,
+    /// The step's name; `accept` for the first.
+    pub step: &'static str,
+    /// How it stands.
+    pub status: TimelineStatus,
+    /// How often it had been tried.
+    pub attempt: u32,
+    /// What there is to say about it.
+    pub detail: Option<String>,
+}
+
+/// The entry of one event.
+pub(super) fn entry(record: &OrderEvent) -> TimelineEntry {
+    use TimelineStatus as S;
+    let done = if record.step.is_some_and(Step::is_compensation) { S::Compensated } else { S::Done };
+    let (status, detail) = match &record.event {
+        Event::Accepted
+        | Event::StockHeld
+        | Event::Authorized
+        | Event::StockCommitted
+        | Event::Captured
+        | Event::Confirmed => (S::Done, None),
+        Event::IntentCanceled | Event::StockReleased => (done, None),
+        Event::IntentCreated { intent_id } => (S::Done, Some(intent_id.clone())),
+        Event::Rejected { reason } => (S::Done, Some(reason.to_string())),
+        Event::StockRefused { skus } => (S::Refused, Some(format!("out_of_stock: {}", skus.join(", ")))),
+        Event::Declined { code } => (S::Refused, Some(code.clone())),
+        Event::AuthenticationRequired => (S::Refused, Some("authentication_required".to_owned())),
+        Event::GaveUp { reason } => (S::GaveUp, Some(reason.to_string())),
+        Event::Waiting { reason, .. } => (S::Waiting, Some(reason.clone())),
+        Event::Stuck { reason } => (S::Stuck, Some(reason.clone())),
+        Event::Adopted { .. } => (S::TakenOver, None),
+    };
+    let step = record.step.map_or("accept", Step::name);
+    TimelineEntry { at: record.at, step, status, attempt: record.attempt, detail }
+}

@@ -1,0 +1,152 @@
+//! Finding out who calls with a token: the locator says where to look, the store says what is so.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use super::cache::Loaded;
+use super::record::BY_TOKEN;
+use super::service::AuthError;
+use super::{LocatorError, Principal, SESSIONS, Session, SessionLocator, TokenHash};
+use crate::cluster::Clock;
+use crate::store::{Batch, Query, Store, StoreError, find, load};
+use crate::supervision::lock;
+use crate::users::{User, roles};
+
+/// How long the locator may take; after that the store is asked.
+const LOCATOR_DEADLINE: Duration = Duration::from_millis(250);
+/// After it failed, how long it is left alone.
+const LOCATOR_REST: Duration = Duration::from_secs(1);
+/// How long a load may take.
+const LOAD_DEADLINE: Duration = Duration::from_secs(2);
+/// When to try again while the store is away.
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What loads need; shared by the actors of all threads.
+pub(super) struct Loader {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    locator: Option<Arc<dyn SessionLocator>>,
+    locator_rests_until: Mutex<Option<Instant>>,
+}
+
+impl Loader {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        locator: Option<Arc<dyn SessionLocator>>,
+    ) -> Self {
+        Self { store, clock, locator, locator_rests_until: Mutex::default() }
+    }
+
+    /// Who calls with this token.
+    pub(super) async fn load(&self, token: TokenHash) -> Result<Loaded, AuthError> {
+        match timeout(LOAD_DEADLINE, self.look(token)).await {
+            Ok(Ok(found)) => found.ok_or(AuthError::Unauthenticated),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a session could not be loaded");
+                Err(AuthError::Unavailable { retry_after: RETRY_AFTER })
+            }
+            Err(_deadline) => {
+                tracing::warn!("a session was not loaded in time");
+                Err(AuthError::Unavailable { retry_after: RETRY_AFTER })
+            }
+        }
+    }
+
+    async fn look(&self, token: TokenHash) -> Result<Option<Loaded>, StoreError> {
+        let Some(session) = self.session(token).await? else { return Ok(None) };
+        let Some(user) = load::<User>(self.store.as_ref(), &session.user_id).await? else { return Ok(None) };
+        if user.value.disabled || !session.is_live(self.clock.now()) {
+            return Ok(None);
+        }
+        Ok(Some(Loaded {
+            expires_at: session.expires_at,
+            seen_until: session.seen_until(),
+            principal: Principal {
+                user_id: session.user_id,
+                session_id: session.id,
+                permissions: roles::permissions_of(&user.value.roles),
+            },
+        }))
+    }
+
+    async fn session(&self, token: TokenHash) -> Result<Option<Session>, StoreError> {
+        let located = self.ask_locator(|locator| async move { locator.get(&token).await }).await.flatten();
+        if let Some(id) = &located
+            && let Some(found) = load::<Session>(self.store.as_ref(), id).await?
+            && found.value.token_hash == token
+        {
+            return Ok(Some(found.value));
+        }
+        // The locator knows nothing, or something that is no longer so.
+        let query = Query::by(&SESSIONS, BY_TOKEN).equal(token.to_string()).limit(1);
+        let (found, _) = find::<Session>(self.store.as_ref(), query).await?;
+        let session = found.into_iter().next().map(|found| found.value);
+        match &session {
+            Some(session) => self.remember(session).await,
+            None if located.is_some() => self.forget(token).await,
+            None => {}
+        }
+        Ok(session)
+    }
+
+    /// Tells the locator of a session, if it can be told.
+    pub(super) async fn remember(&self, session: &Session) {
+        let ttl = session.expires_at.since(self.clock.now());
+        if ttl.is_zero() {
+            return;
+        }
+        let (token, id) = (session.token_hash, session.id.clone());
+        self.ask_locator(|locator| async move { locator.put(&token, &id, ttl).await }).await;
+    }
+
+    /// Makes the locator forget, if it can be told.
+    pub(super) async fn forget(&self, token: TokenHash) {
+        self.ask_locator(|locator| async move { locator.forget(&token).await }).await;
+    }
+
+    /// `None` if there is no locator, or if it is away; then it is left alone for a while, so that
+    /// not every load waits for it.
+    async fn ask_locator<T, F>(&self, ask: impl FnOnce(Arc<dyn SessionLocator>) -> F) -> Option<T>
+    where
+        F: Future<Output = Result<T, LocatorError>>,
+    {
+        let locator = self.locator.clone()?;
+        if lock(&self.locator_rests_until).is_some_and(|until| Instant::now() < until) {
+            return None;
+        }
+        let answer = timeout(LOCATOR_DEADLINE, ask(locator)).await;
+        match answer.unwrap_or_else(|_| Err(LocatorError("it took too long".to_owned()))) {
+            Ok(answer) => {
+                *lock(&self.locator_rests_until) = None;
+                Some(answer)
+            }
+            Err(error) => {
+                let first = lock(&self.locator_rests_until).replace(Instant::now() + LOCATOR_REST).is_none();
+                if first {
+                    tracing::warn!(%error, "sessions are looked up in the store");
+                }
+                None
+            }
+        }
+    }
+
+    /// Writes down that the session is in use. Never makes one that has ended count again: the
+    /// write is based on the version that was read.
+    pub(super) async fn seen(&self, session_id: &str) {
+        let written = timeout(LOAD_DEADLINE, async {
+            let found = load::<Session>(self.store.as_ref(), session_id).await.map_err(|e| e.to_string())?;
+            let Some(found) = found else { return Ok(()) };
+            let Some(seen) = found.value.seen(self.clock.now()) else { return Ok(()) };
+            let batch = Batch::shared().replace(&seen, found.version);
+            self.store.commit(batch).await.map_err(|e| e.to_string())
+        });
+        if let Ok(Err(error)) = written.await {
+            // Another thread or replica wrote it, or the next use does.
+            tracing::debug!(error, "that a session was seen is not written down");
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! The service: logging in and out, and the handle on this thread's session actor.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::actor::{Authenticate, SessionActor};
+use super::load::{Loader, RETRY_AFTER};
+use super::{
+    Device, Invalidation, Invalidations, Principal, Session, SessionLocator, SessionToken, TokenHash,
+};
+use crate::cluster::Clock;
+use crate::ids;
+use crate::store::{Batch, CommitError, Store, StoreError, Versioned, load};
+use crate::supervision::{ActorRef, AskError, Tree, spawn_here};
+use crate::time::Timestamp;
+use crate::users::{HashError, NewUser, Password, RegisterError, User, Users, pause};
+
+/// Why nobody is calling, as far as can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// The token is no session's, or the session has ended, or its user is disabled. Said only
+    /// after the store was asked.
+    #[error("not authenticated")]
+    Unauthenticated,
+    /// It can't be found out now.
+    #[error("sessions are unavailable")]
+    Unavailable {
+        /// When to try again.
+        retry_after: Duration,
+    },
+}
+
+/// Why someone was not logged in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LogInError {
+    /// There is no such user, or the password is another, or the user is disabled. Which of these
+    /// is not told, and takes the same time.
+    #[error("these credentials are not right")]
+    InvalidCredentials,
+    /// Too many passwords are being checked. Try again later.
+    #[error("too many passwords are being checked")]
+    Busy,
+    /// Nobody was logged in; try again later.
+    #[error("logging in is unavailable: {0}")]
+    Unavailable(String),
+}
+
+impl From<StoreError> for LogInError {
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<HashError> for LogInError {
+    fn from(error: HashError) -> Self {
+        match error {
+            HashError::Busy => Self::Busy,
+            HashError::Failed(_) => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+/// Why a session was not ended, or may not have been.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LogOutError {
+    /// The session counts still; try again later.
+    #[error("sessions are unavailable: {0}")]
+    Unavailable(String),
+    /// The session may have ended; try again.
+    #[error("the outcome is unknown: {0}")]
+    OutcomeUnknown(String),
+}
+
+/// Who wants to log in.
+#[derive(Debug)]
+pub struct LogIn {
+    /// A mail address or a username.
+    pub login: String,
+    /// The password, as it was sent.
+    pub password: SecretString,
+    /// Where they log in from.
+    pub device: Device,
+}
+
+/// A session that was opened.
+#[derive(Clone, Debug)]
+pub struct LoggedIn {
+    /// Whose it is.
+    pub user: Versioned<User>,
+    /// Its id.
+    pub session_id: String,
+    /// Its token. This is the only time that it can be told.
+    pub token: SessionToken,
+    /// When it ends unless it is used before.
+    pub expires_at: Timestamp,
+}
+
+/// What sessions need.
+pub struct SessionParts {
+    /// Where sessions and users are kept.
+    pub store: Arc<dyn Store>,
+    /// The present.
+    pub clock: Arc<dyn Clock>,
+    /// Whose sessions.
+    pub users: Users,
+    /// What finds sessions faster; without one the store is asked.
+    pub locator: Option<Arc<dyn SessionLocator>>,
+    /// The channel between the replicas.
+    pub invalidations: Arc<dyn Invalidations>,
+    /// Where the session actors are listed.
+    pub tree: Tree,
+    /// Tokens that each session actor remembers.
+    pub cache_capacity: usize,
+}
+
+/// Attempts at ending a session that is being written at the same time.
+const ATTEMPTS: u32 = 8;
+/// How long a check may take before the caller is told to come back.
+const CHECK_DEADLINE: Duration = Duration::from_secs(3);
+/// Checks that one actor may have accepted and not answered.
+const MAILBOX: usize = 1024;
+
+/// The sessions. Cheap to clone; any thread may use it.
+#[derive(Clone)]
+pub struct Sessions {
+    parts: Arc<SessionParts>,
+    loader: Arc<Loader>,
+}
+
+impl Sessions {
+    /// The sessions made of these parts.
+    pub fn new(parts: SessionParts) -> Self {
+        let loader = Arc::new(Loader::new(parts.store.clone(), parts.clock.clone(), parts.locator.clone()));
+        Self { parts: Arc::new(parts), loader }
+    }
+
+    /// Starts a session actor on this thread, for as long as the thread lives, and gives a handle
+    /// on it. Call it where the HTTP server makes the application of a worker thread (the closure
+    /// given to `HttpServer::new`), and give the handle to that application only: then checking a
+    /// token never leaves the thread. `thread` names the thread in listings.
+    ///
+    /// # Panics
+    /// Outside of an actix `System` or a tokio `LocalSet`.
+    pub fn on_this_thread(&self, thread: &str) -> SessionsHandle {
+        let (parts, loader) = (self.parts.clone(), self.loader.clone());
+        let actor = spawn_here(&self.parts.tree, "session", thread.to_owned(), MAILBOX, move |_| {
+            let actor = SessionActor::new(
+                parts.cache_capacity,
+                loader.clone(),
+                parts.clock.clone(),
+                parts.invalidations.subscribe(),
+            );
+            async move { Ok(actor) }
+        });
+        SessionsHandle { actor }
+    }
+
+    /// Makes a user and opens their first session, both or neither.
+    ///
+    /// # Errors
+    /// [`RegisterError`].
+    pub async fn register(&self, new: NewUser, device: Device) -> Result<LoggedIn, RegisterError> {
+        let token = SessionToken::generate();
+        let hash = token.hash();
+        let mut opened = None;
+        let user = self
+            .parts
+            .users
+            .register_with(new, |user| {
+                let session = self.begin(user, hash, device);
+                let batch = Batch::new().insert(&session);
+                opened = Some(session);
+                batch
+            })
+            .await?;
+        let Some(session) = opened else {
+            return Err(RegisterError::Unavailable("no session was opened".to_owned()));
+        };
+        self.loader.remember(&session).await;
+        Ok(LoggedIn { user, session_id: session.id, token, expires_at: session.expires_at })
+    }
+
+    /// Logs in with a mail address or username and a password.
+    ///
+    /// # Errors
+    /// [`LogInError`].
+    pub async fn log_in(&self, log_in: LogIn) -> Result<LoggedIn, LogInError> {
+        // Nobody has a password that can't be one, so this tells nothing.
+        let password = Password::parse(log_in.password).map_err(|_| LogInError::InvalidCredentials)?;
+        let user = self.parts.users.by_login(&log_in.login).await?;
+        let right = self.parts.users.verify(user.as_ref().map(|user| &user.value), &password).await?;
+        match user {
+            Some(user) if right && !user.value.disabled => self.open(user, log_in.device).await,
+            _ => Err(LogInError::InvalidCredentials),
+        }
+    }
+
+    /// Opens a session for a user who has shown who they are.
+    ///
+    /// # Errors
+    /// [`LogInError::Unavailable`]. A session that was opened without its being known has a token
+    /// that nobody knows either.
+    pub async fn open(&self, user: Versioned<User>, device: Device) -> Result<LoggedIn, LogInError> {
+        let token = SessionToken::generate();
+        let session = self.begin(&user.value, token.hash(), device);
+        let committed = self.parts.store.commit(Batch::shared().insert(&session)).await;
+        committed.map_err(|error| LogInError::Unavailable(error.to_string()))?;
+        self.loader.remember(&session).await;
+        Ok(LoggedIn { user, session_id: session.id, token, expires_at: session.expires_at })
+    }
+
+    /// Ends a session. When this returns, its token is refused by this replica, and by the others
+    /// as soon as they have heard of it: within half a second as long as this replica reaches the
+    /// channel, within ten seconds otherwise. Ending it again is no error.
+    ///
+    /// # Errors
+    /// [`LogOutError`].
+    pub async fn log_out(&self, session_id: &str) -> Result<(), LogOutError> {
+        let ended = self.end(session_id).await;
+        if matches!(ended, Ok(_) | Err(LogOutError::OutcomeUnknown(_))) {
+            // Also if it was gone already: whoever ended it may have fallen before telling.
+            self.publish(Invalidation::Session(session_id.to_owned())).await;
+        }
+        ended
+    }
+
+    /// Tells every replica that a user has other roles, was disabled, or was deleted. Call it after
+    /// the commit and before the reply.
+    pub async fn user_changed(&self, user_id: &str) {
+        self.publish(Invalidation::User(user_id.to_owned())).await;
+    }
+
+    fn begin(&self, user: &User, token: TokenHash, device: Device) -> Session {
+        Session::begin(ids::new_id(), user.id.clone(), token, device, self.parts.clock.now())
+    }
+
+    async fn end(&self, session_id: &str) -> Result<(), LogOutError> {
+        let mut unknown = false;
+        let mut reason = "it keeps being written".to_owned();
+        for attempt in 0..ATTEMPTS {
+            let found = match load::<Session>(self.parts.store.as_ref(), session_id).await {
+                Ok(Some(found)) => found,
+                Ok(None) => return Ok(()),
+                Err(error) => return Err(not_ended(error.to_string(), unknown)),
+            };
+            match self.parts.store.commit(Batch::shared().delete(&found)).await {
+                Ok(()) => {
+                    self.loader.forget(found.value.token_hash).await;
+                    return Ok(());
+                }
+                Err(CommitError::Conflict(_)) => {}
+                Err(CommitError::Unavailable(reason)) => return Err(not_ended(reason, unknown)),
+                Err(CommitError::OutcomeUnknown(why)) => {
+                    unknown = true;
+                    reason = why;
+                }
+            }
+            pause(attempt).await;
+        }
+        Err(not_ended(reason, unknown))
+    }
+
+    async fn publish(&self, what: Invalidation) {
+        if let Err(error) = self.parts.invalidations.publish(what).await {
+            tracing::warn!(%error, "other replicas hear of a change later");
+        }
+    }
+}
+
+fn not_ended(reason: String, unknown: bool) -> LogOutError {
+    if unknown { LogOutError::OutcomeUnknown(reason) } else { LogOutError::Unavailable(reason) }
+}
+
+/// A handle on the session actor of one thread. Cheap to clone.
+#[derive(Clone)]
+pub struct SessionsHandle {
+    actor: ActorRef<SessionActor>,
+}
+
+impl SessionsHandle {
+    /// Who calls with this token.
+    ///
+    /// # Errors
+    /// [`AuthError`].
+    pub async fn authenticate(&self, token: &str) -> Result<Principal, AuthError> {
+        let Some(token) = TokenHash::of_presented(token) else { return Err(AuthError::Unauthenticated) };
+        match self.actor.ask(Authenticate(token), CHECK_DEADLINE).await {
+            Ok(answer) => answer,
+            Err(AskError::Unavailable { retry_after }) => Err(AuthError::Unavailable { retry_after }),
+            Err(AskError::Full | AskError::OutcomeUnknown | AskError::Leaving) => {
+                Err(AuthError::Unavailable { retry_after: RETRY_AFTER })
+            }
+        }
+    }
+}

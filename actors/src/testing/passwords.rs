@@ -1,0 +1,61 @@
+//! A password hasher that is fast and counts.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use async_trait::async_trait;
+
+use crate::users::{HashError, Password, PasswordHash, PasswordHasher};
+
+/// Hashes that hide nothing, made at once.
+pub struct FastHasher {
+    nobody: PasswordHash,
+    salts: AtomicU64,
+    verified: AtomicU64,
+    busy: AtomicBool,
+}
+
+impl Default for FastHasher {
+    fn default() -> Self {
+        Self {
+            nobody: PasswordHash::new("nobody".to_owned()),
+            salts: AtomicU64::new(0),
+            verified: AtomicU64::new(0),
+            busy: AtomicBool::new(false),
+        }
+    }
+}
+
+impl FastHasher {
+    /// How many passwords were verified, rightly or not.
+    pub fn verified(&self) -> u64 {
+        self.verified.load(Ordering::SeqCst)
+    }
+
+    /// While busy, every call is answered with "busy".
+    pub fn set_busy(&self, busy: bool) {
+        self.busy.store(busy, Ordering::SeqCst);
+    }
+
+    fn ready(&self) -> Result<(), HashError> {
+        if self.busy.load(Ordering::SeqCst) { Err(HashError::Busy) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl PasswordHasher for FastHasher {
+    async fn hash(&self, password: &Password) -> Result<PasswordHash, HashError> {
+        self.ready()?;
+        let salt = self.salts.fetch_add(1, Ordering::SeqCst);
+        Ok(PasswordHash::new(format!("{salt}${}", password.expose())))
+    }
+
+    async fn verify(&self, password: &Password, hash: &PasswordHash) -> Result<bool, HashError> {
+        self.ready()?;
+        self.verified.fetch_add(1, Ordering::SeqCst);
+        Ok(hash.expose().split_once('$').is_some_and(|(_, of)| of == password.expose()))
+    }
+
+    fn nobody(&self) -> &PasswordHash {
+        &self.nobody
+    }
+}

@@ -1,0 +1,347 @@
+//! The service: validated reads and writes of users.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::user::{ADMINS, BY_EMAIL, BY_USERNAME};
+use super::{DisplayName, Email, HashError, NewUser, Password, PasswordHasher, USERS, User, Username, roles};
+use async_trait::async_trait;
+
+use crate::cluster::Clock;
+use crate::ids;
+use crate::outbox::{Recipient, Recipients};
+use crate::store::{Batch, CommitError, Conflict, Entity, Query, Store, StoreError, Versioned, find, load};
+
+/// Why a user was not made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RegisterError {
+    /// Another user has this address.
+    #[error("this mail address is taken")]
+    EmailTaken,
+    /// Another user has this username.
+    #[error("this username is taken")]
+    UsernameTaken,
+    /// The password is the address or the username.
+    #[error("this password is the first that anyone would guess")]
+    WeakPassword,
+    /// Too many passwords are being hashed. Nothing was made; try again later.
+    #[error("too many passwords are being checked")]
+    Busy,
+    /// Nothing was made; try again later.
+    #[error("users are unavailable: {0}")]
+    Unavailable(String),
+    /// The user may have been made; logging in tells.
+    #[error("the outcome is unknown: {0}")]
+    OutcomeUnknown(String),
+}
+
+impl From<HashError> for RegisterError {
+    fn from(error: HashError) -> Self {
+        match error {
+            HashError::Busy => Self::Busy,
+            HashError::Failed(_) => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<StoreError> for RegisterError {
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+/// Why a user was not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// There is no such user.
+    #[error("there is no such user")]
+    NotFound,
+    /// Nothing was changed; try again later.
+    #[error("users are unavailable: {0}")]
+    Unavailable(String),
+    /// It may have been changed; try again.
+    #[error("the outcome is unknown: {0}")]
+    OutcomeUnknown(String),
+}
+
+impl From<StoreError> for ChangeError {
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+/// What [`Users::ensure_admin`] found or did.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FirstAdmin {
+    /// This call made the first admin, with the password it was given.
+    Made(Box<User>),
+    /// There is an admin already; the password it was given means nothing.
+    Exists,
+}
+
+/// A user with an id that people know, for sample data.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// The id.
+    pub id: String,
+    /// The rest.
+    pub user: NewUser,
+}
+
+/// The id of the admin that a replica makes when there is none: one id, so that of two replicas
+/// that start together one makes it.
+const FIRST_ADMIN: &str = "first-admin";
+
+/// Attempts at a write that others were faster with, or whose outcome is unknown.
+const ATTEMPTS: u32 = 8;
+
+/// The users. Cheap to clone.
+#[derive(Clone)]
+pub struct Users {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    passwords: Arc<dyn PasswordHasher>,
+}
+
+enum Inserted {
+    Made,
+    IdTaken,
+}
+
+impl Users {
+    /// The users in this store.
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, passwords: Arc<dyn PasswordHasher>) -> Self {
+        Self { store, clock, passwords }
+    }
+
+    /// Makes a user who is a customer.
+    ///
+    /// # Errors
+    /// [`RegisterError`].
+    pub async fn register(&self, new: NewUser) -> Result<Versioned<User>, RegisterError> {
+        self.register_with(new, |_| Batch::shared()).await
+    }
+
+    /// Makes a user who is a customer, and commits with it whatever `also` says of the new user
+    /// (a session, a mail to send): all of it or nothing.
+    ///
+    /// # Errors
+    /// [`RegisterError`].
+    pub async fn register_with(
+        &self,
+        new: NewUser,
+        also: impl FnOnce(&User) -> Batch + Send,
+    ) -> Result<Versioned<User>, RegisterError> {
+        let user = self.prepare(ids::new_id(), &new, &[roles::CUSTOMER]).await?;
+        let batch = also(&user).insert(&user);
+        match self.insert(&user, batch).await? {
+            Inserted::Made => Ok(Versioned { value: user, version: 1 }),
+            Inserted::IdTaken => Err(RegisterError::Unavailable("an id was made twice".to_owned())),
+        }
+    }
+
+    /// The user with this id.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn get(&self, user_id: &str) -> Result<Option<Versioned<User>>, StoreError> {
+        load(self.store.as_ref(), user_id).await
+    }
+
+    /// The user with this address or username, whatever its case. Text that can be neither is
+    /// nobody's.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn by_login(&self, login: &str) -> Result<Option<Versioned<User>>, StoreError> {
+        if let Ok(email) = Email::parse(login) {
+            return self.only(BY_EMAIL, email.key()).await;
+        }
+        match Username::parse(login) {
+            Ok(username) => self.only(BY_USERNAME, username.key()).await,
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Whether `password` is that of `user`; never true without a user, but it takes as long.
+    ///
+    /// # Errors
+    /// [`HashError`].
+    pub async fn verify(&self, user: Option<&User>, password: &Password) -> Result<bool, HashError> {
+        let hash = user.map_or(self.passwords.nobody(), |user| &user.password_hash);
+        let right = self.passwords.verify(password, hash).await?;
+        Ok(right && user.is_some())
+    }
+
+    /// Gives the user another name.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub async fn set_name(&self, user_id: &str, name: &DisplayName) -> Result<Versioned<User>, ChangeError> {
+        self.change(user_id, |user| name.as_str().clone_into(&mut user.name)).await
+    }
+
+    /// Makes an admin if there is none. Safe to call on every start of every replica.
+    ///
+    /// # Errors
+    /// [`RegisterError`]; among them [`RegisterError::EmailTaken`] if a user who is no admin has
+    /// the address: that user is not made one.
+    pub async fn ensure_admin(&self, email: Email, password: Password) -> Result<FirstAdmin, RegisterError> {
+        let query = Query::by(&USERS, ADMINS).equal(true).limit(1);
+        let (admins, _) = find::<User>(self.store.as_ref(), query).await?;
+        if !admins.is_empty() {
+            return Ok(FirstAdmin::Exists);
+        }
+        let new = NewUser::new(email, password);
+        let prepared = self.prepare(FIRST_ADMIN.to_owned(), &new, &[roles::ADMIN]).await;
+        let admin = match prepared {
+            // Another replica, configured the same, may have been faster.
+            Err(RegisterError::EmailTaken) if self.get(FIRST_ADMIN).await?.is_some() => {
+                return Ok(FirstAdmin::Exists);
+            }
+            prepared => prepared?,
+        };
+        match self.insert(&admin, Batch::new().insert(&admin)).await {
+            Ok(Inserted::Made) => Ok(FirstAdmin::Made(Box::new(admin))),
+            Ok(Inserted::IdTaken) => Ok(FirstAdmin::Exists),
+            // Which of two violated keys is named is up to the store.
+            Err(RegisterError::EmailTaken) if self.get(FIRST_ADMIN).await?.is_some() => {
+                Ok(FirstAdmin::Exists)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a customer with a known id; `false` if the id is taken already, which changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`RegisterError`].
+    pub async fn insert_sample(&self, sample: Sample) -> Result<bool, RegisterError> {
+        if self.get(&sample.id).await?.is_some() {
+            return Ok(false);
+        }
+        let user = self.prepare(sample.id, &sample.user, &[roles::CUSTOMER]).await?;
+        let inserted = self.insert(&user, Batch::new().insert(&user)).await?;
+        Ok(matches!(inserted, Inserted::Made))
+    }
+
+    /// Checks what can be checked before the slow hashing, and hashes.
+    async fn prepare(&self, id: String, new: &NewUser, roles: &[&str]) -> Result<User, RegisterError> {
+        if new.password_is_known() {
+            return Err(RegisterError::WeakPassword);
+        }
+        if self.only(BY_EMAIL, new.email.key()).await?.is_some() {
+            return Err(RegisterError::EmailTaken);
+        }
+        if let Some(username) = &new.username
+            && self.only(BY_USERNAME, username.key()).await?.is_some()
+        {
+            return Err(RegisterError::UsernameTaken);
+        }
+        let hash = self.passwords.hash(&new.password).await?;
+        Ok(User::new(id, new, roles, hash, self.clock.now()))
+    }
+
+    /// Commits `batch`, which inserts `user`, and settles an unknown outcome by committing it
+    /// again.
+    async fn insert(&self, user: &User, batch: Batch) -> Result<Inserted, RegisterError> {
+        let mut unknown = None;
+        for attempt in 0..ATTEMPTS {
+            match self.store.commit(batch.clone()).await {
+                Ok(()) => return Ok(Inserted::Made),
+                Err(CommitError::OutcomeUnknown(reason)) => {
+                    unknown = Some(reason);
+                    pause(attempt).await;
+                }
+                Err(CommitError::Unavailable(reason)) => {
+                    return Err(match unknown {
+                        Some(_) => RegisterError::OutcomeUnknown(reason),
+                        None => RegisterError::Unavailable(reason),
+                    });
+                }
+                Err(CommitError::Conflict(conflict)) => {
+                    // The hash has a salt of its own, so it tells this user's commit from others'.
+                    if unknown.is_some() {
+                        let found = self.get(&user.id).await;
+                        let found = found.map_err(|e| RegisterError::OutcomeUnknown(e.to_string()))?;
+                        if found.is_some_and(|found| found.value.password_hash == user.password_hash) {
+                            return Ok(Inserted::Made);
+                        }
+                    }
+                    return match conflict {
+                        Conflict::Unique { index: BY_EMAIL, .. } => Err(RegisterError::EmailTaken),
+                        Conflict::Unique { index: BY_USERNAME, .. } => Err(RegisterError::UsernameTaken),
+                        Conflict::Exists { id, .. } if id == user.id => Ok(Inserted::IdTaken),
+                        other => Err(RegisterError::Unavailable(other.to_string())),
+                    };
+                }
+            }
+        }
+        Err(RegisterError::OutcomeUnknown(unknown.unwrap_or_default()))
+    }
+
+    /// Changes a user, again from the start when another write came first. `change` gives the same
+    /// result when it runs twice.
+    async fn change(
+        &self,
+        user_id: &str,
+        change: impl Fn(&mut User) + Send + Sync,
+    ) -> Result<Versioned<User>, ChangeError> {
+        let mut unknown = false;
+        let mut reason = "others keep changing this user".to_owned();
+        for attempt in 0..ATTEMPTS {
+            let found = load::<User>(self.store.as_ref(), user_id).await.map_err(ChangeError::from);
+            let Some(found) = found.map_err(|error| or_unknown(error, unknown))? else {
+                return Err(ChangeError::NotFound);
+            };
+            let mut user = found.value.clone();
+            change(&mut user);
+            if user == found.value {
+                return Ok(found);
+            }
+            user.updated_at = self.clock.now();
+            match self.store.commit(Batch::shared().replace(&user, found.version)).await {
+                Ok(()) => return Ok(Versioned { value: user, version: found.version + 1 }),
+                Err(CommitError::Conflict(_)) => {}
+                Err(CommitError::Unavailable(reason)) => {
+                    return Err(or_unknown(ChangeError::Unavailable(reason), unknown));
+                }
+                Err(CommitError::OutcomeUnknown(why)) => {
+                    unknown = true;
+                    reason = why;
+                }
+            }
+            pause(attempt).await;
+        }
+        Err(or_unknown(ChangeError::Unavailable(reason), unknown))
+    }
+
+    async fn only(&self, index: &'static str, key: String) -> Result<Option<Versioned<User>>, StoreError> {
+        let query = Query::by(User::collection(), index).equal(key).limit(1);
+        let (found, _) = find(self.store.as_ref(), query).await?;
+        Ok(found.into_iter().next())
+    }
+}
+
+/// After an attempt whose outcome is unknown, a later failure doesn't make it known.
+fn or_unknown(error: ChangeError, unknown: bool) -> ChangeError {
+    match error {
+        ChangeError::Unavailable(reason) if unknown => ChangeError::OutcomeUnknown(reason),
+        error => error,
+    }
+}
+
+/// The pause before another attempt: 5 ms, doubled with each, jittered, 200 ms at most.
+pub(crate) async fn pause(attempt: u32) {
+    let longest = Duration::from_millis(5 << attempt.min(5)).min(Duration::from_millis(200));
+    tokio::time::sleep(longest.mul_f64(fastrand::f64().midpoint(1.0))).await;
+}
+
+#[async_trait]
+impl Recipients for Users {
+    async fn address(&self, user_id: &str) -> Result<Option<Recipient>, StoreError> {
+        let user = self.get(user_id).await?;
+        Ok(user.map(|user| Recipient { email: user.value.email, name: user.value.name }))
+    }
+}

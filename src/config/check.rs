@@ -1,0 +1,182 @@
+//! What types alone don't say: values that make no sense, and what production refuses. Pure.
+
+use secrecy::ExposeSecret;
+use tracing_subscriber::EnvFilter;
+use url::Url;
+
+use super::load::Fault;
+use super::{Config, Profile};
+
+/// Something that must not run in production.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("production refuses {what}; {remedy}, or accept it with {permit} = true")]
+pub struct Refusal {
+    /// What it is.
+    pub what: &'static str,
+    /// What would do.
+    pub remedy: &'static str,
+    /// The key that accepts it all the same.
+    pub permit: &'static str,
+}
+
+impl Config {
+    /// What of this must not run in production and isn't permitted by name; empty in other
+    /// profiles.
+    pub fn refusals(&self) -> Vec<Refusal> {
+        if self.profile != Profile::Production {
+            return Vec::new();
+        }
+        let faked = self.sandbox.enabled == Some(true)
+            || self.sandbox.url.is_some()
+            || self.payments.stripe_url.is_none();
+        let found = [
+            (
+                faked && !self.allow.sandbox,
+                Refusal {
+                    what: "providers that are faked",
+                    remedy: "set payments.stripe_url and payments.stripe_key, leave [sandbox] alone",
+                    permit: "allow.sandbox",
+                },
+            ),
+            (
+                self.mongodb.uri.is_none() && !self.allow.embedded_store,
+                Refusal {
+                    what: "the embedded store",
+                    remedy: "set mongodb.uri",
+                    permit: "allow.embedded_store",
+                },
+            ),
+            (
+                self.email.smtp_uri.is_none() && !self.allow.mail_files,
+                Refusal {
+                    what: "mails that go to files",
+                    remedy: "set email.smtp_uri",
+                    permit: "allow.mail_files",
+                },
+            ),
+        ];
+        found.into_iter().filter_map(|(refused, refusal)| refused.then_some(refusal)).collect()
+    }
+
+    /// Values that make no sense, all of them.
+    pub(super) fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let mut check = |fine: bool, key: &str, problem: &str, remedy: &str| {
+            if !fine {
+                faults.push(Fault {
+                    key: key.to_owned(),
+                    value: None,
+                    origin: None,
+                    problem: problem.to_owned(),
+                    remedy: remedy.to_owned(),
+                });
+            }
+        };
+        const ADDRESS: (&str, &str) = ("is no address with a port", "write 127.0.0.1:8080, or [::]:8080");
+        const WEB: (&str, &str) = ("is no web address", "write https://host, without a query");
+
+        let http = &self.http;
+        check(is_address(&http.bind), "http.bind", ADDRESS.0, ADDRESS.1);
+        check(http.public_url.as_deref().is_none_or(is_web), "http.public_url", WEB.0, WEB.1);
+        check(
+            http.cors_origins.iter().all(|origin| is_origin(origin)),
+            "http.cors_origins",
+            "has something in it that is no origin",
+            "write scheme and host only, such as https://app.example.org, each by name",
+        );
+        check(
+            (1..=1024).contains(&http.workers.unwrap_or(1)),
+            "http.workers",
+            "is out of range",
+            "use 1 to 1024",
+        );
+        let connections = (1..=1_000_000).contains(&http.max_connections);
+        check(connections, "http.max_connections", "is out of range", "use 1 to 1000000");
+        let deadline = (1..=600).contains(&http.deadline_seconds);
+        check(deadline, "http.deadline_seconds", "is out of range", "use 1 to 600");
+        check(http.shutdown_seconds <= 600, "http.shutdown_seconds", "is out of range", "use 0 to 600");
+        check(!self.data.dir.as_os_str().is_empty(), "data.dir", "is empty", "name a directory");
+
+        let uri = |secret: &Option<secrecy::SecretString>, schemes: &[&str]| {
+            secret
+                .as_ref()
+                .is_none_or(|uri| schemes.iter().any(|scheme| uri.expose_secret().starts_with(scheme)))
+        };
+        let mongodb = uri(&self.mongodb.uri, &["mongodb://", "mongodb+srv://"]);
+        check(mongodb, "mongodb.uri", "is no MongoDB URI", "begin it with mongodb:// or mongodb+srv://");
+        check(
+            is_name(&self.mongodb.database),
+            "mongodb.database",
+            "is no name",
+            "use letters, digits, _ and -",
+        );
+        let redis = uri(&self.redis.uri, &["redis://", "rediss://"]);
+        check(redis, "redis.uri", "is no Redis URI", "begin it with redis:// or rediss://");
+        let smtp = uri(&self.email.smtp_uri, &["smtp://", "smtps://"]);
+        check(smtp, "email.smtp_uri", "is no SMTP URI", "begin it with smtp:// or smtps://");
+        check(
+            self.email.from.parse::<lettre::message::Mailbox>().is_ok(),
+            "email.from",
+            "is no mailbox",
+            "write Name <name@host>",
+        );
+        check(
+            self.admin.email.is_some() == self.admin.password.is_some(),
+            if self.admin.email.is_some() { "admin.password" } else { "admin.email" },
+            "is missing while the other of the two is there",
+            "set both or neither",
+        );
+        let stripe = self.payments.stripe_url.as_deref().is_none_or(is_web);
+        check(stripe, "payments.stripe_url", WEB.0, WEB.1);
+        check(
+            self.payments.stripe_url.is_some() == self.payments.stripe_key.is_some(),
+            if self.payments.stripe_url.is_some() { "payments.stripe_key" } else { "payments.stripe_url" },
+            "is missing while the other of the two is there",
+            "set both or neither",
+        );
+        check(is_address(&self.sandbox.bind), "sandbox.bind", ADDRESS.0, ADDRESS.1);
+        check(self.sandbox.url.as_deref().is_none_or(is_web), "sandbox.url", WEB.0, WEB.1);
+        let lease = (1..=300).contains(&self.cluster.lease_seconds);
+        check(lease, "cluster.lease_seconds", "is out of range", "use 1 to 300");
+        let beat = self.cluster.heartbeat_seconds;
+        check(
+            beat >= 1 && beat.saturating_mul(3) <= self.cluster.lease_seconds.max(3),
+            "cluster.heartbeat_seconds",
+            "leaves no room for a lost heartbeat",
+            "use 1 or more, and a third of cluster.lease_seconds at most",
+        );
+        check(
+            EnvFilter::try_new(&self.log.filter).is_ok(),
+            "log.filter",
+            "is no filter",
+            "use error, warn, info, debug, trace, or directives such as info,steward=debug",
+        );
+        faults
+    }
+}
+
+fn is_address(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        let bare_v6 = host.contains(':') && !host.starts_with('[');
+        !host.is_empty() && !bare_v6 && port.parse::<u16>().is_ok()
+    })
+}
+
+fn is_web(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.host().is_some()
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty()
+    })
+}
+
+fn is_origin(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| is_web(text) && url.origin().ascii_serialization() == text)
+}
+
+fn is_name(text: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+    (1..=63).contains(&text.len()) && text.bytes().all(legal)
+}

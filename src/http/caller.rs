@@ -1,0 +1,135 @@
+//! Who is calling: [`Caller`], from `Authorization: Bearer <token>` and nothing else.
+//!
+//! What never happens here: a token in a query string or a cookie, or telling why a token is bad.
+
+use std::ops::Deref;
+use std::rc::Rc;
+
+use actix_web::dev::Payload;
+use actix_web::http::header;
+use actix_web::{FromRequest, HttpRequest};
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use steward_actors::session::{AuthError, Principal, SessionsHandle};
+
+use super::problem::Problem;
+
+/// Recognises callers. One per worker thread, so its futures may stay there.
+#[async_trait(?Send)]
+pub trait Authenticate {
+    /// Whose token this is.
+    ///
+    /// # Errors
+    /// [`AuthError`].
+    async fn authenticate(&self, token: &str) -> Result<Principal, AuthError>;
+}
+
+#[async_trait(?Send)]
+impl Authenticate for SessionsHandle {
+    async fn authenticate(&self, token: &str) -> Result<Principal, AuthError> {
+        Self::authenticate(self, token).await
+    }
+}
+
+/// What the composition root puts into each worker's `app_data`.
+pub type Authenticator = Rc<dyn Authenticate>;
+
+/// The longest token that is looked at, in bytes.
+const MAX_TOKEN: usize = 4096;
+
+/// An authenticated caller; a request without one is answered 401.
+#[derive(Clone, Debug)]
+pub struct Caller(pub Principal);
+
+impl Caller {
+    /// Checks that the caller has this permission.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn require(&self, permission: &str) -> Result<(), Problem> {
+        if self.0.may(permission) { Ok(()) } else { Err(Problem::forbidden(permission)) }
+    }
+
+    /// Checks that the caller is this user, or has this permission over others. Whoever has
+    /// neither must not learn whether the user exists.
+    ///
+    /// # Errors
+    /// 404.
+    pub fn require_self_or(&self, user_id: &str, permission: &str) -> Result<(), Problem> {
+        if self.0.user_id == user_id || self.0.may(permission) { Ok(()) } else { Err(Problem::not_found()) }
+    }
+}
+
+impl Deref for Caller {
+    type Target = Principal;
+    fn deref(&self) -> &Principal {
+        &self.0
+    }
+}
+
+/// Who is calling, where nobody is an answer too. Bad credentials are still 401.
+#[derive(Clone, Debug)]
+pub struct MaybeCaller(pub Option<Caller>);
+
+impl MaybeCaller {
+    /// Whether there is a caller with this permission.
+    pub fn may(&self, permission: &str) -> bool {
+        self.0.as_ref().is_some_and(|caller| caller.may(permission))
+    }
+}
+
+impl FromRequest for Caller {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let token = bearer(request);
+        let authenticator = request.app_data::<Authenticator>().cloned();
+        async move {
+            let token = token?.ok_or_else(Problem::unauthorized)?;
+            recognise(authenticator, &token).await
+        }
+        .boxed_local()
+    }
+}
+
+impl FromRequest for MaybeCaller {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let token = bearer(request);
+        let authenticator = request.app_data::<Authenticator>().cloned();
+        async move {
+            match token? {
+                None => Ok(Self(None)),
+                Some(token) => recognise(authenticator, &token).await.map(|caller| Self(Some(caller))),
+            }
+        }
+        .boxed_local()
+    }
+}
+
+async fn recognise(authenticator: Option<Authenticator>, token: &str) -> Result<Caller, Problem> {
+    let authenticator = authenticator.ok_or_else(|| Problem::internal("no authenticator in app_data"))?;
+    let principal = authenticator.authenticate(token).await?;
+    tracing::Span::current().record("user_id", principal.user_id.as_str());
+    Ok(Caller(principal))
+}
+
+/// The token of the one `Authorization` header; `None` without one.
+fn bearer(request: &HttpRequest) -> Result<Option<String>, Problem> {
+    let mut values = request.headers().get_all(header::AUTHORIZATION);
+    let Some(value) = values.next() else { return Ok(None) };
+    let token = value.to_str().ok().and_then(|value| value.split_once(' ')).and_then(|(scheme, token)| {
+        let token = token.trim_matches(' ');
+        let visible = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+        (scheme.eq_ignore_ascii_case("bearer") && visible && token.len() <= MAX_TOKEN)
+            .then(|| token.to_owned())
+    });
+    match (token, values.next()) {
+        (Some(token), None) => Ok(Some(token)),
+        _ => Err(Problem::unauthorized()),
+    }
+}

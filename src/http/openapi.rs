@@ -1,0 +1,133 @@
+//! The OpenAPI 3.1 document: collected from the handlers, completed with what all routes share
+//! (the form of problems, the statuses that the extractors answer on their own, bearer tokens).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
+
+use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{
+    Components, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Response, ResponseBuilder,
+    ServerBuilder,
+};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::problem::{FieldError, MEDIA_TYPE, ProblemDocument};
+use super::{fields, routes};
+
+/// The name of the bearer scheme, for `security(("bearer" = []))`.
+const BEARER: &str = "bearer";
+
+/// What the extractors and the frame answer on their own.
+const SHARED: [(&str, &str, &str); 9] = [
+    ("400", "BadRequest", "The request cannot be read, or lacks something required."),
+    ("401", "Unauthenticated", "No or bad credentials."),
+    ("404", "NotFound", "There is no such thing, or it belongs to another."),
+    ("408", "TooSlow", "The body took too long to arrive."),
+    ("413", "TooLarge", "The body is too large."),
+    ("415", "UnsupportedMediaType", "The body is not application/json in UTF-8."),
+    ("422", "Invalid", "Some values won't do; errors names them."),
+    ("503", "Unavailable", "Not now; Retry-After says when."),
+    ("default", "Problem", "Anything else that goes wrong."),
+];
+
+/// The document that is served and printed.
+pub fn document() -> &'static OpenApi {
+    static DOCUMENT: OnceLock<OpenApi> = OnceLock::new();
+    DOCUMENT.get_or_init(|| {
+        let mut document = routes::collect();
+        for item in document.paths.paths.values_mut() {
+            for (_, operation) in of_item_mut(item) {
+                complete(operation);
+            }
+        }
+        let components = document.components.get_or_insert_with(Components::new);
+        add_components(components);
+        document
+    })
+}
+
+/// The methods of each documented path.
+pub(super) fn operations() -> BTreeMap<String, BTreeSet<&'static str>> {
+    let mut document = routes::collect();
+    let items = document.paths.paths.iter_mut();
+    items.map(|(path, item)| (path.clone(), of_item_mut(item).map(|(method, _)| method).collect())).collect()
+}
+
+/// What the document begins with.
+pub(super) fn head() -> OpenApi {
+    let info = InfoBuilder::new().title("Steward").version(env!("CARGO_PKG_VERSION")).description(Some(
+        "Users, sessions, linked accounts, catalogue, stock and orders. Every path under /v1 \
+             answers without that prefix too, and with a slash at its end. Errors are \
+             application/problem+json (RFC 9457) with a stable `code`.",
+    ));
+    OpenApiBuilder::new().info(info.build()).servers(Some([ServerBuilder::new().url("/").build()])).build()
+}
+
+fn of_item_mut(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
+    [
+        ("GET", &mut item.get),
+        ("PUT", &mut item.put),
+        ("POST", &mut item.post),
+        ("DELETE", &mut item.delete),
+        ("PATCH", &mut item.patch),
+    ]
+    .into_iter()
+    .filter_map(|(method, operation)| operation.as_mut().map(|operation| (method, operation)))
+}
+
+/// Adds the responses that follow from what an operation takes. What a handler says itself stays.
+fn complete(operation: &mut Operation) {
+    let has = |place: &ParameterIn| {
+        operation.parameters.iter().flatten().any(|parameter| match parameter {
+            RefOr::T(parameter) => parameter.parameter_in == *place,
+            RefOr::Ref(_) => false,
+        })
+    };
+    let mut statuses = BTreeSet::from(["503", "default"]);
+    if operation.request_body.is_some() {
+        statuses.extend(["400", "408", "413", "415", "422"]);
+    }
+    if has(&ParameterIn::Query) {
+        statuses.extend(["400", "422"]);
+    }
+    if has(&ParameterIn::Path) {
+        statuses.insert("404");
+    }
+    if operation.security.iter().flatten().next().is_some() {
+        statuses.insert("401");
+    }
+    operation.operation_id = operation.operation_id.as_deref().map(fields::camel_case);
+    for (status, response) in &mut operation.responses.responses {
+        let RefOr::T(response) = response else { continue };
+        if response.description.is_empty() {
+            response.description = "Done.".to_owned();
+        }
+        let failed = status.starts_with(['4', '5']);
+        if failed && response.content.is_empty() {
+            response.content = problem("").content;
+        }
+    }
+    for (status, name, _) in SHARED.iter().filter(|(status, ..)| statuses.contains(status)) {
+        let response = RefOr::Ref(Ref::from_response_name(*name));
+        operation.responses.responses.entry((*status).to_owned()).or_insert(response);
+    }
+}
+
+fn add_components(components: &mut Components) {
+    for (_, name, description) in SHARED {
+        components.responses.insert(name.to_owned(), problem(description).into());
+    }
+    let schemas = &mut components.schemas;
+    schemas.insert("Problem".to_owned(), ProblemDocument::schema());
+    schemas.insert(FieldError::name().into_owned(), FieldError::schema());
+    let scheme = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("The session token or the access token that a log-in answers."));
+    components.add_security_scheme(BEARER, SecurityScheme::Http(scheme.build()));
+}
+
+fn problem(description: &str) -> Response {
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+    ResponseBuilder::new().description(description).content(MEDIA_TYPE, content).build()
+}

@@ -1,0 +1,95 @@
+//! Outgoing HTTP: a deadline on every call, a bound on every answer, no redirects, no proxies.
+
+use std::error::Error;
+use std::time::Duration;
+
+use reqwest::header::RETRY_AFTER;
+use reqwest::{Client, Response, redirect};
+
+/// The longest that a provider can make us wait.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// How long a call may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// Until connected.
+    pub connect: Duration,
+    /// The whole call, connecting and reading included.
+    pub call: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(3), call: Duration::from_secs(10) }
+    }
+}
+
+/// Why an adapter could not be made: its configuration is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SetupError(pub String);
+
+/// Whom a client believes to be who they say.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Whom the system's certificate authorities vouch for.
+    System,
+    /// Nobody: every https call fails. Plain http works without any authority installed.
+    Nobody,
+}
+
+/// A client of its own for one provider.
+pub(super) fn client(timeouts: Timeouts, trust: Trust) -> Result<Client, SetupError> {
+    let builder = match trust {
+        Trust::System => Client::builder(),
+        Trust::Nobody => Client::builder().tls_certs_only([]),
+    };
+    builder
+        .connect_timeout(timeouts.connect)
+        .timeout(timeouts.call)
+        .redirect(redirect::Policy::none())
+        .no_proxy()
+        .user_agent(concat!("steward/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|error| SetupError(format!("no HTTP client: {}", cause(&error))))
+}
+
+/// Why a body was not read to its end.
+pub(super) enum BodyError {
+    TooLarge,
+    Lost(reqwest::Error),
+}
+
+/// The body, if it has at most `limit` bytes.
+pub(super) async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>, BodyError> {
+    let over = |length: u64| length > limit as u64;
+    if response.content_length().is_some_and(over) {
+        return Err(BodyError::TooLarge);
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(BodyError::Lost)? {
+        if over((body.len() + chunk.len()) as u64) {
+            return Err(BodyError::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// `Retry-After` in seconds; the other form, a date, counts as none.
+pub(super) fn retry_after(response: &Response) -> Option<Duration> {
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER))
+}
+
+/// What is at the bottom of an error, in one line and without its URL, which may hold a secret.
+pub(super) fn cause(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "it timed out".to_owned();
+    }
+    let mut deepest = error.source();
+    while let Some(next) = deepest.and_then(Error::source) {
+        deepest = Some(next);
+    }
+    deepest.map_or_else(|| "the request failed".to_owned(), ToString::to_string)
+}

@@ -1,0 +1,124 @@
+//! Banks over the [SimpleFIN protocol](https://www.simplefin.org/protocol.html), the sandbox's
+//! among them.
+//!
+//! Where a user's token, or a bank's answer, may send us is decided in [`origin`]; what an answer
+//! must look like, in [`statement`].
+
+mod origin;
+mod statement;
+
+use async_trait::async_trait;
+use reqwest::{Client, Response};
+use secrecy::{ExposeSecret, SecretString};
+use steward_actors::providers::{Bank, BankError, ClaimError, Credential, Statement};
+
+use self::origin::{Access, Origins};
+use super::http::{self, BodyError, SetupError, Timeouts, Trust};
+
+/// Bytes of a statement that are read.
+const MAX_STATEMENT: usize = 5 * 1024 * 1024;
+/// Bytes of an access URL that are read.
+const MAX_ACCESS_URL: usize = 4 * 1024;
+
+/// Banks by SimpleFIN. One client serves all threads.
+pub struct SimpleFinBank {
+    client: Client,
+    origins: Origins,
+}
+
+impl SimpleFinBank {
+    /// A client that goes to `hosts` (exact names; https on its usual port, or `name:port`) and to
+    /// the sandbox at `sandbox_url`, if there is one, and nowhere else.
+    ///
+    /// # Errors
+    /// [`SetupError`] if `sandbox_url` is none, or if there is no sandbox and the system has no
+    /// certificate authorities.
+    pub fn new(hosts: &[String], sandbox_url: Option<&str>, timeouts: Timeouts) -> Result<Self, SetupError> {
+        let origins = Origins::new(hosts, sandbox_url)?;
+        let client = http::client(timeouts, Trust::System).or_else(|error| {
+            if sandbox_url.is_none() {
+                return Err(error);
+            }
+            tracing::warn!(%error, "no bank but the sandbox can be reached");
+            http::client(timeouts, Trust::Nobody)
+        })?;
+        Ok(Self { client, origins })
+    }
+}
+
+#[async_trait]
+impl Bank for SimpleFinBank {
+    async fn claim(&self, setup_token: &str, user_id: &str) -> Result<Credential, ClaimError> {
+        let url = self.origins.claim_url(setup_token, user_id).map_err(ClaimError::Refused)?;
+        let response = match self.client.post(url).header("Content-Length", "0").send().await {
+            Ok(response) => response,
+            Err(error) if error.is_connect() || error.is_builder() => {
+                return Err(ClaimError::Unavailable(http::cause(&error)));
+            }
+            Err(error) => return Err(ClaimError::OutcomeUnknown(http::cause(&error))),
+        };
+        match response.status().as_u16() {
+            200..=299 => {}
+            429 | 503 => return Err(ClaimError::Unavailable(status_words(&response))),
+            300..=499 => {
+                return Err(ClaimError::Refused("it is not known there, or was claimed before".to_owned()));
+            }
+            _ => return Err(ClaimError::OutcomeUnknown(status_words(&response))),
+        }
+        let lost = |why: &str| ClaimError::OutcomeUnknown(why.to_owned());
+        let body = match http::body(response, MAX_ACCESS_URL).await {
+            Ok(body) => body,
+            Err(BodyError::TooLarge) => return Err(lost("the answer is no access URL")),
+            Err(BodyError::Lost(error)) => return Err(lost(&http::cause(&error))),
+        };
+        let text = String::from_utf8(body).map_err(|_| lost("the answer is no access URL"))?;
+        let access = self.origins.access(text.trim()).map_err(ClaimError::Refused)?;
+        Ok(Credential(self.origins.stored(&access)))
+    }
+
+    async fn statement(&self, credential: &Credential) -> Result<Statement, BankError> {
+        let Access { mut url, username, password } =
+            self.origins.restored(credential.0.expose_secret()).map_err(BankError::NeedsReauth)?;
+        let path = format!("{}/accounts", url.path().trim_end_matches('/'));
+        url.set_path(&path);
+        url.set_query(Some("balances-only=1"));
+        let request = self.client.get(url).basic_auth(username, Some(password.expose_secret()));
+        let response = request.send().await.map_err(|error| down(&error))?;
+        match response.status().as_u16() {
+            200 => {}
+            401 | 403 => {
+                return Err(BankError::NeedsReauth("the bank no longer accepts this connection".to_owned()));
+            }
+            429 => return Err(BankError::RateLimited { retry_after: http::retry_after(&response) }),
+            _ => return Err(BankError::Down(status_words(&response))),
+        }
+        let body = match http::body(response, MAX_STATEMENT).await {
+            Ok(body) => body,
+            Err(BodyError::TooLarge) => {
+                return Err(BankError::Down("the bank's answer is larger than 5 MB".to_owned()));
+            }
+            Err(BodyError::Lost(error)) => return Err(down(&error)),
+        };
+        statement::read(&body).map_err(BankError::Down)
+    }
+}
+
+/// An error in words for users.
+fn down(error: &reqwest::Error) -> BankError {
+    BankError::Down(if error.is_timeout() {
+        "the bank did not answer in time".to_owned()
+    } else if error.is_connect() {
+        "the bank could not be reached".to_owned()
+    } else {
+        "the connection to the bank broke".to_owned()
+    })
+}
+
+fn status_words(response: &Response) -> String {
+    format!("the bank answered with status {}", response.status().as_u16())
+}
+
+/// A secret that is part of a URL.
+fn secret(text: &str) -> SecretString {
+    SecretString::from(text)
+}

@@ -1,0 +1,283 @@
+//! Reads an [account set](https://www.simplefin.org/protocol.html#account-set). Pure.
+//!
+//! Whatever a bank sends, what comes out is bounded and typed. An account that makes no sense is
+//! left out and named; an answer in which nothing makes sense is an error.
+
+use std::collections::HashSet;
+
+use serde::Deserialize;
+use serde_json::Value;
+use steward_actors::money::{Currency, Money};
+use steward_actors::providers::{BankAccount, BankDetails, Statement};
+use steward_actors::time::Timestamp;
+
+/// Accounts of one connection.
+const MOST_ACCOUNTS: usize = 500;
+/// Characters of a name, an id or a message.
+const LONGEST: usize = 200;
+/// Messages that are passed on.
+const MOST_MESSAGES: usize = 3;
+/// The end of the year 9999, in Unix seconds.
+const LATEST: i64 = 253_402_300_799;
+
+#[derive(Deserialize)]
+struct AccountSet {
+    #[serde(default)]
+    errors: Vec<Value>,
+    accounts: Vec<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Account {
+    org: Option<Org>,
+    id: String,
+    name: String,
+    currency: String,
+    balance: String,
+    balance_date: i64,
+    extra: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Org {
+    name: Option<String>,
+    domain: Option<String>,
+}
+
+/// What the sandbox says of an account beyond the protocol.
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+enum Extra {
+    Checking { overdraft_protection: bool, routing_number: String },
+    Savings { apy: String },
+    Credit { credit_limit: String, available_credit: String, apr: String, due_date: Option<String> },
+    Loan { principal: String, interest_rate: String, remaining_term_months: u32 },
+}
+
+/// The statement in `body`; the error is in words for users.
+pub(super) fn read(body: &[u8]) -> Result<Statement, String> {
+    let set: AccountSet = serde_json::from_slice(body).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => "the bank's answer is not a list of accounts".to_owned(),
+        serde_json::error::Category::Eof => "the bank's answer breaks off".to_owned(),
+        _ => "the bank's answer is not JSON".to_owned(),
+    })?;
+    if set.accounts.len() > MOST_ACCOUNTS {
+        return Err(format!("the bank's answer has more than {MOST_ACCOUNTS} accounts"));
+    }
+    let mut problems: Vec<String> =
+        set.errors.iter().filter_map(Value::as_str).map(one_line).filter(|text| !text.is_empty()).collect();
+    if problems.is_empty() && !set.errors.is_empty() {
+        problems.push("the bank reports a problem".to_owned());
+    }
+    let told = set.accounts.len();
+    let mut seen = HashSet::new();
+    let mut accounts = Vec::new();
+    for (position, account) in set.accounts.into_iter().enumerate() {
+        match read_account(account) {
+            Ok(account) if seen.insert(account.id.clone()) => accounts.push(account),
+            Ok(account) => problems.push(format!("account {} is told of twice", account.id)),
+            Err(why) => problems.push(format!("account {} cannot be read: {why}", position + 1)),
+        }
+    }
+    if accounts.is_empty() && told > 0 {
+        return Err(format!("the bank's answer makes no sense: {}", summary(&problems)));
+    }
+    let partial = (!problems.is_empty()).then(|| summary(&problems));
+    Ok(Statement { accounts, partial })
+}
+
+fn summary(problems: &[String]) -> String {
+    let mut text = problems.iter().take(MOST_MESSAGES).cloned().collect::<Vec<_>>().join("; ");
+    if problems.len() > MOST_MESSAGES {
+        text.push_str(&format!("; and {} more", problems.len() - MOST_MESSAGES));
+    }
+    text
+}
+
+fn read_account(account: Value) -> Result<BankAccount, String> {
+    let account: Account = serde_json::from_value(account).map_err(|error| one_line(&error.to_string()))?;
+    let currency =
+        Currency::from_code(&account.currency).ok_or("its currency is not an ISO 4217 code".to_owned())?;
+    let balance = amount("balance", &account.balance, currency)?;
+    let balance_as_of = Some(account.balance_date)
+        .filter(|seconds| (0..=LATEST).contains(seconds))
+        .map(|seconds| Timestamp::from_millis(seconds * 1000))
+        .ok_or("its balance-date is no time")?;
+    let details = details(account.extra, currency)?;
+    let owed = matches!(details, BankDetails::Credit { .. } | BankDetails::Loan { .. });
+    let org = account.org.and_then(|org| org.name.or(org.domain)).unwrap_or_default();
+    Ok(BankAccount {
+        id: Some(account.id).filter(|id| is_id(id)).ok_or("its id is malformed")?,
+        institution: one_line(&org),
+        name: one_line(&account.name),
+        // SimpleFIN shows what is owed as negative.
+        balance: if owed { Money::new(-balance.minor, currency) } else { balance },
+        balance_as_of,
+        details,
+    })
+}
+
+/// The protocol knows no kinds of accounts. What does not say what it is counts as a checking
+/// account: its balance is shown as the bank tells it, and nothing is made up.
+fn details(extra: Option<Value>, currency: Currency) -> Result<BankDetails, String> {
+    let typed = extra.filter(|extra| extra.get("type").is_some_and(Value::is_string));
+    let Some(extra) = typed.and_then(|extra| serde_json::from_value(extra).ok()) else {
+        return Ok(BankDetails::Checking { overdraft_protection: false, routing_number: String::new() });
+    };
+    Ok(match extra {
+        Extra::Checking { overdraft_protection, routing_number } => {
+            BankDetails::Checking { overdraft_protection, routing_number: one_line(&routing_number) }
+        }
+        Extra::Savings { apy } => BankDetails::Savings { apy: rate("apy", apy)? },
+        Extra::Credit { credit_limit, available_credit, apr, due_date } => BankDetails::Credit {
+            credit_limit: amount("credit-limit", &credit_limit, currency)?,
+            available_credit: amount("available-credit", &available_credit, currency)?,
+            apr: rate("apr", apr)?,
+            due_date: due_date.filter(|date| date.parse::<jiff::civil::Date>().is_ok()),
+        },
+        Extra::Loan { principal, interest_rate, remaining_term_months } => BankDetails::Loan {
+            principal: amount("principal", &principal, currency)?,
+            interest_rate: rate("interest-rate", interest_rate)?,
+            remaining_term_months,
+        },
+    })
+}
+
+fn amount(field: &str, text: &str, currency: Currency) -> Result<Money, String> {
+    let plain = text.len() <= 40;
+    let amount = if plain { Money::from_decimal_text(text, currency).ok() } else { None };
+    amount.ok_or_else(|| format!("its {field} is no amount of {currency}"))
+}
+
+/// Decimal text with at most four digits before the point and six after it.
+fn rate(field: &str, text: String) -> Result<String, String> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, "0"));
+    let digits = |text: &str, most: usize| {
+        (1..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    if digits(whole, 4) && digits(fraction, 6) { Ok(text) } else { Err(format!("its {field} is no rate")) }
+}
+
+fn is_id(id: &str) -> bool {
+    (1..=LONGEST).contains(&id.len()) && !id.chars().any(char::is_control)
+}
+
+/// Text of a stranger, fit for a line on a screen.
+fn one_line(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(LONGEST)
+        .collect::<String>()
+        .trim()
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn account() -> Value {
+        json!({
+            "org": {"domain": "mybank.example", "sfin-url": "https://sfin.mybank.example"},
+            "id": "2930002", "name": "Savings", "currency": "USD", "balance": "100.23",
+            "available-balance": "75.23", "balance-date": 978_366_153, "transactions": [],
+        })
+    }
+
+    fn of(accounts: &[Value]) -> Result<Statement, String> {
+        read(json!({"errors": [], "accounts": accounts}).to_string().as_bytes())
+    }
+
+    #[test]
+    fn an_account_of_no_stated_kind_is_a_checking_account() {
+        let statement = of(&[account()]).unwrap();
+        assert_eq!(statement.partial, None);
+        let read = &statement.accounts[0];
+        assert_eq!((read.balance.minor, read.institution.as_str()), (10_023, "mybank.example"));
+        assert_eq!(read.balance_as_of.to_string(), "2001-01-01T16:22:33.000Z");
+        assert!(matches!(read.details, BankDetails::Checking { overdraft_protection: false, .. }));
+    }
+
+    #[test]
+    fn what_is_owed_on_a_credit_account_is_positive() {
+        let mut credit = account();
+        credit["balance"] = "-1200.45".into();
+        credit["extra"] = json!({
+            "type": "credit", "credit-limit": "5000.00", "available-credit": "3799.55", "apr": "19.99",
+            "due-date": "2025-06-15",
+        });
+        let statement = of(&[credit]).unwrap();
+        assert_eq!(statement.accounts[0].balance.minor, 120_045);
+        let BankDetails::Credit { apr, due_date, .. } = &statement.accounts[0].details else { panic!() };
+        assert_eq!((apr.as_str(), due_date.as_deref()), ("19.99", Some("2025-06-15")));
+    }
+
+    #[test]
+    fn an_account_that_makes_no_sense_is_left_out_and_named() {
+        for (field, bad, named) in [
+            ("balance", json!("1e400"), "balance"),
+            ("balance", json!("1.234"), "balance"),
+            ("balance", json!(12.5), "string"),
+            ("balance-date", json!(i64::MAX), "balance-date"),
+            ("balance-date", json!(-1), "balance-date"),
+            ("currency", json!("https://points.example"), "currency"),
+            ("id", json!("x".repeat(300)), "id"),
+        ] {
+            let mut broken = account();
+            broken[field] = bad.clone();
+            broken["extra"] = Value::Null;
+            let mut good = account();
+            good["id"] = "other".into();
+            let statement = of(&[good, broken.clone()]).unwrap();
+            assert_eq!(statement.accounts.len(), 1, "{field} {bad}");
+            let partial = statement.partial.unwrap();
+            assert!(partial.contains("account 2") && partial.contains(named), "{partial}");
+            assert!(of(&[broken]).is_err(), "{field} {bad}");
+        }
+    }
+
+    #[test]
+    fn an_account_told_of_twice_counts_once() {
+        let statement = of(&[account(), account()]).unwrap();
+        assert_eq!(statement.accounts.len(), 1);
+        assert!(statement.partial.is_some());
+    }
+
+    #[test]
+    fn the_banks_own_errors_make_it_partial_and_are_bounded() {
+        let errors: Vec<String> = (0..50).map(|n| format!("{n}\n{}", "x".repeat(1000))).collect();
+        let statement = read(json!({"errors": errors, "accounts": []}).to_string().as_bytes()).unwrap();
+        let partial = statement.partial.unwrap();
+        assert!(
+            partial.len() < 1000 && !partial.contains('\n') && partial.ends_with("and 47 more"),
+            "{partial}"
+        );
+    }
+
+    #[test]
+    fn half_an_answer_and_no_answer_are_told_apart() {
+        assert_eq!(read(b"{\"accounts\": [").unwrap_err(), "the bank's answer breaks off");
+        assert_eq!(read(b"<html>").unwrap_err(), "the bank's answer is not JSON");
+        assert_eq!(read(b"{\"accounts\": 7}").unwrap_err(), "the bank's answer is not a list of accounts");
+    }
+
+    #[test]
+    fn too_many_accounts_are_refused() {
+        assert!(of(&vec![account(); MOST_ACCOUNTS + 1]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_is_sent_makes_it_panic(balance in ".*", date in any::<i64>(), id in ".*", kind in "credit|loan|savings|.*") {
+            let mut odd = account();
+            odd["balance"] = balance.into();
+            odd["balance-date"] = date.into();
+            odd["id"] = id.into();
+            odd["extra"] = json!({"type": kind, "apy": "1", "principal": "1", "interest-rate": "1", "remaining-term-months": 3});
+            let _ = of(&[odd]);
+        }
+    }
+}

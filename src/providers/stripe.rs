@@ -1,0 +1,324 @@
+//! Card payments over [Stripe's API](https://docs.stripe.com/api/payment_intents), or the sandbox
+//! that speaks it.
+
+use async_trait::async_trait;
+use reqwest::{Client, Method, Response, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use steward_actors::money::{Currency, Money};
+use steward_actors::providers::{Intent, IntentRequest, IntentStatus, PaymentError, Payments};
+use url::Url;
+
+use super::http::{self, BodyError, SetupError, Timeouts, Trust};
+
+/// The version of the API that this was written for.
+const API_VERSION: &str = "2024-06-20";
+/// Bytes of an answer that are read.
+const MAX_ANSWER: usize = 1024 * 1024;
+
+/// Payments at Stripe. One client serves all threads.
+pub struct StripePayments {
+    client: Client,
+    url: Url,
+    key: SecretString,
+}
+
+impl StripePayments {
+    /// A client of the API at `url` (`https://api.stripe.com`, or a sandbox's), with a secret key.
+    ///
+    /// # Errors
+    /// [`SetupError`] if `url` is none, would carry a live key in clear text, or is https where the
+    /// system has no certificate authorities.
+    pub fn new(url: &str, key: SecretString, timeouts: Timeouts) -> Result<Self, SetupError> {
+        let url = Url::parse(url)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "https" | "http") && url.has_host())
+            .ok_or_else(|| SetupError(format!("{url:?} is no http(s) URL")))?;
+        let plain = url.scheme() == "http";
+        if plain && key.expose_secret().contains("_live_") {
+            return Err(SetupError(format!("{url} is not https, and the key is a live one")));
+        }
+        let trust = if plain { Trust::Nobody } else { Trust::System };
+        Ok(Self { client: http::client(timeouts, trust)?, url, key })
+    }
+
+    async fn change(&self, path: &str, key: &str, form: &[(&str, &str)]) -> Result<Intent, PaymentError> {
+        self.call(Call::Change, path, |request| request.header("Idempotency-Key", key).form(form)).await
+    }
+
+    async fn call(
+        &self,
+        call: Call,
+        path: &str,
+        with: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
+    ) -> Result<Intent, PaymentError> {
+        let method = if call == Call::Change { Method::POST } else { Method::GET };
+        let url = self.url.join(path).map_err(|_| PaymentError::Refused("malformed intent id".to_owned()))?;
+        let request = self
+            .client
+            .request(method, url)
+            .bearer_auth(self.key.expose_secret())
+            .header("Stripe-Version", API_VERSION);
+        let response = match with(request).send().await {
+            Ok(response) => response,
+            // Nothing was sent on a connection that was not made.
+            Err(error) if error.is_connect() || error.is_builder() => {
+                return Err(unavailable(http::cause(&error)));
+            }
+            Err(error) => return Err(call.no_answer(http::cause(&error))),
+        };
+        read(call, response).await
+    }
+}
+
+/// Whether a call changes something: what a missing answer means depends on it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Call {
+    Change,
+    Read,
+}
+
+impl Call {
+    fn no_answer(self, reason: String) -> PaymentError {
+        match self {
+            Self::Change => PaymentError::OutcomeUnknown(reason),
+            Self::Read => unavailable(reason),
+        }
+    }
+}
+
+fn unavailable(reason: String) -> PaymentError {
+    PaymentError::Unavailable { reason, retry_after: None }
+}
+
+async fn read(call: Call, response: Response) -> Result<Intent, PaymentError> {
+    let status = response.status();
+    let retry_after = http::retry_after(&response);
+    let body = match http::body(response, MAX_ANSWER).await {
+        Ok(body) => body,
+        Err(BodyError::TooLarge) => return Err(call.no_answer("the answer is too large".to_owned())),
+        Err(BodyError::Lost(error)) => return Err(call.no_answer(http::cause(&error))),
+    };
+    if status.is_success() {
+        let shown: Option<ShownIntent> = serde_json::from_slice(&body).ok();
+        return shown
+            .and_then(ShownIntent::read)
+            .ok_or_else(|| call.no_answer(format!("{status} with an answer that makes no sense")));
+    }
+    let error = serde_json::from_slice(&body).map(|body: ErrorBody| body.error).unwrap_or_default();
+    Err(failed(call, status, retry_after, error))
+}
+
+fn failed(
+    call: Call,
+    status: StatusCode,
+    retry_after: Option<std::time::Duration>,
+    error: ErrorShown,
+) -> PaymentError {
+    let said = error.said(status);
+    match status.as_u16() {
+        402 => PaymentError::Declined(error.code.unwrap_or_else(|| "card_declined".to_owned())),
+        // Our key is wrong: nothing was done, and it works once an operator has set it right.
+        401 | 403 | 429 => PaymentError::Unavailable { reason: said, retry_after },
+        // The first call with this key is still running.
+        409 => call.no_answer(said),
+        400..=499 => PaymentError::Refused(said),
+        503 if retry_after.is_some() => PaymentError::Unavailable { reason: said, retry_after },
+        // A provider that breaks down may have charged before.
+        _ => call.no_answer(said),
+    }
+}
+
+#[async_trait]
+impl Payments for StripePayments {
+    fn name(&self) -> &'static str {
+        "stripe"
+    }
+
+    async fn create(&self, request: &IntentRequest) -> Result<Intent, PaymentError> {
+        let amount = to_stripe(request.amount)?.to_string();
+        let currency = request.amount.currency.code().to_lowercase();
+        let form = [
+            ("amount", amount.as_str()),
+            ("currency", &currency),
+            ("capture_method", "manual"),
+            ("confirm", "false"),
+            ("payment_method", &request.payment_method),
+            // Without this, Stripe offers methods that redirect, and wants a URL to return to.
+            ("payment_method_types[]", "card"),
+            ("metadata[order_id]", &request.order_id),
+        ];
+        self.change("/v1/payment_intents", &request.key, &form).await
+    }
+
+    async fn confirm(&self, id: &str, key: &str) -> Result<Intent, PaymentError> {
+        self.change(&path(id, "/confirm")?, key, &[]).await
+    }
+
+    async fn capture(&self, id: &str, key: &str) -> Result<Intent, PaymentError> {
+        self.change(&path(id, "/capture")?, key, &[]).await
+    }
+
+    async fn cancel(&self, id: &str, key: &str) -> Result<Intent, PaymentError> {
+        self.change(&path(id, "/cancel")?, key, &[]).await
+    }
+
+    async fn look_up(&self, id: &str) -> Result<Intent, PaymentError> {
+        self.call(Call::Read, &path(id, "")?, |request| request).await
+    }
+}
+
+fn path(id: &str, operation: &str) -> Result<String, PaymentError> {
+    if !steward_actors::ids::is_well_formed(id) {
+        return Err(PaymentError::Refused("malformed intent id".to_owned()));
+    }
+    Ok(format!("/v1/payment_intents/{id}{operation}"))
+}
+
+#[derive(Deserialize)]
+struct ShownIntent {
+    id: String,
+    status: String,
+    amount: i64,
+    #[serde(default)]
+    amount_received: i64,
+    currency: String,
+    last_payment_error: Option<ErrorShown>,
+}
+
+impl ShownIntent {
+    fn read(self) -> Option<Intent> {
+        let currency = Currency::from_code(&self.currency.to_uppercase())?;
+        let status = match self.status.as_str() {
+            "requires_payment_method" | "requires_confirmation" => IntentStatus::Unconfirmed,
+            "requires_action" => IntentStatus::RequiresAction,
+            "processing" => IntentStatus::Processing,
+            "requires_capture" => IntentStatus::Authorized,
+            "succeeded" => IntentStatus::Captured,
+            "canceled" => IntentStatus::Canceled,
+            _ => return None,
+        };
+        Some(Intent {
+            id: self.id,
+            status,
+            amount: from_stripe(self.amount, currency)?,
+            captured: from_stripe(self.amount_received, currency)?,
+            declined: self
+                .last_payment_error
+                .map(|error| error.code.unwrap_or_else(|| "card_declined".to_owned())),
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct ErrorBody {
+    error: ErrorShown,
+}
+
+/// <https://docs.stripe.com/api/errors>
+#[derive(Default, Deserialize)]
+struct ErrorShown {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    code: Option<String>,
+    message: Option<String>,
+}
+
+impl ErrorShown {
+    fn said(&self, status: StatusCode) -> String {
+        let code = self.code.as_deref().or(self.kind.as_deref());
+        let message: String = self.message.as_deref().unwrap_or_default().chars().take(200).collect();
+        match code {
+            Some(code) => format!("{code}: {message}"),
+            None => format!("status {}", status.as_u16()),
+        }
+    }
+}
+
+/// Decimal places of the amounts that Stripe takes, where they are not ISO 4217's:
+/// <https://docs.stripe.com/currencies#special-cases>.
+fn exponent(currency: Currency) -> u32 {
+    match currency.code() {
+        "MGA" => 0,
+        "ISK" | "UGX" => 2,
+        _ => currency.exponent(),
+    }
+}
+
+fn to_stripe(money: Money) -> Result<i64, PaymentError> {
+    let (ours, theirs) = (money.currency.exponent(), exponent(money.currency));
+    let unit = 10i64.pow(ours.abs_diff(theirs));
+    let amount = if theirs >= ours {
+        money.minor.checked_mul(unit)
+    } else {
+        Some(money.minor / unit).filter(|_| money.minor % unit == 0)
+    };
+    amount.ok_or_else(|| PaymentError::Refused(format!("{money} cannot be charged")))
+}
+
+fn from_stripe(amount: i64, currency: Currency) -> Option<Money> {
+    let (ours, theirs) = (currency.exponent(), exponent(currency));
+    let unit = 10i64.pow(ours.abs_diff(theirs));
+    let minor = if theirs >= ours {
+        Some(amount / unit).filter(|_| amount % unit == 0)
+    } else {
+        amount.checked_mul(unit)
+    };
+    minor.map(|minor| Money::new(minor, currency))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn money(minor: i64, code: &str) -> Money {
+        Money::new(minor, Currency::from_code(code).unwrap())
+    }
+
+    fn of(call: Call, status: u16, retry_after: Option<u64>) -> PaymentError {
+        let status = StatusCode::from_u16(status).unwrap();
+        failed(call, status, retry_after.map(Duration::from_secs), ErrorShown::default())
+    }
+
+    #[test]
+    fn a_breakdown_while_changing_something_is_an_unknown_outcome() {
+        for status in [500, 502, 503, 504, 409, 302] {
+            assert!(matches!(of(Call::Change, status, None), PaymentError::OutcomeUnknown(_)), "{status}");
+            assert!(matches!(of(Call::Read, status, None), PaymentError::Unavailable { .. }), "{status}");
+        }
+    }
+
+    #[test]
+    fn what_surely_did_nothing_is_told_as_such() {
+        for status in [401, 403, 429, 503] {
+            let retry_after = Some(Duration::from_secs(7));
+            let told = of(Call::Change, status, Some(7));
+            assert!(
+                matches!(told, PaymentError::Unavailable { retry_after: r, .. } if r == retry_after),
+                "{status}"
+            );
+        }
+        for status in [400, 404] {
+            assert!(matches!(of(Call::Change, status, None), PaymentError::Refused(_)), "{status}");
+        }
+        assert!(matches!(of(Call::Change, 402, None), PaymentError::Declined(_)));
+    }
+
+    #[test]
+    fn amounts_follow_stripes_special_currencies() {
+        for (minor, code, theirs) in
+            [(1999, "USD", 1999), (500, "JPY", 500), (500, "ISK", 50_000), (500, "MGA", 5)]
+        {
+            assert_eq!(to_stripe(money(minor, code)), Ok(theirs), "{code}");
+            assert_eq!(from_stripe(theirs, money(0, code).currency), Some(money(minor, code)), "{code}");
+        }
+        assert!(to_stripe(money(501, "MGA")).is_err());
+    }
+
+    #[test]
+    fn an_id_that_would_change_the_path_is_refused() {
+        assert!(path("../refunds", "").is_err());
+        assert!(path("pi_1?x=", "").is_err());
+    }
+}

@@ -1,0 +1,146 @@
+//! The routes of the bank face.
+
+use std::io;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use futures_util::stream;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use steward_actors::cluster::Clock;
+use steward_actors::store::Versioned;
+
+use super::access::{Access, Fault, admitted, claim, next_turn};
+use super::data::{Wanted, accounts};
+use crate::sandbox::World;
+use crate::sandbox::answer::Answer;
+use crate::sandbox::control::Switches;
+
+/// Where an "endless" answer ends.
+const ENDLESS: usize = 1 << 30;
+
+pub(in crate::sandbox) fn routes(config: &mut web::ServiceConfig) {
+    config
+        .route("/simplefin/claim/{token}", web::post().to(claim_token))
+        .route("/simplefin/access/accounts", web::get().to(get_accounts));
+}
+
+#[derive(Deserialize)]
+struct ClaimQuery {
+    user: Option<String>,
+}
+
+/// The access URL, as text. It names the host by which the client came.
+async fn claim_token(
+    world: web::Data<World>,
+    request: HttpRequest,
+    token: web::Path<String>,
+    query: web::Query<ClaimQuery>,
+) -> HttpResponse {
+    let claimed = async {
+        if Switches::load(&world).await?.bank == Some(Fault::Down) {
+            return Err(Answer::unavailable("The sandbox bank is switched off."));
+        }
+        claim(&world, &token, query.user.as_deref()).await
+    };
+    match claimed.await {
+        Ok(credentials) => {
+            let host = request.connection_info().host().to_owned();
+            HttpResponse::Ok()
+                .content_type("text/plain")
+                .body(format!("http://{credentials}@{host}/simplefin/access"))
+        }
+        Err(refusal) => refusal.respond(),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct AccountsQuery {
+    start_date: Option<i64>,
+    end_date: Option<i64>,
+    pending: Option<u8>,
+    balances_only: Option<u8>,
+}
+
+async fn get_accounts(
+    world: web::Data<World>,
+    request: HttpRequest,
+    query: web::Query<AccountsQuery>,
+) -> HttpResponse {
+    let header = request.headers().get("authorization").and_then(|value| value.to_str().ok());
+    let admitted = async {
+        let switches = Switches::load(&world).await?;
+        Ok((admitted(&world, header).await?, switches.bank))
+    };
+    let (access, switched) = match admitted.await {
+        Ok(admitted) => admitted,
+        Err(refusal) => return Answer::respond(&refusal),
+    };
+    let wanted = Wanted {
+        start: query.start_date,
+        end: query.end_date,
+        pending: query.pending == Some(1),
+        balances_only: query.balances_only == Some(1),
+    };
+    let fault = switched.or(access.value.fault);
+    let accounts = accounts(&access.value.user_id, world.clock.now(), wanted);
+    answer(&world, access, fault, accounts).await
+}
+
+async fn answer(
+    world: &World,
+    access: Versioned<Access>,
+    fault: Option<Fault>,
+    mut accounts: Vec<Value>,
+) -> HttpResponse {
+    match fault {
+        None => whole(&accounts),
+        Some(Fault::Slow) => {
+            tokio::time::sleep(world.options.slow).await;
+            whole(&accounts)
+        }
+        Some(Fault::RateLimited) => HttpResponse::TooManyRequests()
+            .insert_header(("Retry-After", world.options.retry_after.as_secs().to_string()))
+            .json(json!({"errors": ["Too many requests."], "accounts": []})),
+        Some(Fault::Expired) => HttpResponse::Forbidden()
+            .json(json!({"errors": ["Access to this institution has expired."], "accounts": []})),
+        Some(Fault::Down) => Answer::unavailable("The sandbox bank is switched off.").respond(),
+        Some(Fault::BrokenPages) => match next_turn(world, access).await % 2 {
+            0 => {
+                accounts.remove(1);
+                let errors = ["The page with your savings account could not be read."];
+                HttpResponse::Ok().json(json!({"errors": errors, "accounts": accounts}))
+            }
+            _ => {
+                let page = json!({"errors": [], "accounts": accounts}).to_string();
+                let half = page[..page.len() / 2].to_owned();
+                HttpResponse::Ok().content_type("application/json").body(half)
+            }
+        },
+        Some(Fault::Hostile) => match next_turn(world, access).await % 3 {
+            0 => endless(),
+            1 => HttpResponse::Ok().json(json!({"errors": 7, "accounts": {"0": [null, true]}})),
+            _ => {
+                for account in &mut accounts {
+                    account["balance"] = "99999999999999999999999999999999.999".into();
+                    account["balance-date"] = json!(i64::MAX);
+                }
+                whole(&accounts)
+            }
+        },
+    }
+}
+
+fn whole(accounts: &[Value]) -> HttpResponse {
+    HttpResponse::Ok().json(json!({"errors": [], "accounts": accounts}))
+}
+
+/// A gibibyte that begins like an answer, as fast as it is read.
+fn endless() -> HttpResponse {
+    let spaces = web::Bytes::from_static(&[b' '; 64 * 1024]);
+    let begin = Ok::<_, io::Error>(web::Bytes::from_static(b"{\"errors\": [], \"accounts\": ["));
+    let rest = std::iter::repeat_n(spaces, ENDLESS / (64 * 1024)).map(Ok);
+    HttpResponse::Ok()
+        .content_type("application/json")
+        .streaming(stream::iter(std::iter::once(begin).chain(rest)))
+}

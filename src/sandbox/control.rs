@@ -1,0 +1,202 @@
+//! The control face, for tests and operators: switches for whole providers, the ledger by order,
+//! SimpleFIN setup tokens.
+
+use std::collections::BTreeMap;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use steward_actors::store::{
+    Batch, Collection, CommitError, Entity, Query, StoreError, Versioned, find, load,
+};
+
+use super::World;
+use super::answer::Answer;
+use super::bank::{Fault, mint};
+use super::payments::{INTENTS, Intent};
+
+/// One record: what is switched off.
+pub(super) static SWITCHES: Collection =
+    Collection { name: "sandbox_switches", fields: &[], indexes: &[], words: &[], expires: None };
+
+const THE_SWITCHES: &str = "switches";
+/// How often a switch is tried when another one is set meanwhile.
+const ATTEMPTS: u32 = 10;
+/// Intents that one page of the ledger is made of.
+const LEDGER_PAGE: usize = 1000;
+
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    config
+        .route("/_sandbox/faults", web::get().to(show_faults))
+        .route("/_sandbox/faults", web::post().to(set_faults))
+        .route("/_sandbox/ledger", web::get().to(ledger))
+        .route("/_sandbox/setup-tokens", web::post().to(setup_token));
+}
+
+/// What is switched off.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Switches {
+    id: String,
+    /// Every call of the payments face answers 503 and does nothing.
+    pub(super) payments_down: bool,
+    /// Every connection to the bank meets this fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) bank: Option<Fault>,
+}
+
+impl Entity for Switches {
+    fn collection() -> &'static Collection {
+        &SWITCHES
+    }
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Switches {
+    /// As they stand.
+    pub(super) async fn load(world: &World) -> Result<Self, StoreError> {
+        Ok(Self::read(world).await?.value)
+    }
+
+    async fn read(world: &World) -> Result<Versioned<Self>, StoreError> {
+        let none = Self { id: THE_SWITCHES.to_owned(), payments_down: false, bank: None };
+        Ok(load(&*world.store, THE_SWITCHES).await?.unwrap_or(Versioned { value: none, version: 0 }))
+    }
+
+    fn answer(&self) -> Answer {
+        let payments = if self.payments_down { Power::Down } else { Power::Up };
+        let bank = self.bank.map_or_else(|| json!("up"), |fault| json!(fault));
+        Answer::ok(json!({"payments": payments, "bank": bank}))
+    }
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Power {
+    Up,
+    Down,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(untagged)]
+enum BankSwitch {
+    Fault(Fault),
+    Power(Power),
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SetFaults {
+    payments: Option<Power>,
+    bank: Option<BankSwitch>,
+}
+
+async fn show_faults(world: web::Data<World>) -> HttpResponse {
+    match Switches::load(&world).await {
+        Ok(switches) => switches.answer().respond(),
+        Err(error) => Answer::from(error).respond(),
+    }
+}
+
+async fn set_faults(world: web::Data<World>, set: web::Json<SetFaults>) -> HttpResponse {
+    let mut tries = 0;
+    let done: Result<Answer, Answer> = loop {
+        let Versioned { value: mut switches, version } = match Switches::read(&world).await {
+            Ok(read) => read,
+            Err(error) => break Err(error.into()),
+        };
+        if let Some(power) = set.payments {
+            switches.payments_down = matches!(power, Power::Down);
+        }
+        match set.bank {
+            Some(BankSwitch::Fault(fault)) => switches.bank = Some(fault),
+            Some(BankSwitch::Power(Power::Up)) => switches.bank = None,
+            Some(BankSwitch::Power(Power::Down)) => switches.bank = Some(Fault::Down),
+            None => {}
+        }
+        tries += 1;
+        match world.store.commit(Batch::new().put(&switches, version)).await {
+            Ok(()) => break Ok(switches.answer()),
+            Err(CommitError::Conflict(_)) if tries < ATTEMPTS => {}
+            Err(error) => break Err(error.into()),
+        }
+    };
+    done.unwrap_or_else(|refusal| refusal).respond()
+}
+
+/// What happened to the money of one order, in minor units.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OrderLedger {
+    order_id: String,
+    currency: String,
+    /// Reserved at present.
+    authorized: i64,
+    captured: i64,
+    refunded: i64,
+    intents: u32,
+    authorizations: u32,
+    captures: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LedgerQuery {
+    #[serde(rename = "orderId")]
+    order_id: Option<String>,
+    from: Option<String>,
+}
+
+/// `{orders: [...], next}`, by order id; `next` is the `from` of the next page.
+async fn ledger(world: web::Data<World>, asked: web::Query<LedgerQuery>) -> HttpResponse {
+    let mut query = Query::by(&INTENTS, "order").limit(LEDGER_PAGE);
+    match (&asked.order_id, &asked.from) {
+        (Some(id), _) => query = query.equal(id.as_str()),
+        (None, Some(from)) => query = query.range(Some(from.as_str().into()), None),
+        (None, None) => {}
+    }
+    let (intents, more) = match find::<Intent>(&*world.store, query).await {
+        Ok(found) => found,
+        Err(error) => return Answer::from(error).respond(),
+    };
+    let mut orders: BTreeMap<String, OrderLedger> = BTreeMap::new();
+    for intent in intents.into_iter().map(|record| record.value) {
+        let id = intent.order_id.unwrap_or_default();
+        let order = orders.entry(id.clone()).or_default();
+        order.order_id = id;
+        order.currency = intent.currency;
+        order.authorized += intent.capturable;
+        order.captured += intent.received;
+        order.refunded += intent.refunded;
+        order.intents += 1;
+        order.authorizations += intent.authorizations;
+        order.captures += intent.captures;
+    }
+    // The last order of a full page may go on in the next one, so it is left to that.
+    let next = if more.is_some() && orders.len() > 1 { orders.pop_last().map(|(id, _)| id) } else { None };
+    let orders: Vec<OrderLedger> = orders.into_values().collect();
+    Answer::ok(json!({"orders": orders, "next": next})).respond()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct SetupTokenRequest {
+    user_id: String,
+    fault: Option<Fault>,
+}
+
+/// A SimpleFIN setup token as a bank's page would show it: good for one claim.
+async fn setup_token(
+    world: web::Data<World>,
+    request: HttpRequest,
+    asked: web::Json<SetupTokenRequest>,
+) -> HttpResponse {
+    let host = request.connection_info().host().to_owned();
+    match mint(&world, &host, &asked.user_id, asked.fault).await {
+        Ok(token) => HttpResponse::Created().json(json!({ "setupToken": token })),
+        Err(refusal) => refusal.respond(),
+    }
+}

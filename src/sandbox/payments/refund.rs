@@ -1,0 +1,77 @@
+//! Refunds of captured intents: <https://docs.stripe.com/api/refunds>.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use steward_actors::ids::new_id;
+use steward_actors::store::{Collection, Entity, Field, Index, Kind};
+use steward_actors::time::Timestamp;
+
+use super::intent::{Intent, seconds};
+use crate::sandbox::answer::Answer;
+
+/// Every refund that was ever made.
+pub(in crate::sandbox) static REFUNDS: Collection = Collection {
+    name: "sandbox_refunds",
+    fields: &[Field::required("intentId", Kind::Text), Field::required("created", Kind::Time)],
+    indexes: &[Index::by("intent", &["intentId", "created"]), Index::by("created", &["created"])],
+    words: &[],
+    expires: None,
+};
+
+/// One refund; it succeeds at once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Refund {
+    id: String,
+    intent_id: String,
+    pub(super) created: Timestamp,
+    amount: i64,
+    currency: String,
+}
+
+impl Entity for Refund {
+    fn collection() -> &'static Collection {
+        &REFUNDS
+    }
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Refund {
+    /// Takes `amount`, or all that is left, back from `intent`.
+    pub(super) fn of(intent: &mut Intent, amount: Option<i64>, now: Timestamp) -> Result<Self, Answer> {
+        let left = intent.received - intent.refunded;
+        if intent.received > 0 && left == 0 {
+            let message = "This charge has already been refunded.";
+            return Err(Answer::invalid("charge_already_refunded", None, message));
+        }
+        let amount = amount.unwrap_or(left);
+        if !(1..=left).contains(&amount) {
+            let message = format!(
+                "Refund amount ({amount}) must be between 1 and what is left of the charge ({left})."
+            );
+            return Err(Answer::invalid("amount_too_large", Some("amount"), message));
+        }
+        intent.refunded += amount;
+        let id = format!("re_{}", new_id().replace('-', ""));
+        let currency = intent.currency.clone();
+        Ok(Self { id, intent_id: intent.id.clone(), created: now, amount, currency })
+    }
+
+    /// As Stripe shows it.
+    pub(super) fn shown(&self) -> Value {
+        json!({
+            "id": self.id,
+            "object": "refund",
+            "amount": self.amount,
+            "created": seconds(self.created),
+            "currency": self.currency,
+            "metadata": {},
+            "payment_intent": self.intent_id,
+            "reason": null,
+            "status": "succeeded",
+        })
+    }
+}

@@ -1,0 +1,225 @@
+//! Commits that share a transaction.
+//!
+//! Who calls it: [`super::MongoStore`] for batches that say that they may. While one transaction is
+//! under way, batches wait; then all of them go together. An idle store commits at once. Each is
+//! answered for itself: one that is in the others' way is taken out and committed alone. What was
+//! written with an unknown outcome is settled by its transaction, and never run again here.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use steward_actors::store::{Batch, Write};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::{Inner, MOST_CALLS, NotCommitted, document};
+
+/// Batches that share a transaction, at most.
+const MOST_BATCHES: usize = 256;
+/// Bytes that share a transaction, at most, about.
+const MOST_BYTES: usize = 1 << 20;
+/// Batches that are taken out of a transaction for being in the way, before all go alone.
+const MOST_TAKEN_OUT: usize = 3;
+
+/// Where batches wait.
+#[derive(Clone)]
+pub(super) struct Queue(mpsc::Sender<Waiting>);
+
+struct Waiting {
+    batch: Batch,
+    bytes: usize,
+    until: Instant,
+    answer: oneshot::Sender<Result<(), NotCommitted>>,
+}
+
+/// Starts the task that commits what waits; it ends when the last queue is dropped.
+pub(super) fn start(inner: Arc<Inner>) -> Queue {
+    let (queue, waiting) = mpsc::channel(MOST_CALLS);
+    tokio::spawn(commit_all(inner, waiting));
+    Queue(queue)
+}
+
+impl Queue {
+    pub(super) async fn commit(&self, batch: Batch, until: Instant) -> Result<(), NotCommitted> {
+        let (answer, answered) = oneshot::channel();
+        let bytes = batch.writes.iter().map(weight).sum();
+        let full = |_| NotCommitted::Unreachable("too many shared commits wait".to_owned());
+        self.0.try_send(Waiting { batch, bytes, until, answer }).map_err(full)?;
+        let lost = || NotCommitted::Unknown("the shared commit was abandoned".to_owned());
+        answered.await.unwrap_or_else(|_| Err(lost()))
+    }
+}
+
+fn weight(write: &Write) -> usize {
+    match write {
+        Write::Insert { id, body, .. } | Write::Replace { id, body, .. } => {
+            2 * id.len() + document::weight(body)
+        }
+        Write::Delete { id, .. } => id.len(),
+    }
+}
+
+async fn commit_all(inner: Arc<Inner>, mut arriving: mpsc::Receiver<Waiting>) {
+    let mut waiting = VecDeque::new();
+    loop {
+        if waiting.is_empty() {
+            match arriving.recv().await {
+                Some(first) => waiting.push_back(first),
+                None => return,
+            }
+        }
+        while let Ok(next) = arriving.try_recv() {
+            waiting.push_back(next);
+        }
+        commit_group(&inner, take_group(&mut waiting)).await;
+    }
+}
+
+/// The batches that go next: the longest wait first, no record twice. What touches a record that
+/// one before it touches stays, and what comes behind that on the same record stays behind it.
+fn take_group(waiting: &mut VecDeque<Waiting>) -> Vec<Waiting> {
+    let (mut group, mut left, mut bytes) = (Vec::new(), VecDeque::new(), 0);
+    let mut touched: HashSet<(&'static str, String)> = HashSet::new();
+    for next in waiting.drain(..) {
+        let records = |batch: &Batch| -> Vec<(&'static str, String)> {
+            batch.writes.iter().map(|write| (write.collection().name, write.id().to_owned())).collect()
+        };
+        let records = records(&next.batch);
+        let fits = group.len() < MOST_BATCHES && (group.is_empty() || bytes + next.bytes <= MOST_BYTES);
+        let apart = records.iter().all(|record| !touched.contains(record));
+        touched.extend(records);
+        if fits && apart {
+            bytes += next.bytes;
+            group.push(next);
+        } else {
+            left.push_back(next);
+        }
+    }
+    *waiting = left;
+    group
+}
+
+async fn commit_group(inner: &Arc<Inner>, mut group: Vec<Waiting>) {
+    for _ in 0..MOST_TAKEN_OUT {
+        group = answer_late(group);
+        if group.len() < 2 {
+            break;
+        }
+        let writes: Vec<&Write> = group.iter().flat_map(|waiting| &waiting.batch.writes).collect();
+        let until = group.iter().map(|waiting| waiting.until).min().unwrap_or_else(Instant::now);
+        match inner.transact(&writes, until).await {
+            Err(NotCommitted::Conflict(position, _)) => {
+                commit_alone(inner, group.remove(owner(&group, position)));
+            }
+            Err(NotCommitted::Refused(_)) => break,
+            committed => {
+                for waiting in group {
+                    // Whoever asked may be gone.
+                    let _ = waiting.answer.send(committed.clone());
+                }
+                return;
+            }
+        }
+    }
+    // A batch that is the only one is not worth another task: the next ones wait for it, and go
+    // together then.
+    if group.len() == 1
+        && let Some(Waiting { batch, until, answer, .. }) = group.pop()
+    {
+        let writes: Vec<&Write> = batch.writes.iter().collect();
+        let _ = answer.send(inner.commit(&writes, until).await);
+        return;
+    }
+    for waiting in group {
+        commit_alone(inner, waiting);
+    }
+}
+
+/// Which batch of the group the write at this position of all writes belongs to.
+fn owner(group: &[Waiting], mut position: usize) -> usize {
+    for (number, waiting) in group.iter().enumerate() {
+        match position.checked_sub(waiting.batch.writes.len()) {
+            Some(rest) => position = rest,
+            None => return number,
+        }
+    }
+    0
+}
+
+/// Those that may still be sent; the others have waited too long and are told so.
+fn answer_late(group: Vec<Waiting>) -> Vec<Waiting> {
+    let now = Instant::now();
+    let (late, intime): (Vec<_>, Vec<_>) = group.into_iter().partition(|waiting| waiting.until <= now);
+    for waiting in late {
+        let reason = "the commits before it took too long".to_owned();
+        let _ = waiting.answer.send(Err(NotCommitted::Unreachable(reason)));
+    }
+    intime
+}
+
+/// Commits it in a task of its own, so that the next ones don't wait for it. There are never more
+/// of them than callers.
+fn commit_alone(inner: &Arc<Inner>, waiting: Waiting) {
+    let inner = Arc::clone(inner);
+    tokio::spawn(async move {
+        let writes: Vec<&Write> = waiting.batch.writes.iter().collect();
+        let _ = waiting.answer.send(inner.commit(&writes, waiting.until).await);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use steward_actors::store::Collection;
+
+    static THINGS: Collection =
+        Collection { name: "things", fields: &[], indexes: &[], words: &[], expires: None };
+
+    fn waiting(ids: &[&str], bytes: usize) -> Waiting {
+        let writes = ids.iter().map(|id| Write::Insert {
+            collection: &THINGS,
+            id: (*id).to_owned(),
+            body: json!({}).as_object().cloned().unwrap_or_default(),
+        });
+        let batch = Batch { writes: writes.collect(), ..Batch::shared() };
+        Waiting { batch, bytes, until: Instant::now(), answer: oneshot::channel().0 }
+    }
+
+    fn ids(group: &[Waiting]) -> Vec<&str> {
+        group.iter().map(|waiting| waiting.batch.writes[0].id()).collect()
+    }
+
+    #[test]
+    fn no_record_is_twice_in_a_group_and_order_on_a_record_is_kept() {
+        let mut queue: VecDeque<_> =
+            [&["a"][..], &["b", "a"], &["c"], &["b"], &["d"]].map(|ids| waiting(ids, 1)).into();
+        assert_eq!(ids(&take_group(&mut queue)), ["a", "c", "d"]);
+        // The second waits for the first, and so the fourth for the second.
+        assert_eq!(ids(&take_group(&mut queue)), ["b"]);
+        assert_eq!(ids(&take_group(&mut queue)), ["b"]);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn a_group_is_bounded_in_batches_and_bytes() {
+        let names: Vec<String> = (0..600).map(|n| n.to_string()).collect();
+        let mut queue: VecDeque<_> = names.iter().map(|id| waiting(&[id], 1)).collect();
+        let sizes: Vec<_> =
+            std::iter::from_fn(|| Some(take_group(&mut queue).len()).filter(|n| *n > 0)).collect();
+        assert_eq!(sizes, [256, 256, 88]);
+
+        let mut queue: VecDeque<_> = ["a", "b", "c"].map(|id| waiting(&[id], MOST_BYTES * 2 / 5)).into();
+        queue.push_back(waiting(&["d"], 3 * MOST_BYTES));
+        assert_eq!(ids(&take_group(&mut queue)), ["a", "b"]);
+        assert_eq!(ids(&take_group(&mut queue)), ["c"]);
+        assert_eq!(ids(&take_group(&mut queue)), ["d"], "one that is too large goes alone");
+    }
+
+    #[test]
+    fn a_write_is_traced_to_its_batch() {
+        let group = [waiting(&["a", "b"], 1), waiting(&["c"], 1), waiting(&["d", "e"], 1)];
+        let owners: Vec<_> = (0..5).map(|position| owner(&group, position)).collect();
+        assert_eq!(owners, [0, 0, 1, 2, 2]);
+    }
+}

@@ -1,0 +1,6 @@
+//! The API as clients see it: real HTTP against a server on port 0.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod frame;
+mod support;

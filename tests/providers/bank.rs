@@ -1,0 +1,182 @@
+//! The sandbox bank through the SimpleFIN client, with all of its faults.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+use steward::providers::Timeouts;
+use steward_actors::providers::{Bank, BankDetails, BankError, ClaimError, Credential, Statement};
+use steward_actors::testing::MemoryStore;
+
+use crate::support::{World, answering, bank_at, impatient, nobody, silent};
+
+async fn statement(world: &World, token: &str) -> Result<Statement, BankError> {
+    let bank = world.bank();
+    let credential = bank.claim(token, "user-1").await.unwrap();
+    bank.statement(&credential).await
+}
+
+#[tokio::test]
+async fn a_user_has_three_accounts_that_are_the_same_each_time() {
+    let world = World::new().await;
+    let first = statement(&world, "sandbox").await.unwrap();
+    assert_eq!(first.partial, None);
+    assert_eq!(first, statement(&world, "sandbox").await.unwrap());
+    let [checking, savings, credit] = &first.accounts[..] else { panic!("{first:?}") };
+    assert!(
+        matches!(&checking.details, BankDetails::Checking { routing_number, .. } if routing_number.len() == 9)
+    );
+    assert!(matches!(&savings.details, BankDetails::Savings { .. }));
+    let BankDetails::Credit { credit_limit, available_credit, due_date, .. } = &credit.details else {
+        panic!()
+    };
+    assert_eq!(credit_limit.minor - available_credit.minor, credit.balance.minor);
+    assert!(credit.balance.minor >= 0 && due_date.is_some());
+    assert_eq!(credit.institution, "Sandbox Bank");
+}
+
+#[tokio::test]
+async fn a_credential_survives_a_restart_on_another_port() {
+    let world = World::new().await;
+    let credential = world.bank().claim("sandbox", "user-1").await.unwrap();
+    let before = world.bank().statement(&credential).await.unwrap();
+    let world = world.restarted().await;
+    assert_eq!(world.bank().statement(&credential).await.unwrap().accounts.len(), before.accounts.len());
+}
+
+#[tokio::test]
+async fn a_setup_token_is_good_for_one_claim() {
+    let world = World::new().await;
+    let minted =
+        world.post("/_sandbox/setup-tokens").json(&json!({"userId": "user-1"})).send().await.unwrap();
+    let minted: serde_json::Value = minted.json().await.unwrap();
+    let token = minted["setupToken"].as_str().unwrap();
+    let (here, there) = (world.bank(), world.bank());
+    let (a, b) = tokio::join!(here.claim(token, "ignored"), there.claim(token, "ignored"));
+    let (good, bad) = if a.is_ok() { (a, b) } else { (b, a) };
+    assert_eq!(here.statement(&good.unwrap()).await.unwrap().accounts.len(), 3);
+    assert!(matches!(bad, Err(ClaimError::Refused(_))));
+    assert!(matches!(here.claim(token, "ignored").await, Err(ClaimError::Refused(_))));
+}
+
+#[tokio::test]
+async fn tokens_that_are_none_are_refused() {
+    let world = World::new().await;
+    for token in ["", "sandbox-nonsense", "aGVsbG8=", "aHR0cHM6Ly9ldmlsLmV4YW1wbGUvY2xhaW0="] {
+        let refused = world.bank().claim(token, "user-1").await;
+        assert!(matches!(refused, Err(ClaimError::Refused(_))), "{token}: {refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn each_fault_becomes_its_honest_error() {
+    let world = World::new().await;
+    let limited = statement(&world, "sandbox-rate-limited").await;
+    assert_eq!(limited, Err(BankError::RateLimited { retry_after: Some(Duration::from_secs(30)) }));
+    assert!(matches!(statement(&world, "sandbox-expired").await, Err(BankError::NeedsReauth(_))));
+    let down = statement(&world, "sandbox-down").await;
+    assert_eq!(down, Err(BankError::Down("the bank answered with status 503".to_owned())));
+}
+
+#[tokio::test]
+async fn broken_pages_are_partial_or_break_off() {
+    let world = World::new().await;
+    let bank = world.bank();
+    let credential = bank.claim("sandbox-broken-pages", "user-1").await.unwrap();
+    for _ in 0..2 {
+        let partial = bank.statement(&credential).await.unwrap();
+        assert_eq!(partial.accounts.len(), 2);
+        assert!(partial.partial.unwrap().contains("savings"));
+        let half = bank.statement(&credential).await;
+        assert_eq!(half, Err(BankError::Down("the bank's answer breaks off".to_owned())));
+    }
+}
+
+#[tokio::test]
+async fn a_hostile_bank_is_bounded_and_believed_nothing() {
+    let world = World::new().await;
+    let bank = world.bank();
+    let credential = bank.claim("sandbox-hostile", "user-1").await.unwrap();
+    for wanted in ["larger than 5 MB", "not a list of accounts", "balance is no amount"] {
+        let told = bank.statement(&credential).await;
+        assert!(matches!(&told, Err(BankError::Down(why)) if why.contains(wanted)), "{wanted}: {told:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_slow_bank_is_waited_for_until_the_deadline() {
+    let store = Arc::new(MemoryStore::default());
+    let world = World::slow(store.clone(), Duration::from_millis(50)).await;
+    assert_eq!(statement(&world, "sandbox-slow").await.unwrap().accounts.len(), 3);
+    let world = World::slow(store, Duration::from_secs(600)).await;
+    let credential = world.bank().claim("sandbox-slow", "user-1").await.unwrap();
+    let late = bank_at(world.sandbox.url(), impatient()).statement(&credential).await;
+    assert_eq!(late, Err(BankError::Down("the bank did not answer in time".to_owned())));
+}
+
+#[tokio::test]
+async fn the_whole_bank_can_be_switched_off_and_on() {
+    let world = World::new().await;
+    let credential = world.bank().claim("sandbox", "user-1").await.unwrap();
+    world.set_faults(json!({"bank": "down"})).await;
+    assert!(matches!(world.bank().claim("sandbox", "user-1").await, Err(ClaimError::Unavailable(_))));
+    assert!(matches!(world.bank().statement(&credential).await, Err(BankError::Down(_))));
+    world.set_faults(json!({"bank": "expired"})).await;
+    assert!(matches!(world.bank().statement(&credential).await, Err(BankError::NeedsReauth(_))));
+    world.set_faults(json!({"bank": "up"})).await;
+    assert!(world.bank().statement(&credential).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_wrong_password_needs_a_new_link() {
+    let world = World::new().await;
+    let credential = world.bank().claim("sandbox", "user-1").await.unwrap();
+    let forged = credential.0.expose_secret().replacen("@", "0@", 1);
+    let told = world.bank().statement(&Credential(SecretString::from(forged))).await;
+    assert!(matches!(told, Err(BankError::NeedsReauth(_))), "{told:?}");
+}
+
+#[tokio::test]
+async fn claims_tell_unreached_lost_and_refused_apart() {
+    let of = async |url: String| bank_at(&url, impatient()).claim("sandbox", "user-1").await;
+    assert!(matches!(of(nobody().await).await, Err(ClaimError::Unavailable(_))));
+    for lost in [silent().await, answering("").await, answering(status(500)).await] {
+        let told = of(lost).await;
+        assert!(matches!(told, Err(ClaimError::OutcomeUnknown(_))), "{told:?}");
+    }
+    for refused in [status(302), status(403), status(404)] {
+        assert!(matches!(of(answering(refused).await).await, Err(ClaimError::Refused(_))));
+    }
+}
+
+#[tokio::test]
+async fn an_access_url_that_leads_elsewhere_is_not_taken() {
+    for url in ["https://u:p@169.254.169.254/", "http://u:p@127.0.0.1:1/simplefin/access", "nonsense"] {
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{url}", url.len());
+        let told = bank_at(&answering(answer).await, impatient()).claim("sandbox", "user-1").await;
+        assert!(matches!(told, Err(ClaimError::Refused(_))), "{url}: {told:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let world = World::new().await;
+    let credential = world.bank().claim("sandbox", "user-1").await.unwrap();
+    let location = format!("{}/simplefin/access/accounts", world.sandbox.url());
+    let redirect = format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
+    let told = bank_at(&answering(redirect).await, Timeouts::default()).statement(&credential).await;
+    assert_eq!(told, Err(BankError::Down("the bank answered with status 302".to_owned())));
+}
+
+#[tokio::test]
+async fn what_cannot_be_reached_is_down() {
+    let world = World::new().await;
+    let credential = world.bank().claim("sandbox", "user-1").await.unwrap();
+    let told = bank_at(&nobody().await, impatient()).statement(&credential).await;
+    assert_eq!(told, Err(BankError::Down("the bank could not be reached".to_owned())));
+}
+
+fn status(code: u16) -> String {
+    format!("HTTP/1.1 {code} Status\r\nContent-Length: 0\r\n\r\n")
+}

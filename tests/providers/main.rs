@@ -1,0 +1,10 @@
+//! The provider adapters against the sandbox over real HTTP, against servers that misbehave, and
+//! against a real SMTP server.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod bank;
+mod mail;
+mod payments;
+mod payments_faults;
+mod smtp;
+mod support;

@@ -1,0 +1,132 @@
+//! Mail by SMTP, against aiosmtpd: a server that was not written here.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde_json::Value;
+use steward::providers::SmtpMailer;
+use steward_actors::providers::{Mail, MailError, Mailer};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use crate::mail::mail;
+use crate::support::{anywhere, nobody, silent};
+
+struct SmtpServer {
+    process: Child,
+    lines: mpsc::UnboundedReceiver<String>,
+    uri: SecretString,
+}
+
+impl SmtpServer {
+    /// Python is `STEWARD_TEST_PYTHON`, or `python3`.
+    async fn start() -> Self {
+        let python = std::env::var("STEWARD_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+        let mut process = Command::new(&python)
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/providers/smtp_server.py"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{python} does not start ({error}); set STEWARD_TEST_PYTHON"));
+        let stdout = BufReader::new(process.stdout.take().unwrap());
+        let (send, mut lines) = mpsc::unbounded_channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                let _ = send.send(line);
+            }
+        });
+        let first: Option<String> = lines.recv().await;
+        let Some(port) = first.as_deref().and_then(|line| line.strip_prefix("listening ")) else {
+            panic!(
+                "{python} has no aiosmtpd: `{python} -m pip install aiosmtpd`, or set STEWARD_TEST_PYTHON"
+            );
+        };
+        let uri = SecretString::from(format!("smtp://127.0.0.1:{port}"));
+        Self { process, lines, uri }
+    }
+
+    fn mailer(&self) -> SmtpMailer {
+        SmtpMailer::new(&self.uri, "Steward <shop@example.org>", Duration::from_secs(10)).unwrap()
+    }
+
+    async fn received(&mut self) -> Value {
+        serde_json::from_str(&self.lines.recv().await.unwrap()).unwrap()
+    }
+}
+
+impl Drop for SmtpServer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A server that takes no password.
+async fn refusing_passwords() -> String {
+    let listener = TcpListener::bind(anywhere()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (socket, _) = listener.accept().await.unwrap();
+        let mut socket = tokio::io::BufStream::new(socket);
+        for answer in ["220 hi\r\n", "250-hi\r\n250 AUTH PLAIN\r\n", "535 5.7.8 no\r\n", "221 bye\r\n"] {
+            socket.write_all(answer.as_bytes()).await.unwrap();
+            socket.flush().await.unwrap();
+            if socket.read_line(&mut String::new()).await.unwrap_or(0) == 0 {
+                return;
+            }
+        }
+    });
+    format!("smtp://ada:wrong@{address}")
+}
+
+#[tokio::test]
+async fn a_message_arrives_with_its_id_and_sent_again_carries_the_same_one() {
+    let mut server = SmtpServer::start().await;
+    let mailer = server.mailer();
+    for _ in 0..2 {
+        mailer.send(&mail("order-1.confirmed")).await.unwrap();
+        let received = server.received().await;
+        assert_eq!(received["from"], "shop@example.org");
+        assert_eq!(received["to"], serde_json::json!(["ada@example.com"]));
+        let content = received["content"].as_str().unwrap();
+        assert!(content.contains("Message-ID: <order-1.confirmed@example.org>"), "{content}");
+        // A line with a single dot is text like any other.
+        assert!(content.contains("Thank you.\r\n.\r\nSteward"), "{content}");
+    }
+}
+
+#[tokio::test]
+async fn refusals_for_good_and_for_now_are_told_apart() {
+    let mut server = SmtpServer::start().await;
+    let mailer = server.mailer();
+    let to = |address: &str| Mail { to: address.to_owned(), ..mail("m") };
+    assert!(matches!(mailer.send(&to("refused@example.com")).await, Err(MailError::Permanent(_))));
+    assert!(matches!(mailer.send(&to("busy@example.com")).await, Err(MailError::Temporary(_))));
+    mailer.send(&to("ada@example.com")).await.unwrap();
+    assert_eq!(server.received().await["to"], serde_json::json!(["ada@example.com"]));
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_silent_or_rejects_our_password_is_a_temporary_failure() {
+    for (url, why) in
+        [(nobody().await, "refused"), (silent().await, "in time"), (refusing_passwords().await, "535")]
+    {
+        let uri = SecretString::from(url.replace("http://", "smtp://"));
+        let mailer = SmtpMailer::new(&uri, "shop@example.org", Duration::from_secs(1)).unwrap();
+        let told = mailer.send(&mail("m")).await;
+        assert!(matches!(&told, Err(MailError::Temporary(said)) if said.contains(why)), "{told:?}");
+    }
+}
+
+#[test]
+fn a_bad_uri_is_told_of_without_its_password() {
+    for uri in ["nonsense canary", "http://user:canary@mail.example.com"] {
+        let error = SmtpMailer::new(&SecretString::from(uri), "shop@example.org", Duration::from_secs(1))
+            .err()
+            .unwrap();
+        assert!(!format!("{error} {error:?}").contains("canary"));
+    }
+}
