@@ -1,6 +1,7 @@
 //! How an actor is asked: a bound, a deadline, and an address that outlives incarnations.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::dev::ToEnvelope;
@@ -68,6 +69,17 @@ pub(super) enum Slot<A: Actor> {
     Starting,
     Live(Addr<A>),
     Suspended(Instant),
+    Left,
+}
+
+/// Why one actor did not answer.
+pub(super) enum Missed {
+    /// Nothing was accepted, for this reason.
+    Refused(AskError),
+    /// It was accepted by an actor that left without an answer: its successor may be asked again.
+    Lost,
+    /// It was accepted, and nobody is left to ask in time.
+    Unknown,
 }
 
 /// What an actor's callers and its runner share.
@@ -75,6 +87,8 @@ pub(super) struct Shared<A: Actor> {
     pub(super) slot: watch::Sender<Slot<A>>,
     pub(super) permits: Arc<Semaphore>,
     pub(super) mailbox: usize,
+    /// Questions so far, refused ones included: how a runner tells an idle actor from a quick one.
+    pub(super) asked: AtomicU64,
 }
 
 /// A handle on an actor that stays good across its incarnations. Cheap to clone.
@@ -95,6 +109,7 @@ impl<A: Actor<Context = Context<A>>> ActorRef<A> {
                 slot: watch::Sender::new(Slot::Starting),
                 permits: Arc::new(Semaphore::new(mailbox)),
                 mailbox,
+                asked: AtomicU64::new(0),
             }),
         }
     }
@@ -110,46 +125,72 @@ impl<A: Actor<Context = Context<A>>> ActorRef<A> {
         A: Handler<Envelope<C>>,
         Context<A>: ToEnvelope<A, Envelope<C>>,
     {
+        self.ask_until(command, Instant::now() + deadline).await.map_err(|missed| match missed {
+            Missed::Refused(error) => error,
+            Missed::Lost | Missed::Unknown => AskError::OutcomeUnknown,
+        })
+    }
+
+    pub(super) async fn ask_until<C>(&self, command: C, until: Instant) -> Result<C::Reply, Missed>
+    where
+        C: Command,
+        A: Handler<Envelope<C>>,
+        Context<A>: ToEnvelope<A, Envelope<C>>,
+    {
         const ATTEMPTS: usize = 3;
-        let until = Instant::now() + deadline;
+        self.shared.asked.fetch_add(1, Ordering::Relaxed);
         let mut handed_over = false;
+        let refused = |error, handed_over| match error {
+            AskError::Leaving if handed_over => Missed::Lost,
+            _ if handed_over => Missed::Unknown,
+            error => Missed::Refused(error),
+        };
         for _ in 0..ATTEMPTS {
-            let counted = self.shared.permits.clone().try_acquire_owned().map_err(|error| match error {
-                TryAcquireError::NoPermits => AskError::Full,
-                TryAcquireError::Closed => AskError::Leaving,
-            });
-            let counted = match counted {
-                Err(_) if handed_over => return Err(AskError::OutcomeUnknown),
-                other => other?,
-            };
-            let address = match self.address(until).await {
-                Err(_) if handed_over => return Err(AskError::OutcomeUnknown),
-                other => other?,
-            };
+            let counted = self.count().map_err(|error| refused(error, handed_over))?;
+            let address = self.address(until).await.map_err(|error| refused(error, handed_over))?;
             let (to, answer) = oneshot::channel();
             let reply = Reply { to, _counted: counted };
             if address.try_send(Envelope { command: command.clone(), reply }).is_err() {
                 // This incarnation has just fallen; the runner is about to say so.
-                self.wait_for_another(&address, until).await;
+                self.has_fallen(&address, until).await;
                 continue;
             }
             handed_over = true;
             match timeout_at(until, answer).await {
                 Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(_fell)) => self.wait_for_another(&address, until).await,
-                Err(_deadline) => return Err(AskError::OutcomeUnknown),
+                Ok(Err(_dropped)) if self.has_fallen(&address, until).await => {}
+                // The actor lives and dropped the reply on purpose, or there is no time left.
+                Ok(Err(_)) | Err(_) => return Err(Missed::Unknown),
             }
         }
-        Err(if handed_over {
-            AskError::OutcomeUnknown
-        } else {
-            AskError::Unavailable { retry_after: Duration::from_secs(1) }
-        })
+        let error = AskError::Unavailable { retry_after: Duration::from_secs(1) };
+        Err(refused(error, handed_over))
     }
 
     /// Commands accepted and not yet answered.
     pub fn waiting(&self) -> usize {
         self.shared.mailbox.saturating_sub(self.shared.permits.available_permits())
+    }
+
+    /// Questions so far.
+    pub(super) fn asked(&self) -> u64 {
+        self.shared.asked.load(Ordering::Relaxed)
+    }
+
+    /// Takes no more commands. What was accepted is still answered.
+    pub(super) fn close(&self) {
+        self.shared.permits.close();
+    }
+
+    pub(super) fn set(&self, slot: Slot<A>) {
+        self.shared.slot.send_replace(slot);
+    }
+
+    fn count(&self) -> Result<OwnedSemaphorePermit, AskError> {
+        self.shared.permits.clone().try_acquire_owned().map_err(|error| match error {
+            TryAcquireError::NoPermits => AskError::Full,
+            TryAcquireError::Closed => AskError::Leaving,
+        })
     }
 
     async fn address(&self, until: Instant) -> Result<Addr<A>, AskError> {
@@ -158,10 +199,13 @@ impl<A: Actor<Context = Context<A>>> ActorRef<A> {
             match &*slot.borrow_and_update() {
                 Slot::Live(address) => return Ok(address.clone()),
                 Slot::Suspended(until) => {
-                    return Err(AskError::Unavailable {
-                        retry_after: until.saturating_duration_since(Instant::now()),
-                    });
+                    let retry_after = until.saturating_duration_since(Instant::now());
+                    // Whoever comes back as told waits for the start that is about to be made.
+                    if !retry_after.is_zero() {
+                        return Err(AskError::Unavailable { retry_after });
+                    }
                 }
+                Slot::Left => return Err(AskError::Leaving),
                 Slot::Starting => {}
             }
             match timeout_at(until, slot.changed()).await {
@@ -174,9 +218,11 @@ impl<A: Actor<Context = Context<A>>> ActorRef<A> {
         }
     }
 
-    async fn wait_for_another(&self, fallen: &Addr<A>, until: Instant) {
+    /// Whether this incarnation is gone. A fall is announced a moment after its replies drop.
+    async fn has_fallen(&self, asked: &Addr<A>, until: Instant) -> bool {
+        const MOMENT: Duration = Duration::from_millis(250);
         let mut slot = self.shared.slot.subscribe();
-        let other = |slot: &Slot<A>| !matches!(slot, Slot::Live(address) if address == fallen);
-        let _ = timeout_at(until, slot.wait_for(other)).await;
+        let gone = |slot: &Slot<A>| !matches!(slot, Slot::Live(address) if address == asked);
+        timeout_at(until.min(Instant::now() + MOMENT), slot.wait_for(gone)).await.is_ok()
     }
 }

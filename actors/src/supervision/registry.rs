@@ -10,9 +10,10 @@ use actix::dev::ToEnvelope;
 use actix::{Actor, Context, Handler};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
-use tokio::time::{Instant, sleep};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 
-use super::actor_ref::{ActorRef, AskError, Command, Envelope};
+use super::actor_ref::{ActorRef, AskError, Command, Envelope, Missed, Slot};
 use super::arbiters::Arbiters;
 use super::policy::RestartPolicy;
 use super::runner::{Lifeline, Run, StartError};
@@ -27,7 +28,7 @@ pub struct RegistryOptions {
     pub mailbox: usize,
     /// Actors that may live at once.
     pub capacity: usize,
-    /// An actor that was idle this long leaves.
+    /// An actor that was idle this long leaves, before it has been idle twice as long.
     pub idle: Duration,
     /// How long a leaving actor may take to finish what it has.
     pub drain: Duration,
@@ -35,6 +36,9 @@ pub struct RegistryOptions {
 
 type KeyedFactory<A> =
     Arc<dyn Fn(String, Lifeline) -> LocalBoxFuture<'static, Result<A, StartError>> + Send + Sync>;
+
+/// Successors that are asked after an actor left without an answer.
+const MOST_LOST: usize = 2;
 
 /// Actors of one kind by key. Cheap to clone.
 pub struct Registry<A: Actor> {
@@ -47,6 +51,8 @@ struct Inner<A: Actor> {
     factory: KeyedFactory<A>,
     arbiters: Arc<Arbiters>,
     tree: Tree,
+    /// Actors whose runner has not ended, those that are leaving included.
+    alive: watch::Sender<usize>,
 }
 
 struct Entries<A: Actor> {
@@ -76,6 +82,7 @@ impl<A: Actor<Context = Context<A>>> Registry<A> {
                 factory: Arc::new(move |key, lifeline| factory(key, lifeline).boxed_local()),
                 arbiters,
                 tree,
+                alive: watch::Sender::new(0),
             }),
         }
     }
@@ -116,12 +123,29 @@ impl<A: Actor<Context = Context<A>>> Registry<A> {
         Context<A>: ToEnvelope<A, Envelope<C>>,
     {
         let until = Instant::now() + deadline;
+        let mut lost = 0;
         loop {
-            let left = until.saturating_duration_since(Instant::now());
-            match self.get(key)?.ask(command.clone(), left).await {
-                Err(AskError::Leaving) if !left.is_zero() => tokio::task::yield_now().await,
-                answer => return answer,
+            let missed = match self.get(key) {
+                Ok(actor) => match actor.ask_until(command.clone(), until).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(missed) => missed,
+                },
+                Err(error) if lost > 0 => {
+                    tracing::debug!(key, %error, "no successor to ask again");
+                    return Err(AskError::OutcomeUnknown);
+                }
+                Err(error) => return Err(error),
+            };
+            let in_time = Instant::now() < until;
+            match missed {
+                Missed::Lost if in_time && lost < MOST_LOST => lost += 1,
+                Missed::Refused(AskError::Leaving) if in_time => {}
+                Missed::Refused(error) if lost == 0 => return Err(error),
+                Missed::Refused(_) | Missed::Lost | Missed::Unknown => {
+                    return Err(AskError::OutcomeUnknown);
+                }
             }
+            tokio::task::yield_now().await;
         }
     }
 
@@ -138,7 +162,6 @@ impl<A: Actor<Context = Context<A>>> Registry<A> {
     /// Starts nothing more, tells all actors to begin nothing new, and waits until they have left
     /// or `deadline` has passed.
     pub async fn drain(&self, deadline: Duration) {
-        let until = Instant::now() + deadline;
         {
             let mut entries = lock(&self.inner.entries);
             entries.closed = true;
@@ -146,24 +169,27 @@ impl<A: Actor<Context = Context<A>>> Registry<A> {
                 lifeline.drain();
             }
         }
-        while !self.is_empty() && Instant::now() < until {
-            sleep(Duration::from_millis(10)).await;
+        let mut alive = self.inner.alive.subscribe();
+        if timeout(deadline, alive.wait_for(|alive| *alive == 0)).await.is_err() {
+            tracing::warn!(kind = self.inner.options.kind, left = *alive.borrow(), "drained no further");
         }
     }
 
     fn start(&self, key: String, number: u64, actor: ActorRef<A>, lifeline: Lifeline) {
-        let inner = self.inner.clone();
+        self.inner.alive.send_modify(|alive| *alive += 1);
+        let place = Place { inner: self.inner.clone(), key, number, actor };
         let spawned = self.inner.arbiters.spawn(move || {
+            let inner = place.inner.clone();
             let leaving = {
-                let (inner, key) = (inner.clone(), key.clone());
+                let (inner, key) = (inner.clone(), place.key.clone());
                 Box::new(move || forget(&inner, &key, number))
             };
             let factory = {
-                let (inner, key) = (inner.clone(), key.clone());
+                let (inner, key) = (inner.clone(), place.key.clone());
                 Box::new(move |lifeline| (inner.factory)(key.clone(), lifeline))
             };
             let run = Run {
-                actor,
+                actor: place.actor.clone(),
                 lifeline,
                 factory,
                 policy: RestartPolicy::KEYED,
@@ -171,14 +197,35 @@ impl<A: Actor<Context = Context<A>>> Registry<A> {
                 drain: inner.options.drain,
                 tree: inner.tree.clone(),
                 kind: inner.options.kind,
-                key,
-                leaving,
+                key: place.key.clone(),
+                leaving: Some(leaving),
             };
-            actix_rt::spawn(run.run());
+            actix_rt::spawn(async move {
+                run.run().await;
+                drop(place);
+            });
         });
         if !spawned {
             lock(&self.inner.entries).closed = true;
         }
+    }
+}
+
+/// An actor's place in the registry, from its start to the end of its runner, however that comes.
+struct Place<A: Actor<Context = Context<A>>> {
+    inner: Arc<Inner<A>>,
+    key: String,
+    number: u64,
+    actor: ActorRef<A>,
+}
+
+impl<A: Actor<Context = Context<A>>> Drop for Place<A> {
+    fn drop(&mut self) {
+        // Nothing of this is news unless the runner never ran.
+        self.actor.close();
+        self.actor.set(Slot::Left);
+        forget(&self.inner, &self.key, self.number);
+        self.inner.alive.send_modify(|alive| *alive -= 1);
     }
 }
 

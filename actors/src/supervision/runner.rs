@@ -18,7 +18,7 @@ use actix::{Actor, AsyncContext, Context};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::actor_ref::{ActorRef, Slot};
 use super::policy::{After, History, RestartPolicy};
@@ -121,8 +121,11 @@ pub(super) struct Run<A: Actor> {
     pub(super) kind: &'static str,
     pub(super) key: String,
     /// Told when the actor takes no more commands, before it is gone.
-    pub(super) leaving: Box<dyn FnOnce() + Send>,
+    pub(super) leaving: Option<Box<dyn FnOnce() + Send>>,
 }
+
+/// How long an actor's state may take to load.
+const START_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Starts a supervised actor on this thread, for good (until `lifeline` drains or the thread
 /// ends). For the session actors, one on each HTTP thread; keyed actors come from a
@@ -150,17 +153,18 @@ where
         tree: tree.clone(),
         kind,
         key,
-        leaving: Box::new(|| {}),
+        leaving: None,
     };
     actix_rt::spawn(run.run());
     actor
 }
 
+/// How an incarnation ended.
 enum End {
-    /// Fell, for this reason.
+    /// It fell, for this reason.
     Fell(String),
-    /// Asked to leave, or stopped itself.
-    Leave,
+    /// It has left, and took no more commands before it went.
+    Left,
 }
 
 impl<A: Actor<Context = Context<A>>> Run<A> {
@@ -169,8 +173,7 @@ impl<A: Actor<Context = Context<A>>> Run<A> {
         let place = self.tree.enter(self.kind, &self.key, Some((permits, self.actor.shared.mailbox)));
         let born = Instant::now();
         let mut history = History::default();
-        loop {
-            let End::Fell(reason) = self.live(&place).await else { break };
+        while let End::Fell(reason) = self.live(&place).await {
             place.fell(&reason);
             tracing::error!(kind = self.kind, key = self.key, reason, "an actor fell");
             match history.fell(&self.policy, born.elapsed(), fastrand::f64()) {
@@ -180,9 +183,14 @@ impl<A: Actor<Context = Context<A>>> Run<A> {
                 }
                 After::Suspend(pause) => {
                     place.set(NodeState::Suspended);
-                    self.set_slot(Slot::Suspended(Instant::now() + pause));
+                    let asked = self.actor.asked();
+                    self.actor.set(Slot::Suspended(Instant::now() + pause));
                     self.pause(pause).await;
-                    self.set_slot(Slot::Starting);
+                    // What nobody asks for need not fall for ever, nor take a place for that.
+                    if self.idle.is_some() && self.actor.asked() == asked {
+                        break;
+                    }
+                    self.actor.set(Slot::Starting);
                 }
                 After::Escalate => {
                     self.tree.escalate(self.kind, reason);
@@ -193,62 +201,59 @@ impl<A: Actor<Context = Context<A>>> Run<A> {
                 break;
             }
         }
-        self.leave();
     }
 
     /// One incarnation, from loading to its end.
     async fn live(&mut self, place: &Entered) -> End {
         place.set(NodeState::Starting);
-        let making = caught(|| (self.factory)(self.lifeline.clone()));
-        let made = match making {
-            Ok(making) => caught_while_polled(making).await,
-            Err(panic) => Err(panic),
-        };
-        let actor = match made {
-            Ok(Ok(actor)) => actor,
-            Ok(Err(error)) => return End::Fell(error.to_string()),
-            Err(panic) => return End::Fell(panic),
+        let actor = tokio::select! {
+            made = self.load() => match made {
+                Ok(actor) => actor,
+                Err(reason) => return End::Fell(reason),
+            },
+            () = self.lifeline.draining() => return End::Left,
         };
         let mut context = Context::<A>::new();
         // The real bound is the semaphore; the mailbox must never be what refuses.
         context.set_mailbox_capacity(self.actor.shared.mailbox.saturating_add(1));
         let address = context.address();
         let mut life = Box::pin(context.into_future(actor));
-        self.set_slot(Slot::Live(address));
+        self.actor.set(Slot::Live(address.clone()));
         place.set(NodeState::Running);
-        let end = {
-            let ended = caught_while_polled(Pin::new(&mut life));
-            tokio::select! {
-                ended = ended => match ended {
-                    Ok(()) => End::Leave,
-                    Err(panic) => End::Fell(panic),
-                },
-                () = self.dismissal() => {
-                    place.set(NodeState::Draining);
-                    End::Leave
-                }
-            }
+        let ended = tokio::select! {
+            ended = caught_while_polled(life.as_mut()) => Some(ended),
+            () = self.dismissal() => None,
         };
-        let end = match end {
-            End::Leave => {
+        let end = match ended {
+            Some(Err(panic)) => End::Fell(panic),
+            // It stopped itself. Its context must not be polled again.
+            Some(Ok(())) => {
                 self.leave();
-                self.finish_what_is_under_way(&mut life).await
+                End::Left
             }
-            fell @ End::Fell(_) => fell,
+            None => {
+                place.set(NodeState::Draining);
+                self.leave();
+                self.finish_what_is_under_way(life.as_mut()).await;
+                End::Left
+            }
         };
-        if self.actor.shared.permits.is_closed() {
-            self.set_slot(Slot::Suspended(Instant::now()));
-        } else {
-            self.set_slot(Slot::Starting);
+        self.actor.set(if matches!(end, End::Left) { Slot::Left } else { Slot::Starting });
+        // Dropping a context runs `stopped()` (as long as it has an address), which may panic as
+        // well.
+        if let (End::Left, Err(panic)) = (&end, caught(move || drop(life))) {
+            tracing::error!(kind = self.kind, key = self.key, panic, "an actor fell while it left");
         }
-        // Dropping a context runs `stopped()`, which may panic as well.
-        let dropped = caught(AssertUnwindSafe(move || drop(life)));
-        match (end, dropped) {
-            (End::Leave, Err(panic)) => {
-                tracing::error!(kind = self.kind, key = self.key, panic, "an actor fell while it left");
-                End::Leave
-            }
-            (end, _) => end,
+        drop(address);
+        end
+    }
+
+    async fn load(&self) -> Result<A, String> {
+        let making = caught(|| (self.factory)(self.lifeline.clone()))?;
+        match timeout(START_DEADLINE, caught_while_polled(making)).await {
+            Ok(Ok(made)) => made.map_err(|error| error.to_string()),
+            Ok(Err(panic)) => Err(panic),
+            Err(_deadline) => Err(format!("its state did not load within {} s", START_DEADLINE.as_secs())),
         }
     }
 
@@ -264,20 +269,14 @@ impl<A: Actor<Context = Context<A>>> Run<A> {
         };
         let idle = async {
             let Some(idle) = self.idle else { return std::future::pending().await };
-            let mut quiet_since = Instant::now();
+            let mut asked = self.actor.asked();
             loop {
-                sleep_until(quiet_since + idle / 2).await;
-                let quiet = !self.lifeline.is_busy() && self.actor.waiting() == 0;
-                if !quiet {
-                    quiet_since = Instant::now();
-                } else if quiet_since.elapsed() >= idle {
+                sleep(idle).await;
+                let now = self.actor.asked();
+                if now == asked && !self.lifeline.is_busy() && self.actor.waiting() == 0 {
                     return;
-                } else {
-                    sleep_until(quiet_since + idle).await;
-                    if self.lifeline.is_busy() || self.actor.waiting() > 0 {
-                        quiet_since = Instant::now();
-                    }
                 }
+                asked = now;
             }
         };
         tokio::select! {
@@ -289,12 +288,13 @@ impl<A: Actor<Context = Context<A>>> Run<A> {
 
     /// Takes no more commands. What was accepted is still answered.
     fn leave(&mut self) {
-        self.actor.shared.permits.close();
-        let leaving = std::mem::replace(&mut self.leaving, Box::new(|| {}));
-        leaving();
+        self.actor.close();
+        if let Some(leaving) = self.leaving.take() {
+            leaving();
+        }
     }
 
-    async fn finish_what_is_under_way<F>(&self, life: &mut Pin<Box<F>>) -> End
+    async fn finish_what_is_under_way<F>(&self, life: Pin<&mut F>)
     where
         F: Future<Output = ()>,
     {
@@ -305,23 +305,19 @@ impl<A: Actor<Context = Context<A>>> Run<A> {
         };
         let finish = async {
             tokio::select! {
-                ended = caught_while_polled(life.as_mut()) => match ended {
-                    Ok(()) => End::Leave,
-                    Err(panic) => End::Fell(panic),
-                },
-                () = quiet => End::Leave,
+                ended = caught_while_polled(life) => ended,
+                () = quiet => Ok(()),
             }
         };
         match timeout(self.drain, finish).await {
-            Ok(End::Fell(reason)) => {
-                tracing::error!(kind = self.kind, key = self.key, reason, "an actor fell while it drained");
+            Ok(Ok(())) => {}
+            Ok(Err(panic)) => {
+                tracing::error!(kind = self.kind, key = self.key, panic, "an actor fell while it drained");
             }
-            Ok(End::Leave) => {}
             Err(_deadline) => {
                 tracing::warn!(kind = self.kind, key = self.key, "stopped before it was done");
             }
         }
-        End::Leave
     }
 
     async fn pause(&self, pause: Duration) {
@@ -330,24 +326,37 @@ impl<A: Actor<Context = Context<A>>> Run<A> {
             () = self.lifeline.draining() => {}
         }
     }
+}
 
-    fn set_slot(&self, slot: Slot<A>) {
-        self.actor.shared.slot.send_replace(slot);
+impl<A: Actor> Drop for Run<A> {
+    /// However a runner ends, its thread's end included, nobody waits for its actor any more.
+    fn drop(&mut self) {
+        self.actor.shared.permits.close();
+        self.actor.shared.slot.send_replace(Slot::Left);
+        if let Some(leaving) = self.leaving.take() {
+            leaving();
+        }
     }
 }
 
 /// Runs `work`; a panic becomes an error.
-fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+pub(super) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| what_panicked(panic.as_ref()))
 }
 
-/// Polls `future`; a panic becomes an error.
-pub(super) async fn caught_while_polled<F: Future + Unpin>(mut future: F) -> Result<F::Output, String> {
-    std::future::poll_fn(move |cx: &mut TaskContext<'_>| match caught(|| Pin::new(&mut future).poll(cx)) {
-        Ok(poll) => poll.map(Ok),
-        Err(panic) => Poll::Ready(Err(panic)),
-    })
-    .await
+/// Polls `future`; a panic, also one of its end, becomes an error.
+pub(super) async fn caught_while_polled<F: Future + Unpin>(future: F) -> Result<F::Output, String> {
+    let mut future = Some(future);
+    let polled = std::future::poll_fn(|cx: &mut TaskContext<'_>| {
+        let Some(polled) = future.as_mut() else { return Poll::Pending };
+        match caught(|| Pin::new(polled).poll(cx)) {
+            Ok(poll) => poll.map(Ok),
+            Err(panic) => Poll::Ready(Err(panic)),
+        }
+    });
+    let end = polled.await;
+    let dropped = caught(|| drop(future.take()));
+    end.and_then(|output| dropped.map(|()| output))
 }
 
 fn what_panicked(panic: &(dyn Any + Send)) -> String {

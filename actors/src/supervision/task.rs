@@ -10,10 +10,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::policy::{After, History, RestartPolicy};
-use super::runner::caught_while_polled;
+use super::runner::{caught, caught_while_polled};
 use super::tree::{NodeState, Tree};
 
-/// A supervised loop that runs until it is stopped.
+/// A supervised loop that runs until it is stopped, or until this is dropped.
 pub struct InfrastructureTask {
     kind: &'static str,
     stop: watch::Sender<bool>,
@@ -21,11 +21,12 @@ pub struct InfrastructureTask {
 }
 
 impl InfrastructureTask {
-    /// Tells the loop to stop and waits until it has, `deadline` at most.
-    pub async fn stop(self, deadline: Duration) {
+    /// Tells the loop to stop and waits until it has; after `deadline` it is cut off.
+    pub async fn stop(mut self, deadline: Duration) {
         self.stop.send_replace(true);
-        if timeout(deadline, self.ended).await.is_err() {
+        if timeout(deadline, &mut self.ended).await.is_err() {
             tracing::warn!(kind = self.kind, "stopped before it was done");
+            self.ended.abort();
         }
     }
 }
@@ -38,7 +39,7 @@ where
     F: Fn(watch::Receiver<bool>) -> Fut + Send + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
-    let (stop, stopping) = watch::channel(false);
+    let (stop, mut stopping) = watch::channel(false);
     let tree = tree.clone();
     let ended = tokio::spawn(async move {
         let place = tree.enter(kind, "", None);
@@ -46,8 +47,11 @@ where
         let mut history = History::default();
         loop {
             place.set(NodeState::Running);
-            let end = caught_while_polled(make(stopping.clone()).boxed()).await;
-            if *stopping.borrow() {
+            let end = match caught(|| make(stopping.clone())) {
+                Ok(made) => caught_while_polled(made.boxed()).await,
+                Err(panic) => Err(panic),
+            };
+            if is_stopped(&stopping) {
                 return;
             }
             let reason = end.err().unwrap_or_else(|| "it ended by itself".to_owned());
@@ -56,7 +60,10 @@ where
             match history.fell(&RestartPolicy::INFRASTRUCTURE, born.elapsed(), fastrand::f64()) {
                 After::Restart(pause) | After::Suspend(pause) => {
                     place.set(NodeState::Restarting);
-                    sleep(pause).await;
+                    tokio::select! {
+                        () = sleep(pause) => {}
+                        _ = stopping.wait_for(|stop| *stop) => return,
+                    }
                 }
                 After::Escalate => {
                     tree.escalate(kind, reason);
@@ -66,4 +73,9 @@ where
         }
     });
     InfrastructureTask { kind, stop, ended }
+}
+
+/// Told to stop, or nobody is left who could tell.
+fn is_stopped(stopping: &watch::Receiver<bool>) -> bool {
+    *stopping.borrow() || stopping.has_changed().is_err()
 }
