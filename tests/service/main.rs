@@ -11,6 +11,7 @@ mod bad_input;
 mod edge;
 mod orders;
 mod outage;
+mod seed;
 mod sessions;
 
 use support::{Backend, DataDir, Replica};

@@ -42,6 +42,22 @@ impl Backend {
     }
 }
 
+/// The binary, or another build of it (such as the one in an image) by `STEWARD_BINARY`, with
+/// nothing in its environment but where its store is.
+pub fn steward(data: &Path, backend: &Backend) -> Command {
+    let binary = std::env::var("STEWARD_BINARY");
+    let mut command = Command::new(binary.as_deref().unwrap_or(env!("CARGO_BIN_EXE_steward")));
+    command.env_clear().env("STEWARD__DATA__DIR", data);
+    if let Backend::Cluster { mongodb, database, redis } = backend {
+        command
+            .env("STEWARD__MONGODB__URI", mongodb)
+            .env("STEWARD__MONGODB__DATABASE", database)
+            .env("STEWARD__REDIS__URI", redis)
+            .env("STEWARD__REDIS__PREFIX", format!("{database}:"));
+    }
+    command
+}
+
 /// A running `steward serve`, killed when dropped.
 pub struct Replica {
     child: Child,
@@ -52,14 +68,10 @@ pub struct Replica {
 impl Replica {
     /// Starts the real binary and waits until it listens.
     pub async fn start(data: &Path, backend: &Backend, more: &[(&str, &str)]) -> Self {
-        // Or another build of it, such as the one in an image.
-        let binary = std::env::var("STEWARD_BINARY");
-        let mut command = Command::new(binary.as_deref().unwrap_or(env!("CARGO_BIN_EXE_steward")));
+        let mut command = steward(data, backend);
         command
             .arg("serve")
-            .env_clear()
             .env("STEWARD__HTTP__BIND", "127.0.0.1:0")
-            .env("STEWARD__DATA__DIR", data)
             .env("STEWARD__LOG__FORMAT", "json")
             .env("STEWARD__LOG__FILTER", "info")
             .env("STEWARD__CLUSTER__LEASE_SECONDS", "3")
@@ -71,13 +83,6 @@ impl Replica {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        if let Backend::Cluster { mongodb, database, redis } = backend {
-            command
-                .env("STEWARD__MONGODB__URI", mongodb)
-                .env("STEWARD__MONGODB__DATABASE", database)
-                .env("STEWARD__REDIS__URI", redis)
-                .env("STEWARD__REDIS__PREFIX", format!("{database}:"));
-        }
         let mut child = command.spawn().expect("the binary starts");
         let mut lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
         let listening = timeout(Duration::from_secs(30), async {
@@ -201,8 +206,13 @@ impl Client {
 
     /// The first admin, with a session.
     pub async fn admin(url: &str) -> Self {
+        Self::log_in(url, ADMIN_EMAIL, ADMIN_PASSWORD).await
+    }
+
+    /// A user who is there already, with a new session.
+    pub async fn log_in(url: &str, email: &str, password: &str) -> Self {
         let mut client = Self::new(url);
-        let body = json!({"email": ADMIN_EMAIL, "password": ADMIN_PASSWORD});
+        let body = json!({"email": email, "password": password});
         let login = client.post("/v1/users/login", body).await.expect(200);
         client.take_session(&login);
         client
