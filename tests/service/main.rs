@@ -13,6 +13,7 @@ mod orders;
 mod outage;
 mod seed;
 mod sessions;
+mod tour;
 
 use support::{Backend, DataDir, Replica};
 

@@ -11,7 +11,9 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
+use tokio::sync::watch;
 use tokio::time::{Instant, interval, timeout};
 
 pub const ADMIN_EMAIL: &str = "admin@example.com";
@@ -256,6 +258,47 @@ pub async fn eventually<T, F: AsyncFnMut() -> Option<T>>(what: &str, deadline: D
             return found;
         }
         assert!(Instant::now() < until, "not within {deadline:?}: {what}");
+    }
+}
+
+/// A door in front of a server: shut, it breaks what passes through and lets nobody in.
+pub struct Gate {
+    pub address: String,
+    is_open: watch::Sender<bool>,
+}
+
+impl Gate {
+    /// An open gate before the first server that `uri` names.
+    pub async fn before(uri: &str) -> Self {
+        let uri = url::Url::parse(uri).expect("a URI");
+        let server = format!("{}:{}", uri.host_str().expect("a host"), uri.port().expect("a port"));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let (is_open, state) = watch::channel(true);
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let (server, mut state) = (server.clone(), state.clone());
+                tokio::spawn(async move {
+                    if !*state.borrow_and_update() {
+                        return;
+                    }
+                    let Ok(mut upstream) = TcpStream::connect(server).await else { return };
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut client, &mut upstream) => {}
+                        _ = state.wait_for(|is_open| !is_open) => {}
+                    }
+                });
+            }
+        });
+        Self { address, is_open }
+    }
+
+    pub fn shut(&self) {
+        self.is_open.send_replace(false);
+    }
+
+    pub fn open(&self) {
+        self.is_open.send_replace(true);
     }
 }
 
