@@ -1,1 +1,209 @@
-//! To come.
+//! Argon2id in a bounded pool of threads of its own.
+//!
+//! Who calls it: [`steward_actors::users`], through its port. What never happens here: hashing on
+//! an async thread, a queue without an end, more memory than one hash a thread.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use argon2::password_hash::{self, phc};
+use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
+use async_trait::async_trait;
+use steward_actors::users::{HashError, Password, PasswordHash, PasswordHasher};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+/// Memory of one hash in KiB: 19 MiB, with [`PASSES`] and [`LANES`] what the
+/// [OWASP cheat sheet](https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html#argon2id)
+/// asks for.
+const MEMORY_KIB: u32 = 19 * 1024;
+const PASSES: u32 = 2;
+const LANES: u32 = 1;
+
+/// Passwords that may wait for each thread. At some 30 ms each the last waits two seconds.
+const QUEUE_PER_THREAD: usize = 64;
+/// How long a caller waits, in the queue and for the hash together.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// A hash of no password that anyone has, with the parameters above: what a log-in as an unknown
+/// user is verified against.
+const NOBODY: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5bm9ib2R5bm9ibw$kuTDfQZ0JXMGIRrrwUZCj8CWbAcr0mdNNgUk9zSTWpI";
+
+/// The hasher. Its threads end when it is dropped and its queue is empty.
+pub struct Argon2Passwords {
+    queue: SyncSender<Job>,
+    nobody: PasswordHash,
+}
+
+struct Job {
+    work: Work,
+    answer: oneshot::Sender<Result<Outcome, HashError>>,
+}
+
+enum Work {
+    Hash(Password),
+    Verify(Password, PasswordHash),
+}
+
+enum Outcome {
+    Hashed(PasswordHash),
+    Verified(bool),
+}
+
+impl Argon2Passwords {
+    /// Starts a thread for every two cores, one at least.
+    ///
+    /// # Errors
+    /// If a thread can't be started.
+    pub fn start() -> std::io::Result<Self> {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        Self::with((cores / 2).max(1), QUEUE_PER_THREAD)
+    }
+
+    fn with(threads: usize, queue_per_thread: usize) -> std::io::Result<Self> {
+        let (queue, jobs) = sync_channel(threads * queue_per_thread);
+        let jobs = Arc::new(Mutex::new(jobs));
+        for n in 0..threads {
+            let jobs = jobs.clone();
+            thread::Builder::new().name(format!("passwords-{n}")).spawn(move || work_off(&jobs))?;
+        }
+        Ok(Self { queue, nobody: PasswordHash::new(NOBODY.to_owned()) })
+    }
+
+    async fn ask(&self, work: Work) -> Result<Outcome, HashError> {
+        let (answer, answered) = oneshot::channel();
+        self.queue.try_send(Job { work, answer }).map_err(|error| match error {
+            TrySendError::Full(_) => HashError::Busy,
+            TrySendError::Disconnected(_) => HashError::Failed("its threads have ended".to_owned()),
+        })?;
+        match timeout(DEADLINE, answered).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_fell)) => Err(HashError::Failed("its thread fell".to_owned())),
+            Err(_deadline) => Err(HashError::Busy),
+        }
+    }
+}
+
+#[async_trait]
+impl PasswordHasher for Argon2Passwords {
+    async fn hash(&self, password: &Password) -> Result<PasswordHash, HashError> {
+        match self.ask(Work::Hash(password.clone())).await? {
+            Outcome::Hashed(hash) => Ok(hash),
+            Outcome::Verified(_) => Err(HashError::Failed("an answer to another question".to_owned())),
+        }
+    }
+
+    async fn verify(&self, password: &Password, hash: &PasswordHash) -> Result<bool, HashError> {
+        match self.ask(Work::Verify(password.clone(), hash.clone())).await? {
+            Outcome::Verified(right) => Ok(right),
+            Outcome::Hashed(_) => Err(HashError::Failed("an answer to another question".to_owned())),
+        }
+    }
+
+    fn nobody(&self) -> &PasswordHash {
+        &self.nobody
+    }
+}
+
+fn work_off(jobs: &Mutex<Receiver<Job>>) {
+    loop {
+        // The lock is held while waiting; whoever gets it next waits in its place.
+        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(Job { work, answer }) = job else { return };
+        // Whoever asked has gone, or was told that this takes too long.
+        if answer.is_closed() {
+            continue;
+        }
+        // A panic drops `answer`, which tells the caller; the thread goes on.
+        let done = catch_unwind(AssertUnwindSafe(move || {
+            let _ = answer.send(carry_out(&work));
+        }));
+        if done.is_err() {
+            tracing::error!("hashing a password panicked");
+        }
+    }
+}
+
+fn carry_out(work: &Work) -> Result<Outcome, HashError> {
+    let failed = |error: password_hash::Error| HashError::Failed(error.to_string());
+    match work {
+        Work::Hash(password) => {
+            let hash: phc::PasswordHash =
+                argon2()?.hash_password(password.expose().as_bytes()).map_err(failed)?;
+            Ok(Outcome::Hashed(PasswordHash::new(hash.to_string())))
+        }
+        Work::Verify(password, hash) => {
+            let hash = phc::PasswordHash::new(hash.expose())
+                .map_err(|error| HashError::Failed(error.to_string()))?;
+            match argon2()?.verify_password(password.expose().as_bytes(), &hash) {
+                Ok(()) => Ok(Outcome::Verified(true)),
+                Err(password_hash::Error::PasswordInvalid) => Ok(Outcome::Verified(false)),
+                Err(error) => Err(failed(error)),
+            }
+        }
+    }
+}
+
+fn argon2() -> Result<Argon2<'static>, HashError> {
+    let params = Params::new(MEMORY_KIB, PASSES, LANES, None);
+    let params = params.map_err(|error| HashError::Failed(error.to_string()))?;
+    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    fn password(text: &str) -> Password {
+        Password::parse(text.into()).unwrap()
+    }
+
+    fn parameters(hash: &PasswordHash) -> String {
+        let parts: Vec<&str> = hash.expose().split('$').collect();
+        parts[1..4].join("$")
+    }
+
+    #[tokio::test]
+    async fn a_hash_verifies_its_password_only_and_has_a_salt_of_its_own() {
+        let hasher = Argon2Passwords::start().unwrap();
+        let hash = hasher.hash(&password("correct horse")).await.unwrap();
+        assert_eq!(parameters(&hash), "argon2id$v=19$m=19456,t=2,p=1");
+        assert!(hasher.verify(&password("correct horse"), &hash).await.unwrap());
+        assert!(!hasher.verify(&password("correct house"), &hash).await.unwrap());
+        assert_ne!(hasher.hash(&password("correct horse")).await.unwrap(), hash);
+    }
+
+    #[tokio::test]
+    async fn verifying_nobody_costs_the_same_and_is_never_right() {
+        let hasher = Argon2Passwords::start().unwrap();
+        let hash = hasher.hash(&password("correct horse")).await.unwrap();
+        assert_eq!(parameters(hasher.nobody()), parameters(&hash));
+        assert_eq!(hasher.verify(&password("correct horse"), hasher.nobody()).await, Ok(false));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_hash_is_an_error_and_not_a_wrong_password() {
+        let hasher = Argon2Passwords::start().unwrap();
+        let verified = hasher.verify(&password("correct horse"), &PasswordHash::new("x".into())).await;
+        assert!(matches!(verified, Err(HashError::Failed(_))), "{verified:?}");
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_answers_busy_at_once_and_the_rest_is_done() {
+        let hasher = Argon2Passwords::with(1, 2).unwrap();
+        let password = password("correct horse");
+        let answers = join_all((0..20).map(|_| hasher.hash(&password))).await;
+        let done = answers.iter().filter(|answer| answer.is_ok()).count();
+        let busy = answers.iter().filter(|answer| **answer == Err(HashError::Busy)).count();
+        // One or none is in the thread's hands by the time that the queue is full.
+        assert!((2..=3).contains(&done), "{done}");
+        assert_eq!(done + busy, 20);
+        assert!(hasher.hash(&password).await.is_ok(), "there is room again");
+    }
+}

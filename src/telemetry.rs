@@ -1,1 +1,113 @@
-//! To come.
+//! Logs: one line an event, to standard error, for people on a terminal and as JSON elsewhere.
+//!
+//! Who calls it: the command line, once, before anything that logs. What never happens here: a
+//! secret in a line. Secrets are typed so that they print as nothing; the panic hook below says
+//! what a panic said and where, so a panic's message must not hold one either.
+
+use std::io::{IsTerminal, stderr};
+use std::panic::{self, PanicHookInfo};
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::config::{Log, LogFormat};
+
+/// Starts logging for the whole process, and logs panics from now on.
+///
+/// # Errors
+/// The filter can't be read, or logging was started before.
+pub fn start(log: &Log) -> Result<(), String> {
+    let terminal = stderr().is_terminal();
+    let format = log.format.unwrap_or(if terminal { LogFormat::Pretty } else { LogFormat::Json });
+    subscriber(&log.filter, format, terminal, stderr)?.try_init().map_err(|error| error.to_string())?;
+    panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+/// What formats and filters, writing to `writer`.
+fn subscriber<W>(
+    filter: &str,
+    format: LogFormat,
+    colours: bool,
+    writer: W,
+) -> Result<Box<dyn tracing::Subscriber + Send + Sync>, String>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
+    let lines = fmt::fmt().with_env_filter(filter).with_writer(writer);
+    Ok(match format {
+        LogFormat::Pretty => Box::new(lines.with_ansi(colours).with_target(false).finish()),
+        LogFormat::Json => {
+            Box::new(lines.json().flatten_event(true).with_current_span(true).with_span_list(false).finish())
+        }
+    })
+}
+
+fn log_panic(info: &PanicHookInfo<'_>) {
+    let said = info.payload_as_str().unwrap_or("something that is no text");
+    let place = info.location().map(ToString::to_string);
+    let thread = std::thread::current();
+    tracing::error!(panic = said, place, thread = thread.name(), "a thread panicked");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use secrecy::SecretString;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(format: LogFormat, log: impl FnOnce()) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = subscriber("info", format, false, move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, log);
+        let bytes = lines.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_json_line_carries_the_request_it_belongs_to() {
+        let lines = logged(LogFormat::Json, || {
+            let span = tracing::info_span!("request", request_id = "r1");
+            span.in_scope(|| tracing::warn!(status = 503, "answered"));
+            tracing::debug!("not this one");
+        });
+        let line: serde_json::Value = serde_json::from_str(&lines).unwrap();
+        assert_eq!(line["span"]["request_id"], "r1");
+        assert_eq!((line["status"].as_u64(), line["level"].as_str()), (Some(503), Some("WARN")));
+    }
+
+    #[test]
+    fn what_clients_send_stays_on_its_line() {
+        for format in [LogFormat::Json, LogFormat::Pretty] {
+            let lines =
+                logged(format, || tracing::info!(given = "a\n2026 ERROR forged\u{1b}[31m", "answered"));
+            assert_eq!(lines.lines().count(), 1, "{lines}");
+            assert!(!lines.contains('\u{1b}'), "{lines}");
+        }
+    }
+
+    #[test]
+    fn secrets_print_as_nothing() {
+        let secret = SecretString::from("canary");
+        let lines = logged(LogFormat::Json, || tracing::info!(?secret, "loaded"));
+        assert!(!lines.contains("canary") && lines.contains("REDACTED"));
+    }
+}

@@ -1,1 +1,196 @@
-//! To come.
+//! The command line: from arguments to an exit status (0 done, 1 failed, 2 wrong usage).
+//!
+//! Who calls it: `main`, and nothing else. What never happens here: work of its own. A command loads
+//! the configuration and calls [`crate::app`].
+
+mod doctor;
+
+use std::fmt::Display;
+use std::future::Future;
+use std::io::{Write, stderr, stdout};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Fault, Loaded};
+use crate::{app, http, telemetry};
+
+pub use doctor::{Check, Verdict};
+
+/// Users, sessions, linked accounts, catalogue, stock and orders behind one API.
+#[derive(Debug, Parser)]
+#[command(
+    name = "steward",
+    version,
+    after_help = "Without a command: serve. Every setting has a default; `steward config` shows them.\n\n\
+                  Example:\n  STEWARD__HTTP__BIND=0.0.0.0:8080 steward"
+)]
+struct Line {
+    /// A TOML file that goes over the defaults and under the environment.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the API and run the actors (also without a command).
+    #[command(after_help = "Example:\n  steward serve --config steward.toml")]
+    Serve,
+    /// Create collections, validators and indexes. Safe to run again, and by two at once.
+    #[command(
+        after_help = "Example:\n  STEWARD__MONGODB__URI=mongodb://mongo/?replicaSet=rs0 steward migrate --print"
+    )]
+    Migrate(Migrate),
+    /// Load the sample users, accounts and their log-ins. Never in production.
+    #[command(after_help = "Example:\n  steward seed")]
+    Seed,
+    /// Run the faked providers alone, for several processes to share.
+    #[command(after_help = "Example:\n  STEWARD__SANDBOX__BIND=127.0.0.1:9090 steward sandbox")]
+    Sandbox,
+    /// Say what is wrong with the configuration and with what it points to.
+    #[command(after_help = "Example:\n  steward doctor --config steward.toml")]
+    Doctor,
+    /// Print the OpenAPI document.
+    #[command(after_help = "Example:\n  steward openapi > openapi.json")]
+    Openapi,
+    /// Print the settings in effect and where each comes from, without the secrets.
+    #[command(after_help = "Example:\n  STEWARD__LOG__FILTER=debug steward config")]
+    Config,
+}
+
+#[derive(Debug, Args)]
+struct Migrate {
+    /// Only print what would be there, for people to read.
+    #[arg(long)]
+    print: bool,
+}
+
+/// Why a command failed, in a sentence for the person at the terminal.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Failure(String);
+
+impl Failure {
+    /// `what` went wrong, and what would do.
+    pub fn new(what: impl Display) -> Self {
+        Self(what.to_string())
+    }
+}
+
+impl From<Vec<Fault>> for Failure {
+    fn from(faults: Vec<Fault>) -> Self {
+        let lines = faults.iter().map(|fault| format!("\n  {fault}"));
+        Self(format!("the configuration won't do:{}", lines.collect::<String>()))
+    }
+}
+
+/// Runs the command that the process was started with.
+pub fn run() -> ExitCode {
+    // clap answers --help and wrong usage itself, with status 2 for the latter.
+    let line = Line::parse();
+    match obey(line) {
+        Ok(code) => code,
+        Err(failure) => {
+            // Nobody is left to tell if this fails.
+            let _ = writeln!(stderr(), "steward: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn obey(line: Line) -> Result<ExitCode, Failure> {
+    let load = || config::load_from_process(line.config.as_deref());
+    match line.command.unwrap_or(Command::Serve) {
+        Command::Serve => with_logs(load()?, app::serve),
+        Command::Migrate(Migrate { print }) => with_logs(load()?, |config| app::migrate(config, print)),
+        Command::Seed => with_logs(load()?, app::seed),
+        Command::Sandbox => with_logs(load()?, app::sandbox),
+        Command::Doctor => {
+            let checks = in_system(doctor::examine(load()));
+            print(&doctor::report(&checks))?;
+            let failed = checks.iter().any(|check| matches!(check.verdict, Verdict::Fail { .. }));
+            Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        }
+        Command::Openapi => {
+            let document = http::openapi_document().to_pretty_json().map_err(Failure::new)?;
+            print(&format!("{document}\n"))
+        }
+        Command::Config => print(&listing(&load()?)),
+    }
+}
+
+fn with_logs<F>(loaded: Loaded, command: impl FnOnce(config::Config) -> F) -> Result<ExitCode, Failure>
+where
+    F: Future<Output = Result<(), Failure>>,
+{
+    telemetry::start(&loaded.config.log).map_err(Failure::new)?;
+    in_system(command(loaded.config)).map(|()| ExitCode::SUCCESS)
+}
+
+/// Runs a future to its end where actors and servers can live.
+fn in_system<F: Future>(command: F) -> F::Output {
+    // Adapters' tasks run on several threads, so that a busy one holds up nobody.
+    let several_threads = || match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => panic!("the system gives no threads: {error}"),
+    };
+    actix_rt::System::with_tokio_rt(several_threads).block_on(command)
+}
+
+fn listing(loaded: &Loaded) -> String {
+    let width = loaded.effective.iter().map(|value| value.key.len() + value.value.len()).max().unwrap_or(0);
+    let lines = loaded.effective.iter().map(|value| {
+        let setting = format!("{} = {}", value.key, value.value);
+        format!("{setting:<width$}  # {}\n", value.origin, width = width + 3)
+    });
+    lines.collect()
+}
+
+/// A reader that has gone, as in `steward openapi | head`, is no failure.
+fn print(text: &str) -> Result<ExitCode, Failure> {
+    match stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(error)),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_command_has_an_example_in_its_help() {
+        let mut line = Line::command();
+        line.build();
+        for command in line.get_subcommands().filter(|command| command.get_name() != "help") {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example"), "{}", command.get_name());
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+        }
+        line.debug_assert();
+    }
+
+    #[test]
+    fn no_command_means_serve_and_the_file_may_stand_on_either_side() {
+        assert!(Line::try_parse_from(["steward"]).unwrap().command.is_none());
+        for words in
+            [["steward", "--config", "a.toml", "config"], ["steward", "config", "--config", "a.toml"]]
+        {
+            assert_eq!(Line::try_parse_from(words).unwrap().config, Some("a.toml".into()));
+        }
+        assert_eq!(Line::try_parse_from(["steward", "fly"]).unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn the_listing_hides_secrets_and_names_sources() {
+        let uri = ("STEWARD__MONGODB__URI".into(), "mongodb://u:canary@h".into());
+        let text = listing(&config::load(None, [uri]).unwrap());
+        assert!(text.contains("mongodb.uri = (hidden)") && text.contains("# STEWARD__MONGODB__URI"));
+        assert!(text.contains("http.bind = 127.0.0.1:8080") && !text.contains("canary"));
+    }
+}

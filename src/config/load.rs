@@ -102,13 +102,13 @@ pub fn load(
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Loaded, Vec<Fault>> {
-    let mut values = flatten(DEFAULTS, &Origin::Default).map_err(|fault| vec![fault])?;
+    let mut values = flatten(DEFAULTS, &Origin::Default)?;
     if let Some(path) = file {
         let origin = Origin::File(path.to_owned());
         let text = std::fs::read_to_string(path).map_err(|error| {
             vec![broken(path, error.to_string(), "give the path of a readable TOML file")]
         })?;
-        values.extend(flatten(&text, &origin).map_err(|fault| vec![fault])?);
+        values.extend(flatten(&text, &origin)?);
     }
     let (variables, faults) = variables(environment);
     values.extend(variables);
@@ -126,13 +126,13 @@ pub fn load(
 /// A value with its source, by its full key.
 type Values = BTreeMap<String, (Value, Origin)>;
 
-fn flatten(toml: &str, origin: &Origin) -> Result<Values, Fault> {
+fn flatten(toml: &str, origin: &Origin) -> Result<Values, Vec<Fault>> {
     let file = match origin {
         Origin::File(path) => path.clone(),
         _ => PathBuf::from("default.toml"),
     };
     let parsed = ::config::Config::builder().add_source(File::from_str(toml, FileFormat::Toml)).build();
-    let parsed = parsed.map_err(|error| broken(&file, error.to_string(), "write it as TOML"))?;
+    let parsed = parsed.map_err(|error| vec![broken(&file, error.to_string(), "write it as TOML")])?;
     let mut values = Values::new();
     let mut open: Vec<(String, Value)> = match parsed.cache.kind {
         ValueKind::Table(table) => table.into_iter().collect(),

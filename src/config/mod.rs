@@ -7,6 +7,8 @@
 
 mod check;
 mod load;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 
@@ -31,10 +33,12 @@ pub struct Config {
     /// Where session tokens are looked up first.
     pub redis: Redis,
     /// The first admin.
+    #[serde(default)]
     pub admin: Admin,
     /// How mails leave.
     pub email: Email,
     /// Who moves money.
+    #[serde(default)]
     pub payments: Payments,
     /// Faked providers.
     pub sandbox: Sandbox,
@@ -108,7 +112,7 @@ pub struct Redis {
 }
 
 /// `[admin]`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Admin {
     /// Absent: made up, in the local profile only.
@@ -130,7 +134,7 @@ pub struct Email {
 }
 
 /// `[payments]`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Payments {
     /// A server with Stripe's API; absent: the sandbox.

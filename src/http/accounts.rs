@@ -1,5 +1,247 @@
-//! Accounts, as linked connections and their runs fill them.
+//! Accounts, linked and kept by hand.
 
+use actix_web::{HttpRequest, HttpResponse, get, web};
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use steward_actors::accounts::{Account, AccountType, Accounts, Details, Holding};
+use steward_actors::store::Versioned;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
-pub(super) fn configure(_config: &mut ServiceConfig) {}
+use super::caller::Caller;
+use super::etag;
+use super::page::{Binding, CursorText, Limit, Listed, link_next};
+use super::problem::Problem;
+use super::query::{InPath, PathId, ValidQuery};
+use super::values::{Amount, CurrencyCode, Time};
+
+pub(super) fn configure(config: &mut ServiceConfig) {
+    config.service(user_accounts).service(list_accounts).service(get_account);
+}
+
+/// An account.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct AccountView {
+    id: String,
+    user_id: String,
+    /// The connection it is synced by; null for one kept by hand.
+    #[schema(required = true)]
+    connection_id: Option<String>,
+    /// `checking`, `savings`, `credit`, `loan` or `investment`.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The institution.
+    provider: String,
+    account_name: String,
+    hidden: bool,
+    /// Of credit and loan accounts, positive is owed.
+    balance: Amount,
+    currency: CurrencyCode,
+    /// When this account last changed here.
+    last_updated: Time,
+    /// As of when the balance is right, by the institution's word.
+    balance_as_of: Time,
+    /// checking {overdraftProtection, routingNumber}; savings {apy}; credit {creditLimit,
+    /// availableCredit, apr, dueDate}; loan {principal, interestRate, remainingTermMonths};
+    /// investment {holdings: [{symbol, quantity, price}]}.
+    #[schema(value_type = Object)]
+    details: Value,
+}
+
+impl AccountView {
+    fn of(account: Account) -> Self {
+        Self {
+            kind: account.account_type().name(),
+            account_name: account.name().to_owned(),
+            details: details(&account.details),
+            id: account.id,
+            user_id: account.user_id,
+            connection_id: account.connection_id,
+            provider: account.provider,
+            hidden: account.hidden,
+            balance: account.balance.into(),
+            currency: account.balance.currency.into(),
+            last_updated: account.last_updated.into(),
+            balance_as_of: account.balance_as_of.into(),
+        }
+    }
+}
+
+fn details(details: &Details) -> Value {
+    match details {
+        Details::Checking { overdraft_protection, routing_number } => {
+            json!({"overdraftProtection": overdraft_protection, "routingNumber": routing_number})
+        }
+        Details::Savings { apy } => json!({"apy": apy.to_number()}),
+        Details::Credit { credit_limit, available_credit, apr, due_date } => json!({
+            "creditLimit": credit_limit.to_number(),
+            "availableCredit": available_credit.to_number(),
+            "apr": apr.to_number(),
+            "dueDate": due_date,
+        }),
+        Details::Loan { principal, interest_rate, remaining_term_months } => json!({
+            "principal": principal.to_number(),
+            "interestRate": interest_rate.to_number(),
+            "remainingTermMonths": remaining_term_months,
+        }),
+        Details::Investment { holdings } => {
+            let holding = |holding: &Holding| {
+                json!({
+                    "symbol": holding.symbol,
+                    "quantity": holding.quantity.to_number(),
+                    "price": holding.price.to_number(),
+                })
+            };
+            json!({"holdings": holdings.iter().map(holding).collect::<Vec<_>>()})
+        }
+    }
+}
+
+/// The type of an account, as a filter.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum TypeFilter {
+    Checking,
+    Savings,
+    Credit,
+    Loan,
+    Investment,
+}
+
+impl From<TypeFilter> for AccountType {
+    fn from(filter: TypeFilter) -> Self {
+        match filter {
+            TypeFilter::Checking => Self::Checking,
+            TypeFilter::Savings => Self::Savings,
+            TypeFilter::Credit => Self::Credit,
+            TypeFilter::Loan => Self::Loan,
+            TypeFilter::Investment => Self::Investment,
+        }
+    }
+}
+
+fn all() -> Limit {
+    Limit::of(Limit::MAX)
+}
+
+/// What narrows the list of a user's accounts.
+#[derive(Deserialize, Validate, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct UserAccountFilter {
+    #[garde(skip)]
+    #[param(inline)]
+    r#type: Option<TypeFilter>,
+    #[serde(default = "all")]
+    #[garde(skip)]
+    #[param(inline)]
+    limit: Limit,
+    #[garde(skip)]
+    #[param(inline)]
+    cursor: Option<CursorText>,
+}
+
+/// What narrows the list.
+#[derive(Deserialize, Validate, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct AccountFilter {
+    #[garde(skip)]
+    #[param(inline)]
+    r#type: Option<TypeFilter>,
+    #[serde(default)]
+    #[garde(skip)]
+    #[param(inline)]
+    limit: Limit,
+    #[garde(skip)]
+    #[param(inline)]
+    cursor: Option<CursorText>,
+}
+
+/// The accounts of a user.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct UserAccounts {
+    user_id: String,
+    accounts: Vec<AccountView>,
+    #[schema(required = true)]
+    next_cursor: Option<String>,
+}
+
+async fn page(
+    accounts: &Accounts,
+    user_id: &str,
+    kind: Option<TypeFilter>,
+    limit: Limit,
+    cursor: Option<&str>,
+) -> Result<Listed<AccountView>, Problem> {
+    let binding = Binding::new("accounts", &(user_id, kind));
+    let after = cursor.map(|text| binding.open(text)).transpose()?;
+    let (found, next) = accounts.page(user_id, kind.map(AccountType::from), limit.get(), after).await?;
+    let found = found.into_iter().map(|account| AccountView::of(account.value)).collect();
+    Ok(Listed::new(found, next.as_ref(), &binding))
+}
+
+/// A user's accounts.
+#[utoipa::path(
+    tag = "accounts",
+    params(("userId" = String, Path), UserAccountFilter),
+    responses((status = 200, body = UserAccounts)),
+    security(("bearer" = [])),
+)]
+#[get("/users/{userId}/accounts")]
+async fn user_accounts(
+    caller: Caller,
+    user_id: InPath<PathId>,
+    filter: ValidQuery<UserAccountFilter>,
+    accounts: web::Data<Accounts>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let (user_id, filter) = (user_id.0.0, filter.0);
+    caller.require_self_or(&user_id, "accounts:read")?;
+    let listed = page(&accounts, &user_id, filter.r#type, filter.limit, filter.cursor.as_deref()).await?;
+    let mut response = HttpResponse::Ok();
+    link_next(&mut response, &request, listed.next_cursor.as_deref());
+    Ok(response.json(UserAccounts { user_id, accounts: listed.items, next_cursor: listed.next_cursor }))
+}
+
+/// My accounts.
+#[utoipa::path(
+    tag = "accounts",
+    params(AccountFilter),
+    responses((status = 200, body = Listed<AccountView>)),
+    security(("bearer" = [])),
+)]
+#[get("/accounts")]
+async fn list_accounts(
+    caller: Caller,
+    filter: ValidQuery<AccountFilter>,
+    accounts: web::Data<Accounts>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let filter = filter.0;
+    let listed =
+        page(&accounts, &caller.user_id, filter.r#type, filter.limit, filter.cursor.as_deref()).await?;
+    Ok(listed.respond(&request))
+}
+
+/// One of my accounts.
+#[utoipa::path(
+    tag = "accounts",
+    params(("id" = String, Path)),
+    responses((status = 200, body = AccountView)),
+    security(("bearer" = [])),
+)]
+#[get("/accounts/{id}")]
+async fn get_account(
+    caller: Caller,
+    id: InPath<PathId>,
+    accounts: web::Data<Accounts>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let found = accounts.get(&caller.user_id, &id.0.0).await?.ok_or_else(Problem::not_found)?;
+    let Versioned { value: account, version } = found;
+    Ok(etag::versioned(&request, version, &AccountView::of(account)))
+}

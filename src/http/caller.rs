@@ -4,7 +4,6 @@
 
 use std::ops::Deref;
 use std::rc::Rc;
-use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::http::header;
@@ -12,23 +11,9 @@ use actix_web::{FromRequest, HttpRequest};
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
-use steward_actors::session::Principal;
+use steward_actors::session::{AuthError, Principal, SessionsHandle};
 
 use super::problem::Problem;
-
-/// Why nobody was recognised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AuthError {
-    /// The token is unknown, spent or revoked.
-    #[error("not authenticated")]
-    Unauthenticated,
-    /// Nobody can tell at the moment.
-    #[error("sessions cannot be looked up")]
-    Unavailable {
-        /// When to try again.
-        retry_after: Duration,
-    },
-}
 
 /// Recognises callers. One per worker thread, so its futures may stay there.
 #[async_trait(?Send)]
@@ -38,6 +23,13 @@ pub trait Authenticate {
     /// # Errors
     /// [`AuthError`].
     async fn authenticate(&self, token: &str) -> Result<Principal, AuthError>;
+}
+
+#[async_trait(?Send)]
+impl Authenticate for SessionsHandle {
+    async fn authenticate(&self, token: &str) -> Result<Principal, AuthError> {
+        Self::authenticate(self, token).await
+    }
 }
 
 /// What the composition root puts into each worker's `app_data`.

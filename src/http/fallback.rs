@@ -3,7 +3,7 @@
 //! What methods a path has is read from the OpenAPI document, which is collected from the routes
 //! themselves.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 use actix_web::http::header;
@@ -38,31 +38,32 @@ impl Template {
 
 fn templates() -> &'static [Template] {
     static TEMPLATES: OnceLock<Vec<Template>> = OnceLock::new();
-    TEMPLATES.get_or_init(|| {
-        let documented = openapi::operations();
-        let all = documented.iter().flat_map(|(path, methods)| {
-            let plain = routes::without_version(path).map(|plain| (plain, methods));
-            [Some((path.as_str(), methods)), plain].into_iter().flatten()
-        });
-        all.map(|(path, methods)| Template {
-            segments: path
-                .split('/')
-                .map(|segment| match segment.starts_with('{') {
-                    true => Segment::Parameter,
-                    false => Segment::Literal(segment.to_owned()),
-                })
-                .collect(),
-            methods: methods.clone(),
-        })
-        .collect()
+    TEMPLATES.get_or_init(|| read(&openapi::operations()))
+}
+
+fn read(operations: &BTreeMap<String, BTreeSet<&'static str>>) -> Vec<Template> {
+    let all = operations.iter().flat_map(|(path, methods)| {
+        let plain = routes::without_version(path).map(|plain| (plain, methods));
+        [Some((path.as_str(), methods)), plain].into_iter().flatten()
+    });
+    all.map(|(path, methods)| Template {
+        segments: path
+            .split('/')
+            .map(|segment| match segment.starts_with('{') {
+                true => Segment::Parameter,
+                false => Segment::Literal(segment.to_owned()),
+            })
+            .collect(),
+        methods: methods.clone(),
     })
+    .collect()
 }
 
 /// The methods of the resource at `path`; of several templates that fit, the one that names most
 /// of the path.
-fn methods(path: &str) -> Option<BTreeSet<&'static str>> {
+fn methods(templates: &[Template], path: &str) -> Option<BTreeSet<&'static str>> {
     let segments: Vec<&str> = path.trim_end_matches('/').split('/').collect();
-    let fitting = templates().iter().filter(|template| template.matches(&segments));
+    let fitting = templates.iter().filter(|template| template.matches(&segments));
     let best = fitting.max_by_key(|template| template.literals())?;
     let mut methods = best.methods.clone();
     if methods.contains("GET") {
@@ -74,7 +75,7 @@ fn methods(path: &str) -> Option<BTreeSet<&'static str>> {
 
 /// Why no route answers this request.
 pub(super) fn unmatched(request: &HttpRequest) -> Problem {
-    match methods(request.path()) {
+    match methods(templates(), request.path()) {
         Some(methods) if !methods.contains(request.method().as_str()) => {
             Problem::method_not_allowed(list(&methods))
         }
@@ -85,7 +86,7 @@ pub(super) fn unmatched(request: &HttpRequest) -> Problem {
 /// The handler of what no route answers.
 pub(super) async fn answer(request: HttpRequest) -> Result<HttpResponse, Problem> {
     if request.method() == actix_web::http::Method::OPTIONS
-        && let Some(methods) = methods(request.path())
+        && let Some(methods) = methods(templates(), request.path())
     {
         return Ok(HttpResponse::NoContent().insert_header((header::ALLOW, list(&methods))).finish());
     }
@@ -94,4 +95,34 @@ pub(super) async fn answer(request: HttpRequest) -> Result<HttpResponse, Problem
 
 fn list(methods: &BTreeSet<&'static str>) -> String {
     methods.iter().copied().collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed(path: &str) -> Option<String> {
+        let routes = [
+            ("/v1/users/{id}", ["GET", "DELETE"].as_slice()),
+            ("/v1/users/register", &["POST"]),
+            ("/v1/{kind}/register", &["PUT"]),
+            ("/v2/hello", &["GET"]),
+        ];
+        let routes = routes.map(|(path, methods)| (path.to_owned(), methods.iter().copied().collect()));
+        methods(&read(&routes.into()), path).map(|methods| list(&methods))
+    }
+
+    #[test]
+    fn a_path_that_is_named_is_not_taken_for_one_with_a_parameter() {
+        assert_eq!(allowed("/v1/users/register").as_deref(), Some("OPTIONS, POST"));
+        assert_eq!(allowed("/v1/users/u1").as_deref(), Some("DELETE, GET, HEAD, OPTIONS"));
+    }
+
+    #[test]
+    fn only_version_1_answers_without_its_name() {
+        assert_eq!(allowed("/users/register/").as_deref(), Some("OPTIONS, POST"));
+        assert_eq!(allowed("/hello"), None);
+        assert_eq!(allowed("/v1/users/"), None);
+        assert_eq!(allowed("/v1/users/u1/more"), None);
+    }
 }

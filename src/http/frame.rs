@@ -23,6 +23,9 @@ use super::cors::Cors;
 use super::problem::Problem;
 use super::request_id::{RequestId, X_REQUEST_ID};
 
+/// Bytes of a path that the log keeps.
+const MAX_LOGGED_PATH: usize = 256;
+
 /// What the frame has to know. One for all worker threads.
 #[derive(Debug)]
 pub(super) struct Frame {
@@ -159,7 +162,9 @@ impl Frame {
         }
         if asked.authorised && asked.method.is_safe() {
             put(header::CACHE_CONTROL, "private, no-cache");
-            headers.append(header::VARY, HeaderValue::from_static("Authorization"));
+            if headers.get_all(header::VARY).all(|named| named != "Authorization") {
+                headers.append(header::VARY, HeaderValue::from_static("Authorization"));
+            }
         }
     }
 }
@@ -180,7 +185,8 @@ fn problem_of(error: &Error) -> Problem {
 
 fn log(asked: &Asked, route: Option<&str>, problem: Option<&Problem>, status: StatusCode) {
     let took_ms = u64::try_from(asked.at.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let route = route.unwrap_or("-");
+    // Where no route is known, what was asked: a panic's place, a stranger's probe.
+    let route = route.unwrap_or_else(|| asked.path.get(..MAX_LOGGED_PATH).unwrap_or(&asked.path));
     let code = problem.map(|problem| field::display(problem.code().to_owned()));
     let cause = problem.and_then(Problem::cause);
     let status = status.as_u16();

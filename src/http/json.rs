@@ -79,7 +79,11 @@ fn check_head(request: &HttpRequest, limit: usize) -> Result<(), Problem> {
 ///
 /// # Errors
 /// 413, 408 if the client is too slow, 400 if it stops half-way.
-pub async fn read(mut payload: Payload, limit: usize) -> Result<BytesMut, Problem> {
+pub async fn read(payload: Payload, limit: usize) -> Result<BytesMut, Problem> {
+    read_within(payload, limit, BODY_DEADLINE).await
+}
+
+async fn read_within(mut payload: Payload, limit: usize, deadline: Duration) -> Result<BytesMut, Problem> {
     let all = async {
         let mut body = BytesMut::new();
         while let Some(chunk) = payload.next().await {
@@ -94,7 +98,7 @@ pub async fn read(mut payload: Payload, limit: usize) -> Result<BytesMut, Proble
         }
         Ok(body)
     };
-    timeout(BODY_DEADLINE, all).await.unwrap_or_else(|_| {
+    timeout(deadline, all).await.unwrap_or_else(|_| {
         let late = actix_web::http::StatusCode::REQUEST_TIMEOUT;
         Err(Problem::new(late, "body_too_slow", "The body took too long to arrive"))
     })
@@ -127,6 +131,8 @@ fn malformed(error: &serde_json::Error) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::web::Bytes;
+    use futures_util::stream;
     use serde::Deserialize;
 
     use super::*;
@@ -181,6 +187,30 @@ mod tests {
     #[test]
     fn a_wrong_value_in_a_broken_document_is_a_broken_document() {
         assert_eq!(refused("{\"lines\": 1, oops"), is(400, "malformed_json", ""));
+    }
+
+    fn sent(chunks: impl futures_util::Stream<Item = Result<Bytes, PayloadError>> + 'static) -> Payload {
+        Payload::from(Box::pin(chunks) as std::pin::Pin<Box<dyn futures_util::Stream<Item = _>>>)
+    }
+
+    #[actix_rt::test]
+    async fn a_body_that_stalls_breaks_off_or_never_ends_is_given_up() {
+        let code = |read: Result<BytesMut, Problem>| {
+            let problem = read.unwrap_err();
+            (problem.status().as_u16(), problem.code().to_owned())
+        };
+        let stalled = sent(stream::pending());
+        let late = read_within(stalled, 10, Duration::ZERO).await;
+        assert_eq!(code(late), (408, "body_too_slow".to_owned()));
+
+        let cut = sent(stream::iter([Ok(Bytes::from("{")), Err(PayloadError::Incomplete(None))]));
+        assert_eq!(code(read(cut, 10).await), (400, "incomplete_body".to_owned()));
+
+        let endless = sent(stream::repeat_with(|| Ok(Bytes::from("abc"))));
+        assert_eq!(code(read(endless, 10).await), (413, "body_too_large".to_owned()));
+
+        let fits = sent(stream::iter([Ok(Bytes::from("abcde")), Ok(Bytes::from("fghij"))]));
+        assert_eq!(read(fits, 10).await.unwrap(), "abcdefghij");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The API over HTTP, as `/openapi.json` describes it.
 //!
-//! The frame, the same for every route: [`server`] listens, [`frame`] wraps each request (ids,
+//! The frame, the same for every route: [`server`] listens, `frame` wraps each request (ids,
 //! deadline, panics, headers, the access log), [`routes`] says which handler answers, the
 //! extractors ([`caller`], [`json`], [`query`]) let only good requests through, and [`problem`] with
 //! [`errors`] say what went wrong. Around it one file per resource; `docs/adding-a-route.md` shows
@@ -14,9 +14,11 @@
 pub mod caller;
 mod cors;
 pub mod errors;
+mod etag;
 mod fallback;
 mod fields;
 mod frame;
+mod idempotency;
 pub mod json;
 mod openapi;
 pub mod page;

@@ -2,7 +2,7 @@
 //! ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)).
 //!
 //! Handlers and extractors return a [`Problem`]; [`super::errors`] turns the errors of the domain
-//! into one; [`super::frame`] adds what only the request knows (`instance`, `requestId`) and logs
+//! into one; the frame adds what only the request knows (`instance`, `requestId`) and logs
 //! it. What never happens here: a stack, a query or the name of an internal part in an answer. What
 //! an operator needs goes to [`Problem::because`], which is logged and never sent.
 

@@ -1,5 +1,326 @@
-//! Users, sessions and names.
+//! Users and their sessions.
 
+use actix_web::http::header::{AUTHORIZATION, LOCATION};
+use actix_web::{HttpRequest, HttpResponse, get, post, put, web};
+use garde::Validate;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use steward_actors::session::{Device, LogIn, LoggedIn, Sessions};
+use steward_actors::store::Versioned;
+use steward_actors::users::{
+    Age, DisplayName, Email, InvalidValue, NewUser, Password, User, Username, Users,
+};
+use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-pub(super) fn configure(_config: &mut ServiceConfig) {}
+use super::NO_STORE;
+use super::caller::Caller;
+use super::etag;
+use super::json::ValidJson;
+use super::problem::{FieldError, Problem};
+use super::values::Time;
+
+pub(super) fn configure(config: &mut ServiceConfig) {
+    config
+        .service(register)
+        .service(login)
+        .service(login_literal)
+        .service(logout)
+        .service(get_me)
+        .service(post_name)
+        .service(put_name)
+        .service(get_name);
+}
+
+/// Someone who registers.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Registration {
+    /// Unique, whatever its case.
+    #[garde(skip)]
+    #[schema(max_length = 254, format = Email)]
+    email: String,
+    #[garde(skip)]
+    #[schema(value_type = String, min_length = 8, max_length = 128, format = Password)]
+    password: SecretString,
+    /// To log in with besides the address: 3 to 32 of `A-Z a-z 0-9 . _ -`.
+    #[garde(skip)]
+    username: Option<String>,
+    /// The name shown; by default the username, without one the address up to the `@`.
+    #[garde(skip)]
+    #[schema(min_length = 1, max_length = 100)]
+    name: Option<String>,
+    #[garde(skip)]
+    #[schema(minimum = 0, maximum = 150)]
+    age: Option<i64>,
+    /// What the user calls this device.
+    #[garde(length(chars, max = 100))]
+    #[schema(max_length = 100)]
+    device_name: Option<String>,
+}
+
+impl Registration {
+    /// The values, or everything that is wrong with them.
+    fn parse(self) -> Result<(NewUser, Option<String>), Problem> {
+        let mut errors = Vec::new();
+        let email = checked(&mut errors, "/email", Email::parse(&self.email));
+        let password = checked(&mut errors, "/password", Password::parse(self.password));
+        let username =
+            self.username.and_then(|text| checked(&mut errors, "/username", Username::parse(&text)));
+        let name = self.name.and_then(|text| checked(&mut errors, "/name", DisplayName::parse(&text)));
+        let age = self.age.and_then(|years| checked(&mut errors, "/age", Age::parse(years)));
+        match (email, password) {
+            (Some(email), Some(password)) if errors.is_empty() => {
+                Ok((NewUser { email, password, username, name, age }, self.device_name))
+            }
+            _ => Err(Problem::invalid(errors)),
+        }
+    }
+}
+
+fn checked<T>(errors: &mut Vec<FieldError>, pointer: &str, parsed: Result<T, InvalidValue>) -> Option<T> {
+    parsed.map_err(|wrong| errors.push(FieldError::new(pointer, wrong.code, wrong.message))).ok()
+}
+
+/// Someone who logs in, by address or by username.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Credentials {
+    #[garde(length(chars, max = 254))]
+    #[schema(max_length = 254)]
+    email: Option<String>,
+    #[garde(length(chars, max = 254))]
+    #[schema(max_length = 254)]
+    username: Option<String>,
+    #[garde(skip)]
+    #[schema(value_type = String, format = Password)]
+    password: SecretString,
+    /// What the user calls this device.
+    #[garde(length(chars, max = 100))]
+    #[schema(max_length = 100)]
+    device_name: Option<String>,
+}
+
+/// A session that was opened. Its token is told this once.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Login {
+    user_id: String,
+    session_id: String,
+    /// A UUID; sent as `Authorization: Bearer <token>`.
+    session_token: String,
+    /// `Bearer`.
+    token_type: &'static str,
+    user: UserView,
+}
+
+/// A user.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct UserView {
+    id: String,
+    email: String,
+    #[schema(required = true)]
+    username: Option<String>,
+    name: String,
+    #[schema(required = true)]
+    age: Option<i64>,
+    roles: Vec<String>,
+    email_verified: bool,
+    disabled: bool,
+    version: u64,
+    created_at: Time,
+    updated_at: Time,
+}
+
+impl UserView {
+    fn of(user: Versioned<User>) -> Self {
+        let Versioned { value: user, version } = user;
+        Self {
+            id: user.id,
+            email: user.email,
+            username: user.username,
+            name: user.name,
+            age: user.age,
+            roles: user.roles,
+            email_verified: user.email_verified,
+            disabled: user.disabled,
+            version,
+            created_at: user.created_at.into(),
+            updated_at: user.updated_at.into(),
+        }
+    }
+}
+
+fn device(request: &HttpRequest, name: Option<String>) -> Device {
+    Device { name, ip: request.peer_addr().map(|peer| peer.ip().to_string()) }
+}
+
+/// The answer with the session's token in it, in body and header.
+fn opened(mut response: actix_web::HttpResponseBuilder, opened: LoggedIn) -> HttpResponse {
+    let token = opened.token.expose().to_owned();
+    response.insert_header((AUTHORIZATION, format!("Bearer {token}"))).insert_header(NO_STORE).json(Login {
+        user_id: opened.user.value.id.clone(),
+        session_id: opened.session_id,
+        session_token: token,
+        token_type: "Bearer",
+        user: UserView::of(opened.user),
+    })
+}
+
+/// Registers a user and opens their first session.
+#[utoipa::path(
+    tag = "users",
+    request_body = Registration,
+    responses(
+        (status = 201, body = Login),
+        (status = 409, description = "The address or the username is taken (`email_taken`, `username_taken`)"),
+    ),
+)]
+#[post("/users/register")]
+async fn register(
+    body: ValidJson<Registration>,
+    sessions: web::Data<Sessions>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let (new, device_name) = body.0.parse()?;
+    let registered = sessions.register(new, device(&request, device_name)).await?;
+    let mut response = HttpResponse::Created();
+    response.insert_header((LOCATION, "/v1/users/me"));
+    Ok(opened(response, registered))
+}
+
+async fn open_session(
+    credentials: Credentials,
+    sessions: &Sessions,
+    request: &HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let Credentials { email, username, password, device_name } = credentials;
+    let known_as = match (email, username) {
+        (Some(email), None) => email,
+        (None, Some(username)) => username,
+        (None, None) => return Err(Problem::missing("/email")),
+        (Some(_), Some(_)) => {
+            let message = "is there next to email; one of them is enough";
+            return Err(Problem::invalid_field("/username", "ambiguous", message));
+        }
+    };
+    let log_in = LogIn { login: known_as, password, device: device(request, device_name) };
+    Ok(opened(HttpResponse::Ok(), sessions.log_in(log_in).await?))
+}
+
+/// Opens a session.
+#[utoipa::path(
+    tag = "users",
+    request_body = Credentials,
+    responses((status = 200, body = Login), (status = 401, description = "Not these credentials")),
+)]
+#[post("/users/login")]
+async fn login(
+    body: ValidJson<Credentials>,
+    sessions: web::Data<Sessions>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    open_session(body.0, &sessions, &request).await
+}
+
+/// Opens a session; the token is in the `Authorization` header of the answer.
+#[utoipa::path(
+    tag = "users",
+    request_body = Credentials,
+    responses((status = 200, body = Login), (status = 401, description = "Not these credentials")),
+)]
+#[post("/login")]
+async fn login_literal(
+    body: ValidJson<Credentials>,
+    sessions: web::Data<Sessions>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    open_session(body.0, &sessions, &request).await
+}
+
+/// Ends this session, on every replica.
+#[utoipa::path(tag = "users", responses((status = 204)), security(("bearer" = [])))]
+#[post("/users/logout")]
+async fn logout(caller: Caller, sessions: web::Data<Sessions>) -> Result<HttpResponse, Problem> {
+    sessions.log_out(&caller.session_id).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+async fn myself(caller: &Caller, users: &Users) -> Result<Versioned<User>, Problem> {
+    users.get(&caller.user_id).await?.ok_or_else(Problem::unauthorized)
+}
+
+/// Me.
+#[utoipa::path(tag = "users", responses((status = 200, body = UserView)), security(("bearer" = [])))]
+#[get("/users/me")]
+async fn get_me(
+    caller: Caller,
+    users: web::Data<Users>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let user = myself(&caller, &users).await?;
+    Ok(etag::versioned(&request, user.version, &UserView::of(user)))
+}
+
+/// A name.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct NameInput {
+    #[garde(skip)]
+    #[schema(min_length = 1, max_length = 100)]
+    name: String,
+}
+
+/// The name shown.
+#[derive(Serialize, ToSchema)]
+struct NameView {
+    name: String,
+}
+
+async fn set_name(caller: &Caller, body: NameInput, users: &Users) -> Result<web::Json<NameView>, Problem> {
+    let name = DisplayName::parse(&body.name)
+        .map_err(|wrong| Problem::invalid_field("/name", wrong.code, wrong.message))?;
+    let user = users.set_name(&caller.user_id, &name).await?;
+    Ok(web::Json(NameView { name: user.value.name }))
+}
+
+/// Sets my name.
+#[utoipa::path(
+    tag = "users",
+    request_body = NameInput,
+    responses((status = 200, body = NameView)),
+    security(("bearer" = [])),
+)]
+#[post("/setName")]
+async fn post_name(
+    caller: Caller,
+    body: ValidJson<NameInput>,
+    users: web::Data<Users>,
+) -> Result<web::Json<NameView>, Problem> {
+    set_name(&caller, body.0, &users).await
+}
+
+/// Sets my name.
+#[utoipa::path(
+    tag = "users",
+    request_body = NameInput,
+    responses((status = 200, body = NameView)),
+    security(("bearer" = [])),
+)]
+#[put("/setName")]
+async fn put_name(
+    caller: Caller,
+    body: ValidJson<NameInput>,
+    users: web::Data<Users>,
+) -> Result<web::Json<NameView>, Problem> {
+    set_name(&caller, body.0, &users).await
+}
+
+/// My name.
+#[utoipa::path(tag = "users", responses((status = 200, body = NameView)), security(("bearer" = [])))]
+#[get("/getName")]
+async fn get_name(caller: Caller, users: web::Data<Users>) -> Result<web::Json<NameView>, Problem> {
+    let user = myself(&caller, &users).await?;
+    Ok(web::Json(NameView { name: user.value.name }))
+}

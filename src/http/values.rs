@@ -74,7 +74,7 @@ impl ToSchema for Amount {}
 
 /// An amount in a request. What currency it is in, and so how many decimals it may have, stands
 /// elsewhere.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct AmountInput(pub Number);
 

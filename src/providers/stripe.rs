@@ -9,7 +9,7 @@ use steward_actors::money::{Currency, Money};
 use steward_actors::providers::{Intent, IntentRequest, IntentStatus, PaymentError, Payments};
 use url::Url;
 
-use super::http::{self, BodyError, SetupError, Timeouts};
+use super::http::{self, BodyError, SetupError, Timeouts, Trust};
 
 /// The version of the API that this was written for.
 const API_VERSION: &str = "2024-06-20";
@@ -27,13 +27,19 @@ impl StripePayments {
     /// A client of the API at `url` (`https://api.stripe.com`, or a sandbox's), with a secret key.
     ///
     /// # Errors
-    /// [`SetupError`] if `url` is none.
+    /// [`SetupError`] if `url` is none, would carry a live key in clear text, or is https where the
+    /// system has no certificate authorities.
     pub fn new(url: &str, key: SecretString, timeouts: Timeouts) -> Result<Self, SetupError> {
         let url = Url::parse(url)
             .ok()
             .filter(|url| matches!(url.scheme(), "https" | "http") && url.has_host())
             .ok_or_else(|| SetupError(format!("{url:?} is no http(s) URL")))?;
-        Ok(Self { client: http::client(timeouts)?, url, key })
+        let plain = url.scheme() == "http";
+        if plain && key.expose_secret().contains("_live_") {
+            return Err(SetupError(format!("{url} is not https, and the key is a live one")));
+        }
+        let trust = if plain { Trust::Nobody } else { Trust::System };
+        Ok(Self { client: http::client(timeouts, trust)?, url, key })
     }
 
     async fn change(&self, path: &str, key: &str, form: &[(&str, &str)]) -> Result<Intent, PaymentError> {

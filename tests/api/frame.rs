@@ -16,7 +16,7 @@ use steward::http::problem::Problem;
 use steward::http::query::{InPath, PathId, ValidQuery};
 use steward_actors::store::Cursor;
 
-use crate::support::{Server, TOKEN, header, problem, settings};
+use crate::support::{Server, TOKEN, header, logged, problem, settings};
 
 #[derive(Deserialize, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -471,4 +471,34 @@ async fn health_is_told_without_credentials() {
         let body: Value = answer.json().await.unwrap();
         assert_eq!(body["status"], "ok");
     }
+}
+
+#[actix_rt::test]
+async fn each_request_has_one_line_in_the_log_and_no_token_in_it() {
+    let server = start();
+    let ask = async |id: &str, path: &str| {
+        let request = server.request(Method::GET, path).header("x-request-id", id);
+        request.bearer_auth(TOKEN).send().await.unwrap();
+        let lines = logged(id);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(!lines[0].to_string().contains(TOKEN));
+        lines[0].clone()
+    };
+    let line = ask("log-1", "/test/things/acc1?limit=canary").await;
+    assert_eq!((line["route"].as_str(), line["status"].as_u64()), (Some("/test/things/{id}"), Some(200)));
+    assert_eq!((line["span"]["method"].as_str(), line["level"].as_str()), (Some("GET"), Some("INFO")));
+    assert!(line["took_ms"].is_u64() && !line.to_string().contains("canary"));
+
+    assert_eq!(ask("log-2", "/test/mine").await["span"]["user_id"], "ann");
+    assert_eq!(ask("log-3", "/nothing").await["code"], "not_found");
+    let broken = ask("log-4", "/test/broken").await;
+    assert_eq!(
+        (broken["level"].as_str(), broken["cause"].as_str()),
+        (Some("ERROR"), Some("canary of a cause"))
+    );
+    let panicked = ask("log-5", "/test/panics").await;
+    assert_eq!(
+        (panicked["level"].as_str(), panicked["route"].as_str()),
+        (Some("ERROR"), Some("/test/panics"))
+    );
 }

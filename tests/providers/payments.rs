@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use serde_json::json;
 use steward_actors::providers::{IntentStatus, PaymentError, Payments};
 use steward_actors::store::{Batch, Collection, CommitError, Page, Query, Record, Store, StoreError};
-use steward_actors::testing::{CommitFault, MemoryStore};
+use steward_actors::testing::{CommitFault, ManualClock, MemoryStore};
 use steward_actors::time::Timestamp;
 use tokio::sync::Barrier;
 
@@ -153,6 +154,23 @@ async fn parallel_captures_count_once_whichever_keys_they_have() {
     assert!(answers.iter().any(Result::is_ok));
     let ledger = world.ledger("o1").await;
     assert_eq!((&ledger["captures"], &ledger["captured"]), (&json!(1), &json!(1999)));
+}
+
+#[tokio::test]
+async fn a_key_is_forgotten_after_a_day() {
+    let clock = Arc::new(ManualClock::default());
+    let world = World::over(Arc::new(MemoryStore::new(clock.clone()))).await;
+    let create =
+        async |world: &World| world.payments().create(&request("o1", "pm_card_visa")).await.unwrap().id;
+    let first = create(&world).await;
+    clock.advance(Duration::from_secs(23 * 3600));
+    let world = world.restarted().await;
+    assert_eq!(create(&world).await, first);
+    clock.advance(Duration::from_secs(2 * 3600));
+    let world = world.restarted().await;
+    let second = create(&world).await;
+    assert_ne!(second, first);
+    assert_eq!(create(&world).await, second);
 }
 
 /// A store in which two commits wait for each other, so that both were decided before either.

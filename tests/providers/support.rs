@@ -22,6 +22,7 @@ pub const KEY: &str = "sk_test_sandbox";
 pub struct World {
     pub store: Arc<dyn Store>,
     pub sandbox: Running,
+    client: Client,
 }
 
 impl World {
@@ -36,7 +37,7 @@ impl World {
     pub async fn slow(store: Arc<dyn Store>, slow: Duration) -> Self {
         let options = SandboxOptions { slow, ..SandboxOptions::default() };
         let sandbox = Sandbox::start(store.clone(), anywhere(), options).await.unwrap();
-        Self { store, sandbox }
+        Self { store, sandbox, client: Client::builder().tls_certs_only([]).build().unwrap() }
     }
 
     /// Stops the sandbox at once and starts another one over the same store, on another port.
@@ -54,11 +55,11 @@ impl World {
     }
 
     pub fn post(&self, path: &str) -> RequestBuilder {
-        Client::new().post(format!("{}{path}", self.sandbox.url())).bearer_auth(KEY)
+        self.client.post(format!("{}{path}", self.sandbox.url())).bearer_auth(KEY)
     }
 
     pub async fn get(&self, path: &str) -> Value {
-        let request = Client::new().get(format!("{}{path}", self.sandbox.url())).bearer_auth(KEY);
+        let request = self.client.get(format!("{}{path}", self.sandbox.url())).bearer_auth(KEY);
         request.send().await.unwrap().json().await.unwrap()
     }
 

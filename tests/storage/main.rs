@@ -3,4 +3,5 @@
 
 mod contract;
 mod memory;
+mod mongo;
 mod sqlite;

@@ -207,7 +207,8 @@ impl Membership {
         left.map_err(|error| StoreError::Unavailable(error.to_string()))
     }
 
-    fn stands(&self, replica: &Replica) -> bool {
+    /// Whether this replica's heartbeat is younger than a lease.
+    pub fn stands(&self, replica: &Replica) -> bool {
         self.clock.now() < replica.heartbeat_at.plus(self.lease.length)
     }
 }

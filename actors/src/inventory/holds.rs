@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 pub struct HoldLine {
     /// The SKU.
     pub sku: String,
-    /// How many; at least 1.
+    /// How many; at least 1 (stock never covers less: that is refused as out of stock).
     pub quantity: i64,
 }
 
@@ -92,7 +92,8 @@ pub enum HoldError {
 /// the same id.
 #[async_trait]
 pub trait Holds: Send + Sync + 'static {
-    /// Holds all lines or none. If the id's hold exists already, it is returned as it stands.
+    /// Holds all lines or none. If the id's hold exists already, it is returned as it stands,
+    /// whatever it holds.
     ///
     /// # Errors
     /// [`HoldError`].

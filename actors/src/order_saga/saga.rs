@@ -97,6 +97,10 @@ impl Saga {
                 return Turn::Leave;
             }
             rest = self.try_step(step).await;
+            // An end is recorded together with what led to it.
+            while let (None, Some(end @ (Step::Confirm | Step::Reject))) = (rest, self.order.step) {
+                rest = self.try_step(end).await;
+            }
         }
         if self.must_record {
             match self.record().await {
@@ -127,8 +131,9 @@ impl Saga {
         match decide(&self.order, step, &outcome, attempt, now, &self.ports.patience) {
             Decision::Happened(event) => {
                 tracing::debug!(order = self.order.id, ?event, attempt = self.attempts, "an order went on");
-                self.happened(event, now);
-                None
+                let went_on = self.happened(event, now);
+                // Never the case while `decide` yields only what the table has; a test tries them all.
+                (!went_on).then_some(self.ports.patience.longest)
             }
             Decision::Again { pause, note } => {
                 if let Some(note) = note {
@@ -140,20 +145,20 @@ impl Saga {
         }
     }
 
-    fn happened(&mut self, event: Event, now: Timestamp) {
-        self.must_record |= !event.is_repeatable();
-        let is_note = event.is_note();
+    fn happened(&mut self, event: Event, now: Timestamp) -> bool {
+        let (is_note, is_repeatable) = (event.is_note(), event.is_repeatable());
         match apply(&mut self.order, event, self.attempts, now) {
             Ok(record) => self.unrecorded.push(record),
-            // `decide` yields only what the table has (a test tries them all).
             Err(impossible) => {
                 tracing::error!(order = self.order.id, %impossible, "an order cannot go on");
-                return;
+                return false;
             }
         }
+        self.must_record |= !is_repeatable;
         if !is_note {
             self.start_afresh();
         }
+        true
     }
 
     fn start_afresh(&mut self) {
@@ -222,12 +227,14 @@ impl Saga {
     }
 
     /// A hold that this owner asked for may have been made after the next owner was refused the
-    /// same stock and rejected the order: nobody else knows of it, so it ends here.
+    /// same stock, or had released it, and rejects the order: nobody else knows of it, so it ends
+    /// here.
     async fn end_orphaned_hold(&self) {
         const ATTEMPTS: u32 = 5;
         let order = &self.stored.value;
         tracing::info!(order = order.id, owner = order.owner, "another incarnation owns this order");
-        if !self.asked_for_stock || order.status != OrderStatus::Rejected {
+        let released = matches!(order.step, Some(Step::ReleaseStock | Step::Reject) | None);
+        if !self.asked_for_stock || order.status == OrderStatus::Confirmed || !released {
             return;
         }
         for number in 1..=ATTEMPTS {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
 use super::job::{JOBS, Job, JobStatus, Retry};
@@ -51,8 +51,8 @@ impl Default for OutboxOptions {
         Self {
             concurrency: 16,
             poll: Duration::from_millis(500),
-            deadline: Duration::from_secs(30),
-            lease: Duration::from_secs(60),
+            deadline: Duration::from_secs(20),
+            lease: Duration::from_secs(30),
             shortest_pause: Duration::from_secs(1),
             longest_pause: Duration::from_secs(900),
             // With these pauses about two days.
@@ -105,11 +105,11 @@ impl Outbox {
             tokio::select! {
                 () = inner.clock.sleep(inner.options.poll), if !full => {}
                 () = inner.waker.notify.notified(), if !full => {}
-                Some(_) = running.join_next() => {}
+                Some(ended) = running.join_next() => report(ended),
                 _ = stop.wait_for(|stop| *stop) => break,
             }
         }
-        while running.join_next().await.is_some() {}
+        finish(running).await;
     }
 
     /// Claims what is due now, performs all of it and waits for that. How many were claimed.
@@ -120,7 +120,7 @@ impl Outbox {
         let mut running = JoinSet::new();
         self.claim(&mut running).await?;
         let claimed = running.len();
-        while running.join_next().await.is_some() {}
+        finish(running).await;
         Ok(claimed)
     }
 
@@ -128,7 +128,9 @@ impl Outbox {
     async fn claim(&self, running: &mut JoinSet<()>) -> Result<bool, StoreError> {
         let inner = &self.inner;
         // A finished task that was not joined yet takes no room.
-        while running.try_join_next().is_some() {}
+        while let Some(ended) = running.try_join_next() {
+            report(ended);
+        }
         // A running job whose lease has lapsed is due as well.
         for status in [JobStatus::Due, JobStatus::Running] {
             let room = inner.options.concurrency.saturating_sub(running.len());
@@ -147,6 +149,19 @@ impl Outbox {
             }
         }
         Ok(running.len() >= inner.options.concurrency)
+    }
+}
+
+async fn finish(mut running: JoinSet<()>) {
+    while let Some(ended) = running.join_next().await {
+        report(ended);
+    }
+}
+
+/// A performer that fell leaves its job claimed; the lease lapses and the job is begun again.
+fn report(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a job fell");
     }
 }
 

@@ -59,8 +59,6 @@ fn millis(span: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-
     use super::*;
 
     #[test]
@@ -72,7 +70,7 @@ mod tests {
             let watchdog = Watchdog::start(arbiters.clone(), tick, Duration::from_millis(30)).unwrap();
 
             // when it is stuck, the watchdog says so;
-            let (release, stuck) = mpsc::channel::<()>();
+            let (release, stuck) = channel::<()>();
             arbiters.spawn(move || {
                 let _ = stuck.recv();
             });

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio::task::yield_now;
+use tokio::time::timeout;
 
 use crate::store::{Batch, Collection, CommitError, Page, Query, Record, Store, StoreError};
 use crate::time::Timestamp;
@@ -46,8 +48,13 @@ impl WatchedStore {
     }
 
     /// Returns once `count` reads are held.
+    ///
+    /// # Panics
+    /// If that doesn't happen within ten seconds.
     pub async fn held(&self, count: usize) {
-        let _ = self.held.subscribe().wait_for(|held| *held >= count).await;
+        let mut held = self.held.subscribe();
+        let enough = timeout(Duration::from_secs(10), held.wait_for(|held| *held >= count)).await;
+        assert!(enough.is_ok(), "{count} reads were never held");
     }
 
     async fn give_out<T>(&self, found: T) -> T {

@@ -12,7 +12,7 @@ mod values;
 
 pub use passwords::{HashError, PasswordHash, PasswordHasher};
 pub(crate) use service::pause;
-pub use service::{ChangeError, FirstAdmin, Recipient, RegisterError, Sample, Users};
+pub use service::{ChangeError, FirstAdmin, RegisterError, Sample, Users};
 pub use user::{NewUser, USERS, User};
 pub use values::{Age, DisplayName, Email, InvalidValue, Password, Username};
 

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use super::user::{ADMINS, BY_EMAIL, BY_USERNAME};
 use super::{DisplayName, Email, HashError, NewUser, Password, PasswordHasher, USERS, User, Username, roles};
+use async_trait::async_trait;
+
 use crate::cluster::Clock;
 use crate::ids;
+use crate::outbox::{Recipient, Recipients};
 use crate::store::{Batch, CommitError, Conflict, Entity, Query, Store, StoreError, Versioned, find, load};
 
 /// Why a user was not made.
@@ -65,15 +68,6 @@ impl From<StoreError> for ChangeError {
     fn from(error: StoreError) -> Self {
         Self::Unavailable(error.to_string())
     }
-}
-
-/// Where a user's mail goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recipient {
-    /// The address.
-    pub email: String,
-    /// The name shown.
-    pub name: String,
 }
 
 /// What [`Users::ensure_admin`] found or did.
@@ -177,15 +171,6 @@ impl Users {
         let hash = user.map_or(self.passwords.nobody(), |user| &user.password_hash);
         let right = self.passwords.verify(password, hash).await?;
         Ok(right && user.is_some())
-    }
-
-    /// Where this user's mail goes; `None` if there is no such user.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn recipient(&self, user_id: &str) -> Result<Option<Recipient>, StoreError> {
-        let user = self.get(user_id).await?;
-        Ok(user.map(|user| Recipient { email: user.value.email, name: user.value.name }))
     }
 
     /// Gives the user another name.
@@ -351,4 +336,12 @@ fn or_unknown(error: ChangeError, unknown: bool) -> ChangeError {
 pub(crate) async fn pause(attempt: u32) {
     let longest = Duration::from_millis(5 << attempt.min(5)).min(Duration::from_millis(200));
     tokio::time::sleep(longest.mul_f64(fastrand::f64().midpoint(1.0))).await;
+}
+
+#[async_trait]
+impl Recipients for Users {
+    async fn address(&self, user_id: &str) -> Result<Option<Recipient>, StoreError> {
+        let user = self.get(user_id).await?;
+        Ok(user.map(|user| Recipient { email: user.value.email, name: user.value.name }))
+    }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::cluster::Clock;
+use crate::outbox::Recipients;
 use crate::store::Batch;
 use crate::testing::{CommitFault, FastHasher, ManualClock, MemoryStore, WatchedStore};
 
@@ -47,7 +48,7 @@ async fn who_registers_is_found_by_address_and_username_whatever_the_case() {
         assert_eq!(world.users.by_login(login).await.unwrap().unwrap(), made, "{login}");
     }
     assert_eq!(world.users.by_login("not a login").await.unwrap(), None);
-    let recipient = world.users.recipient(&made.value.id).await.unwrap().unwrap();
+    let recipient = world.users.address(&made.value.id).await.unwrap().unwrap();
     assert_eq!((recipient.email.as_str(), recipient.name.as_str()), ("Ada@Example.org", "Countess"));
 }
 

@@ -1,9 +1,9 @@
 //! Errors that any route can meet: the store, the way to an actor, who is calling.
 
+use steward_actors::session::AuthError;
 use steward_actors::store::{CommitError, StoreError};
 use steward_actors::supervision::AskError;
 
-use crate::http::caller::AuthError;
 use crate::http::problem::Problem;
 
 impl From<AskError> for Problem {

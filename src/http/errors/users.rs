@@ -1,1 +1,58 @@
 //! Errors of users, sessions and names.
+
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use steward_actors::session::{LogInError, LogOutError};
+use steward_actors::users::{ChangeError, RegisterError};
+
+use crate::http::problem::Problem;
+
+/// When to come back if every password thread is at work.
+const BUSY: Duration = Duration::from_secs(2);
+
+impl From<RegisterError> for Problem {
+    fn from(error: RegisterError) -> Self {
+        match error {
+            RegisterError::EmailTaken => Self::conflict("email_taken", "This mail address is taken"),
+            RegisterError::UsernameTaken => Self::conflict("username_taken", "This username is taken"),
+            RegisterError::WeakPassword => {
+                Self::invalid_field("/password", "weak_password", error.to_string())
+            }
+            RegisterError::Busy => Self::unavailable(error).retry_after(BUSY),
+            RegisterError::Unavailable(_) => Self::unavailable(error),
+            RegisterError::OutcomeUnknown(_) => Self::outcome_unknown(error),
+        }
+    }
+}
+
+impl From<LogInError> for Problem {
+    fn from(error: LogInError) -> Self {
+        match error {
+            LogInError::InvalidCredentials => {
+                Self::new(StatusCode::UNAUTHORIZED, "invalid_credentials", "These credentials are not right")
+            }
+            LogInError::Busy => Self::unavailable(error).retry_after(BUSY),
+            LogInError::Unavailable(_) => Self::unavailable(error),
+        }
+    }
+}
+
+impl From<LogOutError> for Problem {
+    fn from(error: LogOutError) -> Self {
+        match error {
+            LogOutError::Unavailable(_) => Self::unavailable(error),
+            LogOutError::OutcomeUnknown(_) => Self::outcome_unknown(error),
+        }
+    }
+}
+
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::NotFound => Self::not_found(),
+            ChangeError::Unavailable(_) => Self::unavailable(error),
+            ChangeError::OutcomeUnknown(_) => Self::outcome_unknown(error),
+        }
+    }
+}

@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use steward_actors::providers::{Bank, BankError, ClaimError, Credential, Statement};
 
 use self::origin::{Access, Origins};
-use super::http::{self, BodyError, SetupError, Timeouts};
+use super::http::{self, BodyError, SetupError, Timeouts, Trust};
 
 /// Bytes of a statement that are read.
 const MAX_STATEMENT: usize = 5 * 1024 * 1024;
@@ -31,9 +31,18 @@ impl SimpleFinBank {
     /// the sandbox at `sandbox_url`, if there is one, and nowhere else.
     ///
     /// # Errors
-    /// [`SetupError`] if `sandbox_url` is none.
+    /// [`SetupError`] if `sandbox_url` is none, or if there is no sandbox and the system has no
+    /// certificate authorities.
     pub fn new(hosts: &[String], sandbox_url: Option<&str>, timeouts: Timeouts) -> Result<Self, SetupError> {
-        Ok(Self { client: http::client(timeouts)?, origins: Origins::new(hosts, sandbox_url)? })
+        let origins = Origins::new(hosts, sandbox_url)?;
+        let client = http::client(timeouts, Trust::System).or_else(|error| {
+            if sandbox_url.is_none() {
+                return Err(error);
+            }
+            tracing::warn!(%error, "no bank but the sandbox can be reached");
+            http::client(timeouts, Trust::Nobody)
+        })?;
+        Ok(Self { client, origins })
     }
 }
 

@@ -169,14 +169,6 @@ impl MongoStore {
         .await
     }
 
-    /// Drops the whole database. For tests and for starting over.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn drop_database(&self) -> Result<(), StoreError> {
-        self.read(|inner| async move { inner.database.drop().await.map_err(unreadable) }).await
-    }
-
     async fn read<T, F>(&self, ask: impl FnOnce(Arc<Inner>) -> F) -> Result<T, StoreError>
     where
         T: Send + 'static,

@@ -56,7 +56,6 @@ fn of_collection(collection: &'static Collection) -> Wanted {
         collection.indexes.iter().map(|index| index_of(collection, index)).collect();
     if !collection.words.is_empty() {
         properties.insert(WORDS, doc! { "bsonType": "array", "items": { "bsonType": "string" } });
-        required.push(WORDS);
         indexes.push(doc! { "key": { WORDS: 1, ID: 1 }, "name": WORD_INDEX });
     }
     if let Some(field) = collection.expires {
@@ -209,7 +208,7 @@ mod tests {
     fn the_validator_asks_for_required_fields_and_declared_types() {
         let wanted = wanted(&[&SESSIONS]).remove(0);
         let schema = wanted.validator.get_document("$jsonSchema").expect("a schema");
-        let required: Vec<_> = ["_version", "userId", "expiresAt", "_words"].map(Bson::from).into();
+        let required: Vec<_> = ["_version", "userId", "expiresAt"].map(Bson::from).into();
         assert_eq!(schema.get_array("required").ok(), Some(&required));
         let properties = schema.get_document("properties").expect("properties");
         assert_eq!(properties.get_document("expiresAt").ok(), Some(&doc! { "bsonType": "date" }));

@@ -1,7 +1,8 @@
 //! A server on port 0 and a client for it.
 
+use std::io::Write;
 use std::rc::Rc;
-use std::sync::Once;
+use std::sync::{Mutex, Once};
 
 use actix_web::web::ServiceConfig;
 use async_trait::async_trait;
@@ -9,7 +10,8 @@ use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::Value;
 use steward::config;
 use steward::http::Listener;
-use steward::http::caller::{AuthError, Authenticate, Authenticator};
+use steward::http::caller::{Authenticate, Authenticator};
+use steward_actors::session::AuthError;
 use steward_actors::session::Principal;
 
 /// The token that [`Recognise`] knows.
@@ -57,10 +59,7 @@ impl Server {
     where
         W: Fn(&mut ServiceConfig) + Clone + Send + 'static,
     {
-        static TLS: Once = Once::new();
-        TLS.call_once(|| {
-            let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        });
+        prepare_process();
         let listener = Listener::bind(settings).unwrap();
         let url = format!("http://{}", listener.address());
         let server = listener
@@ -94,6 +93,38 @@ impl Server {
             .await
             .unwrap()
     }
+}
+
+/// The log lines of the request with this id. The whole test binary logs into memory, so ids are
+/// for one test alone.
+pub fn logged(request_id: &str) -> Vec<Value> {
+    let lines = LOG.lock().unwrap().clone();
+    let lines = String::from_utf8(lines).unwrap();
+    let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.filter(|line| line["span"]["request_id"] == request_id).collect()
+}
+
+static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+struct Log;
+
+impl Write for Log {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        LOG.lock().unwrap().write(line)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn prepare_process() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let lines = tracing_subscriber::fmt().json().flatten_event(true).with_span_list(false);
+        let lines = lines.with_writer(|| Log).finish();
+        tracing::subscriber::set_global_default(lines).unwrap();
+    });
 }
 
 /// A header's text; empty if it is not there.

@@ -1,1 +1,8 @@
-//! x
+//! The saga, from its table up to two replicas on one store.
+
+mod crashes;
+mod pure;
+mod replicas;
+mod saga;
+mod table;
+mod world;

@@ -1,0 +1,148 @@
+//! A connection: a user's link to an institution through a provider. Pure.
+
+use serde::{Deserialize, Serialize};
+
+use super::credential::SealedCredential;
+use super::run::Outcome;
+use crate::store::{Collection, Entity, Field, Index, Kind};
+use crate::time::Timestamp;
+
+/// Connections of all users.
+pub static CONNECTIONS: Collection = Collection {
+    name: "connections",
+    fields: &[
+        Field::required("id", Kind::Text),
+        Field::required("userId", Kind::Text),
+        Field::required("provider", Kind::Text),
+        Field::required("status", Kind::Text),
+        Field::required("failures", Kind::Integer),
+        Field::required("createdAt", Kind::Time),
+        Field::optional("listedFor", Kind::Text),
+        Field::optional("dueAt", Kind::Time),
+        Field::optional("lastSuccessAt", Kind::Time),
+        Field::optional("forgetAt", Kind::Time),
+        Field::optional("credential", Kind::Object),
+        Field::optional("claim", Kind::Object),
+    ],
+    indexes: &[Index::by("listed", &["listedFor"]), Index::by("due", &["dueAt"])],
+    words: &[],
+    expires: Some("forgetAt"),
+};
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConnectionStatus {
+    /// The setup token is being claimed. Not shown to anyone yet.
+    Linking,
+    /// It is synced on a schedule.
+    Active,
+    /// The provider wants the user again. Synced only on demand; one good run makes it active.
+    NeedsReauth,
+    /// Deleted; its credential is gone. Not shown to anyone any more.
+    Revoked,
+}
+
+impl ConnectionStatus {
+    /// As the API writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Linking => "linking",
+            Self::Active => "active",
+            Self::NeedsReauth => "needs_reauth",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+/// Who runs a connection now. The record's version is the fence; the claim says whom it is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Claim {
+    /// New with each claim, so that its maker recognises it when a commit's answer was lost.
+    pub id: String,
+    /// The incarnation of the replica.
+    pub owner: String,
+    /// When it lapses, by the store's clock. The epoch of the connection's slot will stand here.
+    pub lease_until: Timestamp,
+}
+
+/// A connection.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Connection {
+    /// Its id.
+    pub id: String,
+    /// Whose it is.
+    pub user_id: String,
+    /// The user again while it is shown to them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listed_for: Option<String>,
+    /// The provider, by the API's name for it.
+    pub provider: String,
+    /// The institution, once a statement has named it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub institution: Option<String>,
+    /// Where it stands.
+    pub status: ConnectionStatus,
+    /// What the provider wants to see; `None` if it was never had, or is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<SealedCredential>,
+    /// How the last run ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_outcome: Option<Outcome>,
+    /// Why it is not active, or why its last run was not complete; in words for the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When the last complete run ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_success_at: Option<Timestamp>,
+    /// When somebody should look at it: the next attempt, or the end of a claim that may have
+    /// been abandoned by then. Absent: nobody has to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<Timestamp>,
+    /// Failures since the last run that brought a statement.
+    pub failures: u32,
+    /// Who runs it now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<Claim>,
+    /// The command that revoked it, so that it is recognised when it comes again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_by: Option<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When a revoked connection's record may vanish.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forget_at: Option<Timestamp>,
+}
+
+impl Connection {
+    /// When the next attempt is planned; `None` while one is under way, or if none is planned.
+    pub fn next_attempt_at(&self) -> Option<Timestamp> {
+        if self.claim.is_some() { None } else { self.due_at }
+    }
+
+    /// Whether it is shown to its user.
+    pub fn is_listed(&self) -> bool {
+        self.listed_for.is_some()
+    }
+
+    /// Whether somebody else's claim stands at `now`.
+    pub fn is_claimed_by_another(&self, owner: &str, now: Timestamp) -> bool {
+        self.claim.as_ref().is_some_and(|claim| claim.owner != owner && now < claim.lease_until)
+    }
+
+    /// Whether this is the claim that stands in the record.
+    pub fn is_claimed_as(&self, claim_id: &str) -> bool {
+        self.claim.as_ref().is_some_and(|claim| claim.id == claim_id)
+    }
+}
+
+impl Entity for Connection {
+    fn collection() -> &'static Collection {
+        &CONNECTIONS
+    }
+    fn id(&self) -> &str {
+        &self.id
+    }
+}

@@ -1,0 +1,193 @@
+//! The handle on connections that the rest of Steward holds.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore};
+
+use super::actor::{AccountSync, RequestRun, Revoke};
+use super::connection::{CONNECTIONS, Connection};
+use super::errors::{LinkError, SyncError};
+use super::link::{LinkRequest, link};
+use super::options::{Banks, SyncOptions};
+use super::run::{RUNS, Run};
+use super::work::{Desk, Work};
+use crate::cluster::Clock;
+use crate::ids;
+use crate::store::{Cursor, Query, Store, StoreError, Versioned, find, load};
+use crate::supervision::{Arbiters, Registry, RegistryOptions, Tree};
+
+/// A page of connections, oldest first, and where the next one begins.
+pub type ConnectionPage = (Vec<Versioned<Connection>>, Option<Cursor>);
+
+/// A page of runs, newest first, and where the next one begins.
+pub type RunPage = (Vec<Versioned<Run>>, Option<Cursor>);
+
+/// What becomes of the accounts of a connection that is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Disposal {
+    /// They stay, as manual ones.
+    #[default]
+    KeepAccounts,
+    /// They are deleted too.
+    DeleteAccounts,
+}
+
+/// What account sync is made of.
+#[derive(Clone)]
+pub struct SyncParts {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The present.
+    pub clock: Arc<dyn Clock>,
+    /// The providers that can be linked.
+    pub banks: Banks,
+    /// This replica's incarnation, which claims are made for.
+    pub replica: String,
+    /// Bounds and intervals.
+    pub options: SyncOptions,
+}
+
+/// Links, lists, syncs and deletes connections. Cheap to clone.
+#[derive(Clone)]
+pub struct Connections {
+    pub(super) desk: Arc<Desk>,
+    pub(super) actors: Registry<AccountSync>,
+}
+
+/// How long a command may take: a few commits, retried.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Connections {
+    /// Account sync over these parts. Nothing runs on a schedule until [`Self::schedule`] does.
+    pub fn new(parts: SyncParts, arbiters: Arc<Arbiters>, tree: Tree) -> Self {
+        let options = RegistryOptions {
+            kind: "account-sync",
+            mailbox: 64,
+            capacity: parts.options.most_actors,
+            idle: Duration::from_secs(10),
+            drain: parts.options.drain,
+        };
+        let slots = Semaphore::new(parts.options.concurrency.max(1));
+        let desk = Arc::new(Desk { parts, slots, wake: Notify::new(), left_some: AtomicBool::new(false) });
+        let shared = desk.clone();
+        let actors = Registry::new(options, arbiters, tree, move |connection_id, lifeline| {
+            let work = Work::new(shared.clone(), connection_id);
+            async move { Ok(AccountSync::new(work, lifeline)) }
+        });
+        Self { desk, actors }
+    }
+
+    /// Links an institution: claims the setup token, 10 s at most (the default of
+    /// [`SyncOptions::claim_deadline`]), and queues the first run in the commit that makes the
+    /// connection. If the provider's answer is lost, the connection is made and needs the user
+    /// again. Goes on when the caller has gone.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn link(&self, request: LinkRequest) -> Result<Connection, LinkError> {
+        let this = self.clone();
+        let linking = tokio::spawn(async move {
+            let connection = link(&this.desk.parts, request).await?;
+            if connection.due_at.is_some() {
+                this.start(&connection.id);
+            }
+            Ok(connection)
+        });
+        linking.await.unwrap_or(Err(LinkError::OutcomeUnknown))
+    }
+
+    /// A page of this user's connections; `limit` is 1 to 1,000.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn list(
+        &self,
+        user_id: &str,
+        limit: usize,
+        after: Option<Cursor>,
+    ) -> Result<ConnectionPage, StoreError> {
+        let query = Query::by(&CONNECTIONS, "listed").equal(user_id).limit(limit).after(after);
+        find(self.store(), query).await
+    }
+
+    /// A connection of this user; `None` also for another's and for a deleted one.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn get(&self, user_id: &str, id: &str) -> Result<Option<Versioned<Connection>>, StoreError> {
+        let found = load::<Connection>(self.store(), id).await?;
+        Ok(found.filter(|connection| connection.value.listed_for.as_deref() == Some(user_id)))
+    }
+
+    /// Wants a run of this connection: joins the one that is queued or running, or queues one.
+    /// However many ask at once, on whatever replica, one run is made.
+    ///
+    /// # Errors
+    /// [`SyncError`].
+    pub async fn request_sync(&self, user_id: &str, id: &str) -> Result<Run, SyncError> {
+        self.get(user_id, id).await?.ok_or(SyncError::NotFound)?;
+        let command = RequestRun { user_id: user_id.to_owned(), run_id: ids::new_id() };
+        self.actors.ask(id, command, PATIENCE).await?
+    }
+
+    /// A page of a connection's runs; `limit` is 1 to 1,000.
+    ///
+    /// # Errors
+    /// [`SyncError`].
+    pub async fn runs(
+        &self,
+        user_id: &str,
+        id: &str,
+        limit: usize,
+        after: Option<Cursor>,
+    ) -> Result<RunPage, SyncError> {
+        self.get(user_id, id).await?.ok_or(SyncError::NotFound)?;
+        let query = Query::by(&RUNS, "connection").equal(id).descending().limit(limit).after(after);
+        Ok(find(self.store(), query).await?)
+    }
+
+    /// One run of a connection.
+    ///
+    /// # Errors
+    /// [`SyncError`].
+    pub async fn run(&self, user_id: &str, id: &str, run_id: &str) -> Result<Versioned<Run>, SyncError> {
+        self.get(user_id, id).await?.ok_or(SyncError::NotFound)?;
+        let found = load::<Run>(self.store(), run_id).await?;
+        found.filter(|run| run.value.connection_id == id).ok_or(SyncError::NotFound)
+    }
+
+    /// Deletes a connection: its credential is wiped and its runs end at once.
+    ///
+    /// # Errors
+    /// [`SyncError`]; deleting what was deleted is [`SyncError::NotFound`].
+    pub async fn delete(&self, user_id: &str, id: &str, disposal: Disposal) -> Result<(), SyncError> {
+        self.get(user_id, id).await?.ok_or(SyncError::NotFound)?;
+        let command = Revoke { user_id: user_id.to_owned(), command_id: ids::new_id(), disposal };
+        self.actors.ask(id, command, PATIENCE).await?
+    }
+
+    /// Begins no more runs, and waits for those under way until `deadline` has passed. A run that
+    /// is cut off is resumed by whoever comes next.
+    pub async fn drain(&self, deadline: Duration) {
+        self.actors.drain(deadline).await;
+    }
+
+    /// Looks for what is due before the schedule's next turn.
+    pub fn wake(&self) {
+        self.desk.wake.notify_one();
+    }
+
+    /// Starts the connection's actor, which looks whether a run is due. If it cannot be started
+    /// the schedule finds the connection.
+    fn start(&self, id: &str) {
+        if self.actors.get(id).is_err() {
+            self.wake();
+        }
+    }
+
+    pub(super) fn store(&self) -> &dyn Store {
+        self.desk.parts.store.as_ref()
+    }
+}

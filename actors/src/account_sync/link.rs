@@ -1,0 +1,204 @@
+//! Linking: a setup token becomes a connection. The connection is recorded before the provider is
+//! asked, so that whatever happens in between the user finds out that the token may be used up.
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::connection::{CONNECTIONS, Connection, ConnectionStatus};
+use super::connections::SyncParts;
+use super::credential::SealedCredential;
+use super::errors::LinkError;
+use super::merge::short;
+use super::run::Run;
+use super::settle::{lost, wanted};
+use super::work::pause;
+use crate::ids;
+use crate::providers::{ClaimError, Credential};
+use crate::store::{Batch, CommitError, Conflict, Query, Versioned, find, load};
+
+/// Characters that a setup token may have.
+const MOST_TOKEN_CHARS: usize = 4096;
+/// How often a commit is tried.
+const ATTEMPTS: u32 = 6;
+
+/// Asks for a connection.
+#[derive(Clone, Debug)]
+pub struct LinkRequest {
+    /// The connection's id, chosen by who asks ([`ids::new_id`], or made from an idempotency key):
+    /// the same id again is the same connection.
+    pub id: String,
+    /// The user.
+    pub user_id: String,
+    /// The provider, by the API's name for it.
+    pub provider: String,
+    /// What the provider gave the user.
+    pub setup_token: SecretString,
+}
+
+/// Links. Takes as long as the provider does, [`super::SyncOptions::claim_deadline`] at most, and
+/// a few commits.
+pub(super) async fn link(parts: &SyncParts, request: LinkRequest) -> Result<Connection, LinkError> {
+    let Some(bank) = parts.banks.get(&request.provider) else {
+        return Err(LinkError::UnknownProvider(parts.banks.keys().cloned().collect()));
+    };
+    let token = request.setup_token.expose_secret();
+    if token.is_empty() || token.len() > MOST_TOKEN_CHARS {
+        return Err(LinkError::Refused(format!("it must have 1 to {MOST_TOKEN_CHARS} characters")));
+    }
+    if let Some(before) = before(parts, &request).await? {
+        return Ok(before);
+    }
+    refuse_too_many(parts, &request.user_id).await?;
+    if let Some(before) = intend(parts, &request).await? {
+        return Ok(before);
+    }
+    let until = parts.clock.now().plus(parts.options.claim_deadline);
+    let claimed = tokio::select! {
+        claimed = bank.claim(token, &request.user_id) => claimed,
+        () = parts.clock.sleep_until(until) => {
+            Err(ClaimError::OutcomeUnknown("no answer in time".to_owned()))
+        }
+    };
+    match claimed {
+        Ok(credential) => conclude(parts, &request.id, Some(&credential)).await,
+        Err(ClaimError::OutcomeUnknown(_)) => conclude(parts, &request.id, None).await,
+        Err(ClaimError::Refused(reason)) => {
+            withdraw(parts, &request.id).await;
+            Err(LinkError::Refused(short(&reason)))
+        }
+        Err(ClaimError::Unavailable(reason)) => {
+            withdraw(parts, &request.id).await;
+            Err(LinkError::ProviderUnavailable(short(&reason)))
+        }
+    }
+}
+
+/// What an earlier request with this id came to.
+async fn before(parts: &SyncParts, request: &LinkRequest) -> Result<Option<Connection>, LinkError> {
+    let Some(found) = load::<Connection>(parts.store.as_ref(), &request.id).await? else {
+        return Ok(None);
+    };
+    if found.value.listed_for.as_ref() == Some(&request.user_id) {
+        Ok(Some(found.value))
+    } else {
+        // It is still on its way, or was deleted since.
+        Err(LinkError::OutcomeUnknown)
+    }
+}
+
+async fn refuse_too_many(parts: &SyncParts, user_id: &str) -> Result<(), LinkError> {
+    let most = parts.options.most_connections;
+    let query = Query::by(&CONNECTIONS, "listed").equal(user_id).limit(most);
+    let (there, _) = find::<Connection>(parts.store.as_ref(), query).await?;
+    if there.len() >= most { Err(LinkError::TooMany(most)) } else { Ok(()) }
+}
+
+/// Records the intention to claim a token.
+async fn intend(parts: &SyncParts, request: &LinkRequest) -> Result<Option<Connection>, LinkError> {
+    let now = parts.clock.now();
+    let connection = Connection {
+        id: request.id.clone(),
+        user_id: request.user_id.clone(),
+        listed_for: None,
+        provider: request.provider.clone(),
+        institution: None,
+        status: ConnectionStatus::Linking,
+        credential: None,
+        last_outcome: None,
+        reason: None,
+        last_success_at: None,
+        // If nobody has concluded by then, nobody will.
+        due_at: Some(now.plus(parts.options.claim_deadline + parts.options.lease)),
+        failures: 0,
+        claim: None,
+        revoked_by: None,
+        created_at: now,
+        forget_at: None,
+    };
+    match parts.store.commit(Batch::new().insert(&connection)).await {
+        Ok(()) => Ok(None),
+        Err(CommitError::Conflict(Conflict::Exists { .. })) => before(parts, request).await,
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes a connection of the intention: with a credential an active one whose first run is queued,
+/// without one that needs the user again.
+async fn conclude(
+    parts: &SyncParts,
+    id: &str,
+    credential: Option<&Credential>,
+) -> Result<Connection, LinkError> {
+    let store = parts.store.as_ref();
+    let run_id = ids::new_id();
+    let mut last = LinkError::OutcomeUnknown;
+    for attempt in 0..ATTEMPTS {
+        pause(attempt).await;
+        let (concluded, batch) = match load::<Connection>(store, id).await {
+            Ok(Some(Versioned { value, version })) => match (value.status, credential) {
+                (ConnectionStatus::Linking | ConnectionStatus::NeedsReauth, Some(credential))
+                    if value.credential.is_none() =>
+                {
+                    let now = parts.clock.now();
+                    let active = wanted(linked(value, credential), now);
+                    let run = Run::queued(run_id.clone(), id, now);
+                    let batch = Batch::new().replace(&active, version).insert(&run);
+                    (active, batch)
+                }
+                (ConnectionStatus::Linking, None) => {
+                    let lost = lost(value);
+                    let batch = Batch::new().replace(&lost, version);
+                    (lost, batch)
+                }
+                // An earlier attempt counted although its answer was lost.
+                (ConnectionStatus::Active | ConnectionStatus::NeedsReauth, _) => return Ok(value),
+                (ConnectionStatus::Linking | ConnectionStatus::Revoked, _) => {
+                    return Err(LinkError::OutcomeUnknown);
+                }
+            },
+            Ok(None) => return Err(LinkError::OutcomeUnknown),
+            Err(error) => {
+                last = error.into();
+                continue;
+            }
+        };
+        match store.commit(batch).await {
+            Ok(()) => return Ok(concluded),
+            Err(error) => last = error.into(),
+        }
+    }
+    tracing::error!(connection_id = id, error = %last, "a claimed credential could not be stored");
+    // The token is used up, so "nothing was made" would be wrong.
+    Err(LinkError::OutcomeUnknown)
+}
+
+fn linked(connection: Connection, credential: &Credential) -> Connection {
+    Connection {
+        status: ConnectionStatus::Active,
+        listed_for: Some(connection.user_id.clone()),
+        credential: Some(SealedCredential::seal(credential)),
+        reason: None,
+        ..connection
+    }
+}
+
+/// Takes the intention back: the token was not claimed.
+async fn withdraw(parts: &SyncParts, id: &str) {
+    let store = parts.store.as_ref();
+    for attempt in 0..ATTEMPTS {
+        pause(attempt).await;
+        let left = match load::<Connection>(store, id).await {
+            Ok(Some(found)) if found.value.credential.is_none() => {
+                store.commit(Batch::new().delete(&found)).await.map_err(|error| error.to_string())
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        };
+        match left {
+            Ok(()) => return,
+            Err(error) if attempt + 1 == ATTEMPTS => {
+                tracing::warn!(connection_id = id, error, "a refused link could not be taken back");
+            }
+            Err(_) => {}
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What a statement changes of the accounts that are known. Pure.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::connection::Connection;
+use crate::accounts::{Account, Details, ExactDecimal};
+use crate::providers::{BankAccount, BankDetails, Statement};
+use crate::store::Versioned;
+use crate::time::Timestamp;
+
+/// Accounts that a connection may have; a provider that tells of more is not believed.
+pub(super) const MOST_ACCOUNTS: usize = 500;
+/// Characters that are kept of a provider's text.
+const MOST_CHARS: usize = 120;
+/// Complaints that a reason quotes.
+const MOST_COMPLAINTS: usize = 3;
+
+/// What a statement changes.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Merged {
+    /// Accounts to write, each with the version it is based on; 0 for new ones.
+    pub(super) accounts: Vec<(Account, u64)>,
+    pub(super) added: u32,
+    pub(super) modified: u32,
+    pub(super) removed: u32,
+    /// Why it was not taken over whole; `None` if it was.
+    pub(super) partial: Option<String>,
+    /// The institution that it names.
+    pub(super) institution: Option<String>,
+}
+
+/// Takes over what a statement tells, account by account. What the user chose stays; what cannot
+/// be read leaves its account as it was and makes the result partial.
+pub(super) fn merge(
+    connection: &Connection,
+    known: &[Versioned<Account>],
+    statement: &Statement,
+    now: Timestamp,
+    new_id: &mut dyn FnMut() -> String,
+) -> Merged {
+    let by_external: HashMap<&str, &Versioned<Account>> =
+        known.iter().filter_map(|account| Some((account.value.external_id.as_deref()?, account))).collect();
+    let mut merged = Merged::default();
+    let mut complaints: Vec<String> = statement.partial.iter().map(|reason| short(reason)).collect();
+    let mut told = BTreeSet::new();
+    let mut room = MOST_ACCOUNTS.saturating_sub(known.len());
+    for account in &statement.accounts {
+        if !told.insert(account.id.as_str()) {
+            complaints.push(format!("{}: told of twice", short(&account.name)));
+            continue;
+        }
+        let before = by_external.get(account.id.as_str()).copied();
+        if before.is_none() && room == 0 {
+            complaints.push(format!("more than {MOST_ACCOUNTS} accounts"));
+            continue;
+        }
+        let details = match details(&account.details) {
+            Ok(details) => details,
+            Err(what) => {
+                complaints.push(format!("{}: {what}", short(&account.name)));
+                continue;
+            }
+        };
+        match before {
+            Some(before) => merged.update(before, account, details, now),
+            None => {
+                room -= 1;
+                merged.added += 1;
+                merged.accounts.push((fresh(connection, account, details, now, new_id()), 0));
+            }
+        }
+    }
+    if complaints.is_empty() {
+        merged.note_missing(known, &told, now);
+    }
+    merged.partial = reason(&complaints);
+    merged.institution = statement.accounts.first().map(|account| short(&account.institution));
+    merged
+}
+
+impl Merged {
+    fn update(&mut self, before: &Versioned<Account>, told: &BankAccount, details: Details, now: Timestamp) {
+        let old = &before.value;
+        let mut new = Account {
+            provider: short(&told.institution),
+            provider_name: short(&told.name),
+            balance: told.balance,
+            balance_as_of: old.balance_as_of,
+            missing_since: None,
+            details,
+            ..old.clone()
+        };
+        let changed = new != *old;
+        new.balance_as_of = as_of(told, now);
+        if new == *old {
+            return;
+        }
+        new.last_updated = now;
+        self.modified += u32::from(changed);
+        self.accounts.push((new, before.version));
+    }
+
+    /// Only a whole statement can tell that an account is gone.
+    fn note_missing(&mut self, known: &[Versioned<Account>], told: &BTreeSet<&str>, now: Timestamp) {
+        for account in known {
+            let is_told = account.value.external_id.as_deref().is_some_and(|id| told.contains(id));
+            if !is_told && account.value.missing_since.is_none() {
+                self.removed += 1;
+                let missing = Account { missing_since: Some(now), ..account.value.clone() };
+                self.accounts.push((missing, account.version));
+            }
+        }
+    }
+}
+
+fn fresh(
+    connection: &Connection,
+    told: &BankAccount,
+    details: Details,
+    now: Timestamp,
+    id: String,
+) -> Account {
+    Account {
+        id,
+        user_id: connection.user_id.clone(),
+        connection_id: Some(connection.id.clone()),
+        external_id: Some(told.id.clone()),
+        provider: short(&told.institution),
+        provider_name: short(&told.name),
+        custom_name: None,
+        hidden: false,
+        balance: told.balance,
+        balance_as_of: as_of(told, now),
+        last_updated: now,
+        missing_since: None,
+        details,
+    }
+}
+
+/// No balance is right as of a time to come, whatever a provider's clock says.
+fn as_of(told: &BankAccount, now: Timestamp) -> Timestamp {
+    told.balance_as_of.min(now)
+}
+
+fn details(told: &BankDetails) -> Result<Details, &'static str> {
+    let rate = |text: &str, what| ExactDecimal::parse(text).map_err(|_| what);
+    Ok(match told {
+        BankDetails::Checking { overdraft_protection, routing_number } => Details::Checking {
+            overdraft_protection: *overdraft_protection,
+            routing_number: short(routing_number),
+        },
+        BankDetails::Savings { apy } => {
+            Details::Savings { apy: rate(apy, "the yield is no decimal number")? }
+        }
+        BankDetails::Credit { credit_limit, available_credit, apr, due_date } => Details::Credit {
+            credit_limit: *credit_limit,
+            available_credit: *available_credit,
+            apr: rate(apr, "the annual rate is no decimal number")?,
+            due_date: match due_date {
+                None => None,
+                Some(text) => Some(text.parse().map_err(|_| "the due date is no date")?),
+            },
+        },
+        BankDetails::Loan { principal, interest_rate, remaining_term_months } => Details::Loan {
+            principal: *principal,
+            interest_rate: rate(interest_rate, "the interest rate is no decimal number")?,
+            remaining_term_months: *remaining_term_months,
+        },
+    })
+}
+
+pub(super) fn short(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(MOST_CHARS).collect()
+}
+
+fn reason(complaints: &[String]) -> Option<String> {
+    let quoted = complaints.iter().take(MOST_COMPLAINTS).cloned().collect::<Vec<_>>().join("; ");
+    match complaints.len() {
+        0 => None,
+        n if n > MOST_COMPLAINTS => Some(format!("{quoted}; and {} more", n - MOST_COMPLAINTS)),
+        _ => Some(quoted),
+    }
+}

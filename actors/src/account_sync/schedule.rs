@@ -1,0 +1,80 @@
+//! The schedule: a supervised loop that finds the connections that are due, by index and in
+//! bounded pages, and starts their actors. Everything that is to be done shows as a due
+//! connection: a planned run, a wanted one, and one whose claim has lapsed.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::actor::Due;
+use super::connection::{CONNECTIONS, Connection};
+use super::connections::Connections;
+use crate::store::{Query, StoreError, find};
+use crate::supervision::AskError;
+
+/// Connections read at once.
+const PAGE: usize = 100;
+/// The longest pause while the store cannot be read.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How long an actor may take to say that it looks.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+impl Connections {
+    /// Starts what is due, every [`super::SyncOptions::poll`] and whenever it is woken, until
+    /// `stop` becomes true. For [`crate::supervision::supervise_task`].
+    pub async fn schedule(self, mut stop: watch::Receiver<bool>) {
+        let parts = &self.desk.parts;
+        let mut pause = parts.options.poll;
+        loop {
+            tokio::select! {
+                () = parts.clock.sleep(pause) => {}
+                () = self.desk.wake.notified() => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+            let started = tokio::select! {
+                started = self.start_due() => started,
+                _ = stop.wait_for(|stop| *stop) => return,
+            };
+            pause = match started {
+                Ok(_) => parts.options.poll,
+                Err(error) => {
+                    tracing::warn!(%error, "due connections could not be read");
+                    (pause * 2).min(LONGEST_PAUSE)
+                }
+            };
+        }
+    }
+
+    /// Starts the actors of connections that are due, the longest due first, as many as there is
+    /// room for. Returns how many.
+    pub(super) async fn start_due(&self) -> Result<usize, StoreError> {
+        let parts = &self.desk.parts;
+        let room = self.desk.slots.available_permits();
+        let (mut started, mut after) = (0, None);
+        loop {
+            let until = parts.clock.now().as_millis().saturating_add(1);
+            let query =
+                Query::by(&CONNECTIONS, "due").range(None, Some(until.into())).limit(PAGE).after(after);
+            let (page, next) = find::<Connection>(self.store(), query).await?;
+            for connection in page {
+                if started >= room {
+                    self.desk.left_some.store(true, Ordering::Release);
+                    return Ok(started);
+                }
+                match self.actors.ask(&connection.value.id, Due, PATIENCE).await {
+                    Ok(()) => started += 1,
+                    Err(AskError::Leaving) => return Ok(started),
+                    // It fell too often; those behind it must not wait for it.
+                    Err(error) => {
+                        tracing::debug!(connection_id = connection.value.id, %error, "not started");
+                    }
+                }
+            }
+            after = next;
+            if after.is_none() {
+                return Ok(started);
+            }
+        }
+    }
+}

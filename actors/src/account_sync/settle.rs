@@ -1,0 +1,195 @@
+//! The decisions of account sync: what to do with a connection that somebody looks at, and what a
+//! bank's answer makes of it. Pure: time, chance and ids are passed in.
+
+use std::time::Duration;
+
+use super::connection::{Claim, Connection, ConnectionStatus};
+use super::merge::{merge, short};
+use super::options::SyncOptions;
+use super::run::{Outcome, Run};
+use crate::accounts::Account;
+use crate::providers::{BankError, Statement};
+use crate::store::Versioned;
+use crate::time::Timestamp;
+
+/// A run that was begun this often and never came to an end is given up.
+pub(super) const MOST_ATTEMPTS: u32 = 5;
+/// The longest pause that a provider can ask for.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// Why a connection has no credential although its token was claimed.
+pub(super) const REPLY_LOST: &str = "the provider's answer was lost; link again";
+
+/// When, and by which chance, something is decided.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub(super) now: Timestamp,
+    /// 0 to 1.
+    pub(super) chance: f64,
+}
+
+/// What to do with a connection that somebody looks at.
+#[derive(Debug)]
+pub(super) enum Look {
+    /// Nothing is due, or somebody else is at it.
+    Nothing,
+    /// Claim it and go on with this run; both are to be committed first. The version is the run's,
+    /// 0 for a new one.
+    Begin(Box<Connection>, Box<Run>, u64),
+    /// No run; this is to be committed (and the run, if any, with its version).
+    Record(Box<Connection>, Option<(Box<Run>, u64)>),
+}
+
+/// Looks at a connection and its unfinished run. `claim` is what would be written if it is free.
+pub(super) fn look(
+    connection: Connection,
+    unfinished: Option<Versioned<Run>>,
+    claim: Claim,
+    moment: Moment,
+    options: &SyncOptions,
+    new_id: &mut dyn FnMut() -> String,
+) -> Look {
+    let now = moment.now;
+    let is_due = connection.due_at.is_some_and(|due| due <= now);
+    match connection.status {
+        ConnectionStatus::Linking if is_due => return Look::Record(Box::new(lost(connection)), None),
+        ConnectionStatus::Linking | ConnectionStatus::Revoked => return Look::Nothing,
+        ConnectionStatus::Active | ConnectionStatus::NeedsReauth => {}
+    }
+    if connection.is_claimed_by_another(&claim.owner, now) {
+        return Look::Nothing;
+    }
+    let (run, version) = match unfinished {
+        Some(run) => (run.value, run.version),
+        None if is_due => (Run::queued(new_id(), &connection.id, now), 0),
+        None => return Look::Nothing,
+    };
+    if run.attempts >= MOST_ATTEMPTS {
+        let reason = format!("it was cut off {} times", run.attempts);
+        let answer = Err(BankError::Down(reason));
+        let given_up = settle(connection, run, &[], &answer, moment, options, new_id);
+        return Look::Record(Box::new(given_up.connection), Some((Box::new(given_up.run), version)));
+    }
+    let connection = Connection { due_at: Some(claim.lease_until), claim: Some(claim), ..connection };
+    Look::Begin(Box::new(connection), Box::new(run.begun(now)), version)
+}
+
+/// A connection whose token may have been claimed without anyone having the credential.
+pub(super) fn lost(connection: Connection) -> Connection {
+    Connection {
+        status: ConnectionStatus::NeedsReauth,
+        listed_for: Some(connection.user_id.clone()),
+        reason: Some(REPLY_LOST.to_owned()),
+        due_at: None,
+        ..connection
+    }
+}
+
+/// What a bank's answer makes of a connection. All of it is to be committed at once.
+#[derive(Debug)]
+pub(super) struct Settled {
+    pub(super) connection: Connection,
+    pub(super) run: Run,
+    /// Each with the version it is based on; 0 for new ones.
+    pub(super) accounts: Vec<(Account, u64)>,
+}
+
+/// Decides what a bank's answer makes of a connection, of its run and of the accounts that are
+/// known of it.
+pub(super) fn settle(
+    connection: Connection,
+    run: Run,
+    known: &[Versioned<Account>],
+    answer: &Result<Statement, BankError>,
+    moment: Moment,
+    options: &SyncOptions,
+    new_id: &mut dyn FnMut() -> String,
+) -> Settled {
+    match answer {
+        Ok(statement) => told(connection, run, known, statement, moment, options, new_id),
+        Err(error) => failed(connection, run, error, moment, options),
+    }
+}
+
+fn told(
+    connection: Connection,
+    run: Run,
+    known: &[Versioned<Account>],
+    statement: &Statement,
+    moment: Moment,
+    options: &SyncOptions,
+    new_id: &mut dyn FnMut() -> String,
+) -> Settled {
+    let now = moment.now;
+    let merged = merge(&connection, known, statement, now, new_id);
+    let outcome = if merged.partial.is_some() { Outcome::Partial } else { Outcome::Complete };
+    let run = Run { added: merged.added, modified: merged.modified, removed: merged.removed, ..run };
+    let whole = outcome == Outcome::Complete;
+    let connection = Connection {
+        status: ConnectionStatus::Active,
+        institution: merged.institution.or(connection.institution),
+        last_outcome: Some(outcome),
+        reason: merged.partial.clone(),
+        last_success_at: if whole { Some(now) } else { connection.last_success_at },
+        due_at: Some(now.plus(options.jittered(options.interval, moment.chance))),
+        failures: 0,
+        claim: None,
+        ..connection
+    };
+    Settled { connection, run: run.finished(outcome, merged.partial, now), accounts: merged.accounts }
+}
+
+fn failed(
+    connection: Connection,
+    run: Run,
+    error: &BankError,
+    moment: Moment,
+    options: &SyncOptions,
+) -> Settled {
+    let now = moment.now;
+    let failures = connection.failures.saturating_add(1);
+    let retry = options.retry(failures, moment.chance);
+    let (outcome, reason, pause) = match error {
+        BankError::NeedsReauth(reason) => (Outcome::NeedsReauth, short(reason), None),
+        BankError::RateLimited { retry_after } => {
+            let asked = retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
+            (
+                Outcome::RateLimited,
+                "the provider wants to be asked less often".to_owned(),
+                Some(retry.max(asked)),
+            )
+        }
+        BankError::Down(reason) => (Outcome::ProviderDown, short(reason), Some(retry)),
+    };
+    let needs_reauth = outcome == Outcome::NeedsReauth || connection.status == ConnectionStatus::NeedsReauth;
+    let connection = Connection {
+        status: if needs_reauth { ConnectionStatus::NeedsReauth } else { ConnectionStatus::Active },
+        last_outcome: Some(outcome),
+        reason: Some(reason.clone()),
+        // Asking on a schedule is no use until the user has been there again.
+        due_at: pause.filter(|_| !needs_reauth).map(|pause| now.plus(pause)),
+        failures,
+        claim: None,
+        ..connection
+    };
+    Settled { connection, run: run.finished(outcome, Some(reason), now), accounts: Vec::new() }
+}
+
+/// A connection of which a run is wanted: due at once.
+pub(super) fn wanted(connection: Connection, now: Timestamp) -> Connection {
+    Connection { due_at: Some(now), ..connection }
+}
+
+/// A connection that is deleted: no credential, nothing due, shown to nobody.
+pub(super) fn revoked(connection: Connection, command_id: String, now: Timestamp) -> Connection {
+    const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3600);
+    Connection {
+        status: ConnectionStatus::Revoked,
+        listed_for: None,
+        credential: None,
+        due_at: None,
+        claim: None,
+        revoked_by: Some(command_id),
+        forget_at: Some(now.plus(REMEMBERED)),
+        ..connection
+    }
+}

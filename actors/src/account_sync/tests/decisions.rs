@@ -1,0 +1,140 @@
+//! The pure decisions: what a statement changes, and when a connection is asked again.
+
+use super::super::credential::SealedCredential;
+use super::super::merge::{MOST_ACCOUNTS, merge};
+use super::super::settle::{Moment, settle};
+use super::*;
+
+const NOW: Timestamp = Timestamp::from_millis(1_750_000_000_000);
+
+fn connection() -> Connection {
+    let body = serde_json::json!({
+        "id": "c1", "userId": "u1", "listedFor": "u1", "provider": "sandbox", "status": "active",
+        "failures": 0, "createdAt": 0, "credential": {"keyId": "plain", "sealed": "canary"},
+    });
+    serde_json::from_value(body).unwrap()
+}
+
+fn counted() -> impl FnMut() -> String {
+    let mut count = 0;
+    move || {
+        count += 1;
+        format!("new{count}")
+    }
+}
+
+fn known(statement: &Statement) -> Vec<Versioned<Account>> {
+    let merged = merge(&connection(), &[], statement, NOW, &mut counted());
+    merged.accounts.into_iter().map(|(value, _)| Versioned { value, version: 1 }).collect()
+}
+
+fn after(error: BankError, failures: u32, chance: f64, options: &SyncOptions) -> Option<Duration> {
+    let connection = Connection { failures, ..connection() };
+    let run = Run::queued("r1".to_owned(), "c1", NOW);
+    let moment = Moment { now: NOW, chance };
+    let settled = settle(connection, run, &[], &Err(error), moment, options, &mut counted());
+    settled.connection.due_at.map(|due| due.since(NOW))
+}
+
+#[test]
+fn the_same_statement_again_changes_nothing() {
+    let statement = whole(vec![checking("x1", 1, NOW), credit("x2", "19.99", None, NOW)]);
+    let merged = merge(&connection(), &known(&statement), &statement, NOW, &mut counted());
+    assert_eq!((merged.accounts.len(), merged.added, merged.modified, merged.removed), (0, 0, 0, 0));
+}
+
+#[test]
+fn a_later_as_of_is_written_but_is_no_modification() {
+    let before = known(&whole(vec![checking("x1", 1, NOW)]));
+    let later = NOW.plus(Duration::from_secs(60));
+    let merged = merge(&connection(), &before, &whole(vec![checking("x1", 1, later)]), later, &mut counted());
+    assert_eq!((merged.modified, merged.accounts.len()), (0, 1));
+    let (account, version) = &merged.accounts[0];
+    assert_eq!((account.balance_as_of, account.last_updated, *version), (later, later, 1));
+}
+
+#[test]
+fn no_balance_is_as_of_a_time_to_come() {
+    let future = NOW.plus(Duration::from_secs(86_400));
+    assert_eq!(known(&whole(vec![checking("x1", 1, future)]))[0].value.balance_as_of, NOW);
+}
+
+#[test]
+fn an_account_that_a_whole_statement_leaves_out_is_kept_and_counted_once() {
+    let before = known(&whole(vec![checking("x1", 1, NOW), checking("x2", 2, NOW)]));
+    let merged = merge(&connection(), &before, &whole(vec![checking("x1", 1, NOW)]), NOW, &mut counted());
+    assert_eq!((merged.removed, merged.accounts.len()), (1, 1));
+    assert_eq!(merged.accounts[0].0.missing_since, Some(NOW));
+    // A second time it is no news, and when it is back it is an account like any other.
+    let gone = vec![Versioned { value: merged.accounts[0].0.clone(), version: 2 }];
+    assert_eq!(merge(&connection(), &gone, &whole(vec![]), NOW, &mut counted()).removed, 0);
+    let back = merge(&connection(), &gone, &whole(vec![checking("x2", 2, NOW)]), NOW, &mut counted());
+    assert_eq!(back.accounts[0].0.missing_since, None);
+}
+
+#[test]
+fn a_statement_that_is_not_whole_removes_nothing() {
+    let before = known(&whole(vec![checking("x1", 1, NOW), checking("x2", 2, NOW)]));
+    let partial = Statement { accounts: Vec::new(), partial: Some("one institution is away".to_owned()) };
+    let merged = merge(&connection(), &before, &partial, NOW, &mut counted());
+    assert_eq!((merged.removed, merged.accounts.len()), (0, 0));
+    assert_eq!(merged.partial.as_deref(), Some("one institution is away"));
+}
+
+#[test]
+fn a_providers_garbage_becomes_a_partial_result_with_a_readable_reason() {
+    let bad = vec![
+        checking("x1", 1, NOW),
+        checking("x1", 2, NOW),
+        credit("x2", "lots", None, NOW),
+        credit("x3", "19.99", Some("soon"), NOW),
+        BankAccount { name: "evil\u{1b}[2J".repeat(100), ..checking("x4", 1, NOW) },
+    ];
+    let merged = merge(&connection(), &[], &whole(bad), NOW, &mut counted());
+    assert_eq!(merged.added, 2);
+    let reason = merged.partial.unwrap();
+    for said in ["told of twice", "annual rate is no decimal number", "due date is no date"] {
+        assert!(reason.contains(said), "{reason}");
+    }
+    assert_eq!(merged.accounts[0].0.balance, dollars(1));
+    let name = &merged.accounts[1].0.provider_name;
+    assert!(name.chars().count() <= 120 && !name.contains('\u{1b}'));
+}
+
+#[test]
+fn a_provider_cannot_make_more_accounts_than_a_connection_may_have() {
+    let many = |from: usize| whole((from..from + 400).map(|n| checking(&format!("x{n}"), 1, NOW)).collect());
+    let first = known(&many(0));
+    let merged = merge(&connection(), &first, &many(400), NOW, &mut counted());
+    assert_eq!(first.len() + merged.accounts.len(), MOST_ACCOUNTS);
+    assert!(merged.partial.unwrap().contains("more than 500 accounts"));
+}
+
+#[test]
+fn pauses_double_with_each_failure_up_to_the_longest_and_are_spread() {
+    let options = SyncOptions::default();
+    let down = || BankError::Down("503".to_owned());
+    let minutes = |failures| after(down(), failures, 0.5, &options).unwrap().as_secs() / 60;
+    assert_eq!([0, 1, 2, 3].map(minutes), [1, 2, 4, 8]);
+    assert_eq!(minutes(u32::MAX), 6 * 60);
+    let (least, most) = (after(down(), 0, 0.0, &options), after(down(), 0, 1.0, &options));
+    assert_eq!(least, Some(Duration::from_secs(54)));
+    assert_eq!(most, Some(Duration::from_secs(66)));
+}
+
+#[test]
+fn retry_after_is_honoured_unless_it_is_shorter_or_absurd() {
+    let options = SyncOptions::default();
+    let pause = |retry_after| after(BankError::RateLimited { retry_after }, 0, 0.5, &options).unwrap();
+    assert_eq!(pause(None), Duration::from_secs(60));
+    assert_eq!(pause(Some(Duration::from_secs(5))), Duration::from_secs(60));
+    assert_eq!(pause(Some(Duration::from_secs(7200))), Duration::from_secs(7200));
+    assert_eq!(pause(Some(Duration::from_secs(u64::MAX))), Duration::from_secs(86_400));
+}
+
+#[test]
+fn a_connection_prints_without_its_credential() {
+    let connection = connection();
+    assert!(connection.credential.as_ref().is_some_and(|sealed: &SealedCredential| sealed.open().is_some()));
+    assert!(!format!("{connection:?}").contains("canary"));
+}

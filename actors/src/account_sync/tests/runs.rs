@@ -1,0 +1,333 @@
+//! Runs of one replica: outcomes, triggers, the schedule, falls and drains.
+
+use super::*;
+use crate::accounts::AccountEdit;
+use crate::testing::CommitFault;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Triggers a run that meets `fault`, and waits for its end.
+async fn run_with(world: &World, connections: &Connections, id: &str, fault: BankFault) -> Run {
+    let before = world.runs(id).await.len();
+    world.clock.advance(Duration::from_secs(1));
+    world.script([fault]);
+    connections.request_sync("u1", id).await.unwrap();
+    world.finished(id, before + 1).await
+}
+
+#[test]
+fn every_outcome_is_told_as_it_was() {
+    system(async {
+        let world = World::new();
+        let connections = world.replica("a");
+        let linked = world.linked(&connections).await;
+        let succeeded_at = linked.last_success_at;
+        let limited = BankError::RateLimited { retry_after: Some(2 * HOUR) };
+        let partial = Statement { partial: Some("two accounts are missing".to_owned()), ..whole(vec![]) };
+        let cases = [
+            (BankFault::Answers(partial), Outcome::Partial, Some(world.options.interval)),
+            (BankFault::Fails(limited), Outcome::RateLimited, Some(2 * HOUR)),
+            (
+                BankFault::Fails(BankError::Down("503".to_owned())),
+                Outcome::ProviderDown,
+                Some(world.options.first_retry * 2),
+            ),
+            (BankFault::Fails(BankError::NeedsReauth("expired".to_owned())), Outcome::NeedsReauth, None),
+        ];
+        for (fault, outcome, next) in cases {
+            let run = run_with(&world, &connections, &linked.id, fault).await;
+            let connection = world.connection(&linked.id).await;
+            assert_eq!(run.outcome, Some(outcome));
+            assert!(run.reason.is_some() && run.finished_at.is_some(), "{outcome:?}");
+            assert_eq!(connection.last_outcome, Some(outcome));
+            assert_eq!(connection.last_success_at, succeeded_at, "{outcome:?} is no success");
+            assert_eq!(connection.reason, run.reason, "{outcome:?}");
+            let planned = next.map(|pause| world.clock.now().plus(pause));
+            assert_eq!(connection.next_attempt_at(), planned, "{outcome:?}");
+        }
+        assert_eq!(world.connection(&linked.id).await.status, ConnectionStatus::NeedsReauth);
+    });
+}
+
+#[test]
+fn a_connection_that_needs_reauth_is_active_again_once_it_works() {
+    system(async {
+        let world = World::new();
+        let connections = world.replica("a");
+        let id = world.linked(&connections).await.id;
+        let expired = BankFault::Fails(BankError::NeedsReauth("expired".to_owned()));
+        run_with(&world, &connections, &id, expired).await;
+        // A provider that is down meanwhile says nothing about the credential.
+        let down = BankFault::Fails(BankError::Down("503".to_owned()));
+        run_with(&world, &connections, &id, down).await;
+        let stopped = world.connection(&id).await;
+        assert_eq!((stopped.status, stopped.due_at), (ConnectionStatus::NeedsReauth, None));
+
+        run_with(&world, &connections, &id, BankFault::None).await;
+
+        let connection = world.connection(&id).await;
+        assert_eq!((connection.status, connection.reason.clone()), (ConnectionStatus::Active, None));
+        assert_eq!(connection.next_attempt_at(), Some(world.clock.now().plus(world.options.interval)));
+    });
+}
+
+#[test]
+fn ten_parallel_triggers_make_one_run() {
+    system(async {
+        let world = World::new();
+        let connections = world.replica("a");
+        let id = world.linked(&connections).await.id;
+        world.clock.advance(Duration::from_secs(1));
+        let held = world.bank.scripted.hold(BankCall::Statement);
+        let triggers = (0..10).map(|_| connections.request_sync("u1", &id));
+        let runs = futures_util::future::join_all(triggers).await;
+        let ids: std::collections::BTreeSet<String> = runs.into_iter().map(|run| run.unwrap().id).collect();
+        assert_eq!(ids.len(), 1);
+        held.release();
+        world.finished(&id, 2).await;
+        assert_eq!(world.runs(&id).await.len(), 2);
+        assert_eq!(world.bank.scripted.calls(BankCall::Statement), 2);
+        // After its end a trigger makes a new one.
+        let next = connections.request_sync("u1", &id).await.unwrap();
+        assert!(!ids.contains(&next.id));
+    });
+}
+
+#[test]
+fn a_trigger_whose_commits_lose_their_answers_makes_one_run() {
+    for fault in [CommitFault::LostBefore, CommitFault::LostAfter] {
+        system(async move {
+            let world = World::new();
+            let connections = world.replica("a");
+            let id = world.linked(&connections).await.id;
+            world.store.fail_commits([fault; 3]);
+            let run = connections.request_sync("u1", &id).await.unwrap();
+            assert_eq!(world.finished(&id, 2).await.id, run.id, "{fault:?}");
+            assert_eq!(world.runs(&id).await.len(), 2, "{fault:?}");
+        });
+    }
+}
+
+#[test]
+fn a_run_that_panics_is_resumed_and_finished_once() {
+    system(async {
+        // Given a bank whose answer panics twice,
+        let world = World::new();
+        let connections = world.replica("a");
+        let now = world.clock.now();
+        world.bank.scripted.set_statement("u1", whole(vec![checking("x1", 1, now)]));
+        world.bank.panics.store(2, Ordering::Release);
+        // when it is linked,
+        let connection = connections.link(request("u1")).await.unwrap();
+        // then the same run comes to its end, at its third attempt.
+        let run = world.finished(&connection.id, 1).await;
+        assert_eq!((run.attempts, run.outcome, run.added), (3, Some(Outcome::Complete), 1));
+        assert_eq!(world.runs(&connection.id).await.len(), 1);
+        assert_eq!(world.accounts_of("u1").await.len(), 1);
+    });
+}
+
+#[test]
+fn a_run_that_always_panics_is_given_up_and_is_no_success() {
+    system(async {
+        let world = World::new();
+        let connections = world.replica("a");
+        world.bank.panics.store(5, Ordering::Release);
+        let connection = connections.link(request("u1")).await.unwrap();
+        let run = world.finished(&connection.id, 1).await;
+        assert_eq!((run.attempts, run.outcome), (5, Some(Outcome::ProviderDown)));
+        let connection = world.connection(&connection.id).await;
+        assert_eq!(connection.last_success_at, None);
+        let next = world.clock.now().plus(world.options.first_retry);
+        assert_eq!(connection.next_attempt_at(), Some(next));
+    });
+}
+
+#[test]
+fn a_provider_that_does_not_answer_in_time_is_down() {
+    system(async {
+        let world = World::new();
+        let connections = world.replica("a");
+        let mut held = world.bank.scripted.hold(BankCall::Statement);
+        let connection = connections.link(request("u1")).await.unwrap();
+        held.arrived().await;
+        world.clock.advance(world.options.statement_deadline);
+        let run = world.finished(&connection.id, 1).await;
+        assert_eq!(run.outcome, Some(Outcome::ProviderDown));
+        assert_eq!(run.reason.as_deref(), Some("no answer within 20 s"));
+    });
+}
+
+#[test]
+fn a_result_counts_once_when_the_commits_answer_is_lost() {
+    for fault in [CommitFault::LostBefore, CommitFault::LostAfter, CommitFault::Unavailable] {
+        system(async move {
+            let world = World::new();
+            let connections = world.replica("a");
+            let now = world.clock.now();
+            world.bank.scripted.set_statement("u1", whole(vec![checking("x1", 1, now)]));
+            let mut held = world.bank.scripted.hold(BankCall::Statement);
+            let connection = connections.link(request("u1")).await.unwrap();
+            held.arrived().await;
+            world.store.fail_commits([fault]);
+            held.release();
+            let run = world.finished(&connection.id, 1).await;
+            assert_eq!((run.outcome, run.added, run.attempts), (Some(Outcome::Complete), 1, 1), "{fault:?}");
+            assert_eq!(world.accounts_of("u1").await.len(), 1, "{fault:?}");
+        });
+    }
+}
+
+#[test]
+fn what_the_user_chose_survives_a_sync_even_one_that_is_under_way() {
+    system(async {
+        // Given an account and a run that is waiting for the bank,
+        let world = World::new();
+        let connections = world.replica("a");
+        let now = world.clock.now();
+        world.bank.scripted.set_statement("u1", whole(vec![checking("x1", 100, now)]));
+        let connection = world.linked(&connections).await;
+        let account = world.accounts_of("u1").await.remove(0);
+        world.clock.advance(HOUR);
+        let mut renamed_there = checking("x1", 250, world.clock.now());
+        renamed_there.name = "Checking Plus".to_owned();
+        world.bank.scripted.set_statement("u1", whole(vec![renamed_there]));
+        let mut held = world.bank.scripted.hold(BankCall::Statement);
+        connections.request_sync("u1", &connection.id).await.unwrap();
+        held.arrived().await;
+
+        // when the user renames and hides it meanwhile,
+        let edit = AccountEdit { account_name: Some(Some("Rent".to_owned())), hidden: Some(true) };
+        world.accounts.edit("u1", &account.id, None, &edit).await.unwrap();
+        held.release();
+        let run = world.finished(&connection.id, 2).await;
+
+        // then both the user's choice and the bank's news are there.
+        assert_eq!((run.added, run.modified), (0, 1));
+        let account = world.accounts_of("u1").await.remove(0);
+        assert_eq!((account.name(), account.hidden), ("Rent", true));
+        assert_eq!((account.provider_name.as_str(), account.balance), ("Checking Plus", dollars(250)));
+        assert_eq!(account.balance_as_of, world.clock.now());
+    });
+}
+
+#[test]
+fn the_schedule_asks_again_when_the_interval_has_passed_and_not_before() {
+    system(async {
+        let world = World::new();
+        let connections = world.replica("a");
+        let id = world.linked(&connections).await.id;
+        let schedule = world.scheduled(&connections);
+        for round in 2..5 {
+            // A second before its time nothing is due, however often the schedule looks.
+            world.clock.advance(world.options.interval - Duration::from_secs(1));
+            assert_eq!(connections.start_due().await.unwrap(), 0);
+            assert_eq!(world.runs(&id).await.len(), round - 1);
+            world.clock.advance(Duration::from_secs(1));
+            connections.wake();
+            let run = world.finished(&id, round).await;
+            assert_eq!(run.queued_at, world.clock.now());
+        }
+        schedule.stop(Duration::from_secs(5)).await;
+    });
+}
+
+#[test]
+fn a_store_that_is_down_delays_a_scheduled_run_and_loses_none() {
+    system(async {
+        let world = World::new();
+        let connections = world.replica("a");
+        let id = world.linked(&connections).await.id;
+        world.clock.advance(world.options.interval);
+        world.store.set_down(true);
+        assert!(connections.start_due().await.is_err());
+        world.store.set_down(false);
+        assert_eq!(connections.start_due().await.unwrap(), 1);
+        assert_eq!(world.finished(&id, 2).await.outcome, Some(Outcome::Complete));
+    });
+}
+
+#[test]
+fn more_connections_than_slots_are_all_synced_and_never_more_at_once() {
+    system(async {
+        // Given twenty connections that are due, and two slots,
+        let mut world = World::new();
+        world.options.concurrency = 2;
+        let connections = world.replica("a");
+        let mut ids = Vec::new();
+        for n in 0..20 {
+            ids.push(connections.link(request(&format!("u{n}"))).await.unwrap().id);
+        }
+        for id in &ids {
+            world.finished(id, 1).await;
+        }
+        world.clock.advance(world.options.interval);
+        // when the first two hang,
+        let mut first = world.bank.scripted.hold(BankCall::Statement);
+        let mut second = world.bank.scripted.hold(BankCall::Statement);
+        let schedule = world.scheduled(&connections);
+        connections.wake();
+        first.arrived().await;
+        second.arrived().await;
+        // then no third is asked;
+        assert_eq!(connections.start_due().await.unwrap(), 0);
+        assert_eq!(world.bank.scripted.calls(BankCall::Statement), 22);
+        // and when they are done the others follow without the clock's help.
+        first.release();
+        second.release();
+        for id in &ids {
+            world.finished(id, 2).await;
+        }
+        schedule.stop(Duration::from_secs(5)).await;
+    });
+}
+
+#[test]
+fn a_drain_lets_the_run_under_way_finish_and_begins_no_other() {
+    system(async {
+        let world = World::new();
+        let connections = world.replica("a");
+        let id = world.linked(&connections).await.id;
+        let mut held = world.bank.scripted.hold(BankCall::Statement);
+        connections.request_sync("u1", &id).await.unwrap();
+        held.arrived().await;
+        let draining = tokio::spawn({
+            let connections = connections.clone();
+            async move { connections.drain(Duration::from_secs(10)).await }
+        });
+        eventually(|| async { connections.request_sync("u1", &id).await.is_err().then_some(()) }).await;
+        held.release();
+        draining.await.unwrap();
+        let runs = world.runs(&id).await;
+        assert!(runs.iter().all(|run| run.outcome == Some(Outcome::Complete)), "{runs:?}");
+        assert_eq!(runs.len(), 2);
+    });
+}
+
+#[test]
+fn a_run_that_a_drain_cuts_off_is_resumed_by_the_next_replica() {
+    system(async {
+        // Given a run under way in a replica that shuts down without patience,
+        let mut world = World::new();
+        world.options.drain = Duration::from_millis(1);
+        let leaving = world.replica("a");
+        let id = world.linked(&leaving).await.id;
+        let mut held = world.bank.scripted.hold(BankCall::Statement);
+        let run = leaving.request_sync("u1", &id).await.unwrap();
+        held.arrived().await;
+        leaving.drain(Duration::from_secs(10)).await;
+        drop(held);
+        assert_eq!(world.runs(&id).await[1].status, RunStatus::Running);
+
+        // when its claim has lapsed,
+        let next = world.replica("b");
+        assert_eq!(next.start_due().await.unwrap(), 0);
+        world.clock.advance(world.options.lease);
+        assert_eq!(next.start_due().await.unwrap(), 1);
+
+        // then the next replica finishes the same run.
+        let finished = world.finished(&id, 2).await;
+        assert_eq!((finished.id, finished.attempts), (run.id, 2));
+        assert_eq!(finished.outcome, Some(Outcome::Complete));
+    });
+}

@@ -1,0 +1,327 @@
+//! The I/O of one connection: load, decide, commit, and the call to its bank between two commits.
+//! Knows no actor; the version of the connection's record is the fence of everything it writes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, Notify, Semaphore};
+use tokio::time::sleep;
+
+use super::connection::{Claim, Connection};
+use super::connections::{Disposal, SyncParts};
+use super::errors::SyncError;
+use super::run::{RUNS, Run};
+use super::settle::{Look, Moment, look, revoked, settle, wanted};
+use crate::accounts::{ACCOUNTS, Account};
+use crate::ids;
+use crate::providers::{BankError, Statement};
+use crate::store::{Batch, CommitError, Query, Store, StoreError, Versioned, find, load};
+use crate::supervision::Lifeline;
+
+/// How often a commit that conflicts, or whose outcome is unknown, is decided again.
+const ATTEMPTS: u32 = 8;
+
+/// What all connections of this process share.
+pub(super) struct Desk {
+    pub(super) parts: SyncParts,
+    /// Runs at once.
+    pub(super) slots: Semaphore,
+    /// Wakes the schedule before its time.
+    pub(super) wake: Notify,
+    /// The schedule had to leave due connections alone, for want of slots.
+    pub(super) left_some: AtomicBool,
+}
+
+/// The work on one connection.
+pub(super) struct Work {
+    desk: Arc<Desk>,
+    connection_id: String,
+    /// One decision at a time, in the order in which they came.
+    turn: Mutex<()>,
+}
+
+/// A run that this process has begun.
+struct Begun {
+    connection: Connection,
+    claim_id: String,
+    run_id: String,
+}
+
+impl Work {
+    pub(super) fn new(desk: Arc<Desk>, connection_id: String) -> Self {
+        Self { desk, connection_id, turn: Mutex::new(()) }
+    }
+
+    /// Makes the run with this id wanted, or joins the one that is unfinished. The flag says
+    /// whether somebody has to begin it.
+    pub(super) async fn request(&self, user_id: &str, run_id: &str) -> Result<(Run, bool), SyncError> {
+        let _turn = self.turn.lock().await;
+        let mut last = SyncError::OutcomeUnknown;
+        for attempt in 0..ATTEMPTS {
+            pause(attempt).await;
+            let connection = self.owned(user_id).await?;
+            if let Some(run) = self.unfinished().await? {
+                return Ok((run.value, connection.value.claim.is_none()));
+            }
+            if let Some(run) = load::<Run>(self.store(), run_id).await? {
+                return Ok((run.value, false));
+            }
+            let now = self.desk.parts.clock.now();
+            let run = Run::queued(run_id.to_owned(), &self.connection_id, now);
+            let due = wanted(connection.value, now);
+            let batch = Batch::new().replace(&due, connection.version).insert(&run);
+            match again(self.store().commit(batch).await)? {
+                Ok(()) => return Ok((run, true)),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Deletes the connection: its credential and its schedule at once, its accounts as asked.
+    pub(super) async fn revoke(
+        &self,
+        user_id: &str,
+        command_id: &str,
+        disposal: Disposal,
+    ) -> Result<(), SyncError> {
+        let _turn = self.turn.lock().await;
+        let mut last = SyncError::OutcomeUnknown;
+        for attempt in 0..ATTEMPTS {
+            pause(attempt).await;
+            let Some(found) = load::<Connection>(self.store(), &self.connection_id).await? else {
+                return Err(SyncError::NotFound);
+            };
+            if found.value.revoked_by.as_deref() == Some(command_id) {
+                return Ok(());
+            }
+            let connection = self.owned(user_id).await?;
+            let now = self.desk.parts.clock.now();
+            let gone = revoked(connection.value, command_id.to_owned(), now);
+            let mut batch = Batch::new().replace(&gone, connection.version);
+            if let Some(run) = self.unfinished().await? {
+                batch = batch.delete(&run);
+            }
+            for account in self.accounts().await? {
+                batch = match disposal {
+                    Disposal::KeepAccounts => batch.replace(&account.value.into_manual(now), account.version),
+                    Disposal::DeleteAccounts => batch.delete(&account),
+                };
+            }
+            match again(self.store().commit(batch).await)? {
+                Ok(()) => return Ok(()),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Runs the connection if a run is due and nobody else is at it. Once `lifeline` drains,
+    /// nothing is begun; what was begun before is kept alive until the drain's deadline.
+    pub(super) async fn perform(&self, lifeline: &Lifeline) {
+        let slot = tokio::select! {
+            slot = self.desk.slots.acquire() => slot,
+            () = lifeline.draining() => return,
+        };
+        // The semaphore is never closed.
+        let Ok(slot) = slot else { return };
+        if !lifeline.is_draining() {
+            self.perform_now().await;
+        }
+        drop(slot);
+        if self.desk.left_some.swap(false, Ordering::AcqRel) {
+            self.desk.wake.notify_one();
+        }
+    }
+
+    async fn perform_now(&self) {
+        let connection_id = self.connection_id.as_str();
+        let begun = match self.begin().await {
+            Ok(Some(begun)) => begun,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(connection_id, %error, "a run could not be begun; it stays due");
+                return;
+            }
+        };
+        let answer = self.ask(&begun.connection).await;
+        match self.settle(&begun, &answer).await {
+            Ok(Some(run)) => tracing::info!(
+                connection_id,
+                run_id = run.id,
+                outcome = run.outcome.map(super::Outcome::name),
+                attempts = run.attempts,
+                "a run has ended"
+            ),
+            Ok(None) => {
+                tracing::warn!(
+                    connection_id,
+                    run_id = begun.run_id,
+                    "a run came too late and does not count"
+                );
+            }
+            Err(error) => tracing::warn!(
+                connection_id,
+                run_id = begun.run_id,
+                %error,
+                "a run's result could not be stored; it is resumed when its claim lapses"
+            ),
+        }
+    }
+
+    /// Claims the connection for a run, if one is due.
+    async fn begin(&self) -> Result<Option<Begun>, SyncError> {
+        let _turn = self.turn.lock().await;
+        let parts = &self.desk.parts;
+        let claim_id = ids::new_id();
+        let mut last = SyncError::OutcomeUnknown;
+        for attempt in 0..ATTEMPTS {
+            pause(attempt).await;
+            let Some(found) = load::<Connection>(self.store(), &self.connection_id).await? else {
+                return Ok(None);
+            };
+            let unfinished = self.unfinished().await?;
+            if found.value.is_claimed_as(&claim_id)
+                && let Some(run) = unfinished
+            {
+                return Ok(Some(Begun { connection: found.value, claim_id, run_id: run.value.id }));
+            }
+            let moment = self.moment();
+            let claim = Claim {
+                id: claim_id.clone(),
+                owner: parts.replica.clone(),
+                lease_until: moment.now.plus(parts.options.lease),
+            };
+            let looked = look(found.value, unfinished, claim, moment, &parts.options, &mut ids::new_id);
+            let (batch, begun) = match looked {
+                Look::Nothing => return Ok(None),
+                Look::Record(connection, run) => {
+                    let batch = Batch::new().replace(&*connection, found.version);
+                    (run.into_iter().fold(batch, |batch, (run, version)| batch.put(&*run, version)), None)
+                }
+                Look::Begin(connection, run, version) => {
+                    let batch = Batch::new().replace(&*connection, found.version).put(&*run, version);
+                    let (run_id, claim_id) = (run.id.clone(), claim_id.clone());
+                    (batch, Some(Begun { connection: *connection, claim_id, run_id }))
+                }
+            };
+            match again(self.store().commit(batch).await)? {
+                Ok(()) => return Ok(begun),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Asks the bank, within the deadline.
+    async fn ask(&self, connection: &Connection) -> Result<Statement, BankError> {
+        let parts = &self.desk.parts;
+        let Some(credential) = connection.credential.as_ref() else {
+            let reason = connection.reason.clone();
+            return Err(BankError::NeedsReauth(reason.unwrap_or_else(|| "link again".to_owned())));
+        };
+        let Some(credential) = credential.open() else {
+            return Err(BankError::Down("the credential's key is not configured here".to_owned()));
+        };
+        let Some(bank) = parts.banks.get(&connection.provider) else {
+            return Err(BankError::Down(format!("{} is not configured here", connection.provider)));
+        };
+        let deadline = parts.options.statement_deadline;
+        let until = parts.clock.now().plus(deadline);
+        tokio::select! {
+            answer = bank.statement(&credential) => answer,
+            () = parts.clock.sleep_until(until) => {
+                Err(BankError::Down(format!("no answer within {} s", deadline.as_secs())))
+            }
+        }
+    }
+
+    /// Commits what the answer makes of the connection; `None` if somebody else has taken over.
+    async fn settle(
+        &self,
+        begun: &Begun,
+        answer: &Result<Statement, BankError>,
+    ) -> Result<Option<Run>, SyncError> {
+        let _turn = self.turn.lock().await;
+        let mut last = SyncError::OutcomeUnknown;
+        for attempt in 0..ATTEMPTS {
+            pause(attempt).await;
+            match self.settle_once(begun, answer).await {
+                Ok(settled) => return Ok(settled),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    async fn settle_once(
+        &self,
+        begun: &Begun,
+        answer: &Result<Statement, BankError>,
+    ) -> Result<Option<Run>, SyncError> {
+        let Some(found) = load::<Connection>(self.store(), &self.connection_id).await? else {
+            return Ok(None);
+        };
+        let Some(run) = load::<Run>(self.store(), &begun.run_id).await? else { return Ok(None) };
+        if !found.value.is_claimed_as(&begun.claim_id) {
+            // An earlier attempt may have counted although its answer was lost.
+            let counted = run.value.settled_by.as_deref() == Some(&begun.claim_id);
+            return Ok(counted.then_some(run.value));
+        }
+        let known = self.accounts().await?;
+        let options = &self.desk.parts.options;
+        let settled =
+            settle(found.value, run.value, &known, answer, self.moment(), options, &mut ids::new_id);
+        let ended = Run { settled_by: Some(begun.claim_id.clone()), ..settled.run };
+        let batch = Batch::new().replace(&settled.connection, found.version).replace(&ended, run.version);
+        let batch =
+            settled.accounts.iter().fold(batch, |batch, (account, version)| batch.put(account, *version));
+        self.store().commit(batch).await?;
+        Ok(Some(ended))
+    }
+
+    /// The connection, if this user has it.
+    async fn owned(&self, user_id: &str) -> Result<Versioned<Connection>, SyncError> {
+        let found = load::<Connection>(self.store(), &self.connection_id).await?;
+        found
+            .filter(|connection| connection.value.listed_for.as_deref() == Some(user_id))
+            .ok_or(SyncError::NotFound)
+    }
+
+    async fn unfinished(&self) -> Result<Option<Versioned<Run>>, StoreError> {
+        let query = Query::by(&RUNS, "unfinished").equal(self.connection_id.as_str()).limit(1);
+        let (runs, _) = find::<Run>(self.store(), query).await?;
+        Ok(runs.into_iter().next())
+    }
+
+    async fn accounts(&self) -> Result<Vec<Versioned<Account>>, StoreError> {
+        let query = Query::by(&ACCOUNTS, "external").equal(self.connection_id.as_str()).limit(1000);
+        Ok(find::<Account>(self.store(), query).await?.0)
+    }
+
+    fn store(&self) -> &dyn Store {
+        self.desk.parts.store.as_ref()
+    }
+
+    fn moment(&self) -> Moment {
+        Moment { now: self.desk.parts.clock.now(), chance: fastrand::f64() }
+    }
+}
+
+/// Whether a commit that failed is worth deciding again: `Ok(Err(_))` if it is.
+fn again(committed: Result<(), CommitError>) -> Result<Result<(), SyncError>, SyncError> {
+    match committed {
+        Ok(()) => Ok(Ok(())),
+        Err(error @ (CommitError::Conflict(_) | CommitError::OutcomeUnknown(_))) => Ok(Err(error.into())),
+        Err(error @ CommitError::Unavailable(_)) => Err(error.into()),
+    }
+}
+
+/// The pause before a further attempt; none before the first.
+pub(super) async fn pause(attempt: u32) {
+    if attempt > 0 {
+        let most = Duration::from_millis(10 << attempt.min(6));
+        sleep(most.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+    }
+}

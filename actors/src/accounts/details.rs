@@ -1,0 +1,211 @@
+//! What belongs to an account by its type. Pure.
+
+use std::fmt;
+
+use jiff::civil::Date;
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+use serde_json::Number;
+
+use crate::money::{MAX_DIGITS, Money};
+
+/// The types of accounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AccountType {
+    /// A current account.
+    Checking,
+    /// A savings account.
+    Savings,
+    /// A credit card.
+    Credit,
+    /// A loan.
+    Loan,
+    /// Securities.
+    Investment,
+}
+
+impl AccountType {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Checking, Self::Savings, Self::Credit, Self::Loan, Self::Investment];
+
+    /// As the API and the store write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Checking => "checking",
+            Self::Savings => "savings",
+            Self::Credit => "credit",
+            Self::Loan => "loan",
+            Self::Investment => "investment",
+        }
+    }
+
+    /// The type with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// The details of an account. Stored as the fields `type` and `details`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "details", rename_all = "snake_case", rename_all_fields = "camelCase")]
+pub enum Details {
+    /// A current account.
+    Checking {
+        /// Whether overdrafts are covered.
+        overdraft_protection: bool,
+        /// The ABA routing number.
+        routing_number: String,
+    },
+    /// A savings account.
+    Savings {
+        /// Annual yield in percent.
+        apy: ExactDecimal,
+    },
+    /// A credit card.
+    Credit {
+        /// The limit.
+        credit_limit: Money,
+        /// What is left of it.
+        available_credit: Money,
+        /// Annual rate in percent.
+        apr: ExactDecimal,
+        /// When the next payment is due.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        due_date: Option<Date>,
+    },
+    /// A loan.
+    Loan {
+        /// What was borrowed.
+        principal: Money,
+        /// Annual rate in percent.
+        interest_rate: ExactDecimal,
+        /// Months left.
+        remaining_term_months: u32,
+    },
+    /// Securities.
+    Investment {
+        /// What is held.
+        holdings: Vec<Holding>,
+    },
+}
+
+impl Details {
+    /// The account's type.
+    pub const fn account_type(&self) -> AccountType {
+        match self {
+            Self::Checking { .. } => AccountType::Checking,
+            Self::Savings { .. } => AccountType::Savings,
+            Self::Credit { .. } => AccountType::Credit,
+            Self::Loan { .. } => AccountType::Loan,
+            Self::Investment { .. } => AccountType::Investment,
+        }
+    }
+}
+
+/// A security in an investment account.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Holding {
+    /// Its ticker symbol.
+    pub symbol: String,
+    /// How many.
+    pub quantity: ExactDecimal,
+    /// The price of one.
+    pub price: Money,
+}
+
+/// A decimal number that is no amount of money: a rate in percent, a quantity. Exact, with at most
+/// [`MAX_DIGITS`] significant digits, so that JSON readers with double precision lose nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ExactDecimal(Decimal);
+
+/// The text is no decimal number, or has too many digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is no decimal number of at most {MAX_DIGITS} digits")]
+pub struct NotExact;
+
+impl ExactDecimal {
+    /// Reads text such as `19.99`.
+    ///
+    /// # Errors
+    /// [`NotExact`].
+    pub fn parse(text: &str) -> Result<Self, NotExact> {
+        let exact = Decimal::from_str_exact(text).map_err(|_| NotExact)?.normalize();
+        let fits = exact.mantissa().unsigned_abs() < 10u128.pow(MAX_DIGITS) && exact.scale() <= MAX_DIGITS;
+        fits.then_some(Self(exact)).ok_or(NotExact)
+    }
+
+    /// So many hundredths: 1999 is 19.99.
+    pub fn hundredths(count: i32) -> Self {
+        Self(Decimal::new(i64::from(count), 2).normalize())
+    }
+
+    /// The shortest exact JSON number: `19.99`, `5`.
+    pub fn to_number(self) -> Number {
+        if self.0.scale() == 0
+            && let Ok(whole) = i64::try_from(self.0)
+        {
+            return Number::from(whole);
+        }
+        // Up to MAX_DIGITS digits the nearest double prints back as the same decimal.
+        self.0.to_string().parse::<Number>().unwrap_or_else(|_| Number::from(0))
+    }
+}
+
+impl fmt::Display for ExactDecimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl TryFrom<String> for ExactDecimal {
+    type Error = NotExact;
+    fn try_from(text: String) -> Result<Self, NotExact> {
+        Self::parse(&text)
+    }
+}
+
+impl From<ExactDecimal> for String {
+    fn from(exact: ExactDecimal) -> Self {
+        exact.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn rates_are_printed_as_the_number_that_was_written() {
+        for (text, number) in [("19.99", "19.99"), ("4.50", "4.5"), ("0", "0"), ("-0.25", "-0.25")] {
+            assert_eq!(ExactDecimal::parse(text).unwrap().to_number().to_string(), number);
+        }
+    }
+
+    #[test]
+    fn what_is_no_short_decimal_is_refused() {
+        for text in ["", "NaN", "inf", "1e3", "19,99", "1234567890.1234567", "0.0000000000000001", "9%"] {
+            assert_eq!(ExactDecimal::parse(text), Err(NotExact), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_type_has_a_name_that_reads_back() {
+        for kind in AccountType::ALL {
+            assert_eq!(AccountType::from_name(kind.name()), Some(kind));
+        }
+        assert_eq!(AccountType::from_name("yacht"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_digit_is_lost(mantissa in -999_999_999_999_999i64..=999_999_999_999_999, scale in 0u32..=15) {
+            let exact = ExactDecimal(Decimal::new(mantissa, scale).normalize());
+            let number: Number = serde_json::from_str(&exact.to_number().to_string()).unwrap();
+            let back = Decimal::from_str_exact(&number.to_string()).or_else(|_| Decimal::from_scientific(&number.to_string()));
+            prop_assert_eq!(back.unwrap().normalize(), exact.0);
+        }
+    }
+}

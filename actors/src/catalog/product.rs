@@ -1,0 +1,123 @@
+//! What the store keeps of the catalogue: `products` and `skus`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::inventory::Sku;
+use crate::money::Money;
+use crate::store::{Collection, Entity, Field, Index, Kind};
+use crate::time::Timestamp;
+
+/// The products, archived ones included.
+pub static PRODUCTS: Collection = Collection {
+    name: "products",
+    fields: &[
+        Field::required("id", Kind::Text),
+        Field::required("name", Kind::Text),
+        Field::optional("description", Kind::Text),
+        Field::optional("categoryId", Kind::Text),
+        Field::required("imageUrls", Kind::List),
+        Field::required("attributes", Kind::Object),
+        Field::required("variants", Kind::List),
+        Field::required("archived", Kind::Boolean),
+        Field::required("createdAt", Kind::Time),
+    ],
+    indexes: &[Index::by(LISTED, &["archived", "createdAt"])],
+    words: &["name", "description"],
+    expires: None,
+};
+
+/// The SKUs; the SKU is the id. It makes a SKU unique for ever: no record is ever deleted.
+pub static SKUS: Collection = Collection {
+    name: "skus",
+    fields: &[
+        Field::required("sku", Kind::Text),
+        Field::required("productId", Kind::Text),
+        Field::required("name", Kind::Text),
+        Field::required("price", Kind::Object),
+        Field::required("archived", Kind::Boolean),
+    ],
+    indexes: &[],
+    words: &[],
+    expires: None,
+};
+
+/// The index of [`PRODUCTS`] by whether they are archived, and age.
+pub(super) const LISTED: &str = "listed";
+
+/// What is sold, in one or more variants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Product {
+    /// Its id.
+    pub id: String,
+    /// What it is called.
+    pub name: String,
+    /// What it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The category it is in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub category_id: Option<String>,
+    /// Where pictures of it are.
+    pub image_urls: Vec<String>,
+    /// What all its variants have in common, by name.
+    pub attributes: BTreeMap<String, String>,
+    /// Its variants.
+    pub variants: Vec<Variant>,
+    /// Whether it is no longer sold.
+    pub archived: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// What can be ordered: one SKU.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Variant {
+    /// Its SKU.
+    pub sku: Sku,
+    /// What it is called, next to the product's name.
+    pub name: String,
+    /// What one unit costs.
+    pub price: Money,
+    /// What sets it apart from the others, by name.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// What an order needs to know of a SKU.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SkuRecord {
+    /// The SKU.
+    pub sku: Sku,
+    /// The product it is a variant of.
+    pub product_id: String,
+    /// What an order line is called.
+    pub name: String,
+    /// What one unit costs.
+    pub price: Money,
+    /// Whether it is no longer sold.
+    pub archived: bool,
+}
+
+impl Entity for Product {
+    fn collection() -> &'static Collection {
+        &PRODUCTS
+    }
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Entity for SkuRecord {
+    fn collection() -> &'static Collection {
+        &SKUS
+    }
+
+    fn id(&self) -> &str {
+        self.sku.as_str()
+    }
+}

@@ -1,0 +1,238 @@
+//! Decisions about stock. Pure: no clock, no I/O, no async.
+//!
+//! Who calls it: [`super::round`], for one SKU's queue and for bundles alike. A [`Plan`] starts
+//! from what is known of the store, takes commands one after the other, each on top of those
+//! before it, and ends as one batch.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::adjustment::{AdjustError, Adjusted, Adjustment};
+use super::holds::{Hold, HoldError, HoldLine, HoldRequest, HoldStatus};
+use super::records::{Movement, MovementKind};
+use super::state::{MOST_ON_HAND, NotAdjustable, Stock};
+use crate::store::{Batch, Entity, Versioned};
+use crate::time::Timestamp;
+
+/// Why a command is refused, and what that rests on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Refusal<E> {
+    /// On the counters: it stands only when the store has confirmed these since the command came.
+    ByStock(E),
+    /// On the command's own record, which only ever moves on.
+    ByRecord(E),
+}
+
+/// How a hold is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Settlement {
+    /// Its units are sold.
+    Commit,
+    /// Its units become available.
+    Release,
+    /// Its units become available, if its time has come.
+    Lapse,
+}
+
+/// The records as they become.
+pub(super) struct Plan {
+    stocks: BTreeMap<String, Planned<Stock>>,
+    holds: BTreeMap<String, Planned<Hold>>,
+    movements: BTreeMap<String, Planned<Movement>>,
+}
+
+struct Planned<T> {
+    value: T,
+    /// The version read; 0 for a record that the plan makes.
+    based_on: u64,
+    changed: bool,
+}
+
+impl<T> Planned<T> {
+    fn read(record: Versioned<T>) -> Self {
+        Self { value: record.value, based_on: record.version, changed: false }
+    }
+
+    fn made(value: T) -> Self {
+        Self { value, based_on: 0, changed: true }
+    }
+
+    fn become_(&mut self, value: T) {
+        self.value = value;
+        self.changed = true;
+    }
+}
+
+impl Plan {
+    /// A plan that changes nothing yet. `stocks` has those of the SKUs in question that exist,
+    /// `holds` and `movements` the records of commands that are known to have come before.
+    pub(super) fn on(
+        stocks: impl IntoIterator<Item = Versioned<Stock>>,
+        holds: impl IntoIterator<Item = Versioned<Hold>>,
+        movements: impl IntoIterator<Item = Versioned<Movement>>,
+    ) -> Self {
+        fn by_id<T: Entity>(records: impl IntoIterator<Item = Versioned<T>>) -> BTreeMap<String, Planned<T>> {
+            records.into_iter().map(|r| (r.value.id().to_owned(), Planned::read(r))).collect()
+        }
+        Self { stocks: by_id(stocks), holds: by_id(holds), movements: by_id(movements) }
+    }
+
+    /// Holds all lines or none. A hold that is known already is returned as it stands.
+    pub(super) fn hold(&mut self, request: &HoldRequest, now: Timestamp) -> Result<Hold, Refusal<HoldError>> {
+        if let Some(known) = self.holds.get(&request.id) {
+            if known.value.has_lapsed(now) {
+                return self.end(&request.id, HoldStatus::Released, now);
+            }
+            return Ok(known.value.clone());
+        }
+        let wanted = totals(&request.lines);
+        let mut held = Vec::with_capacity(wanted.len());
+        let mut short = Vec::new();
+        for (&sku, units) in &wanted {
+            let after = self.stocks.get(sku).zip(*units).and_then(|(stock, n)| stock.value.holding(n));
+            match after {
+                Some(after) => held.push((after, units.unwrap_or(0))),
+                None => short.push(sku.to_owned()),
+            }
+        }
+        if !short.is_empty() {
+            return Err(Refusal::ByStock(HoldError::OutOfStock(short)));
+        }
+        for (after, units) in held {
+            let movement = Movement::of_hold(&request.id, after.sku(), MovementKind::Held, -units, now);
+            self.move_stock(after, movement);
+        }
+        let hold = Hold {
+            id: request.id.clone(),
+            user_id: request.user_id.clone(),
+            lines: request.lines.clone(),
+            status: HoldStatus::Held,
+            expires_at: request.expires_at,
+            created_at: now,
+        };
+        self.holds.insert(hold.id.clone(), Planned::made(hold.clone()));
+        Ok(hold)
+    }
+
+    /// Ends a hold; ending it the same way again changes nothing. A lapsed hold cannot be
+    /// committed: it is released instead, and that is the answer.
+    pub(super) fn settle(
+        &mut self,
+        id: &str,
+        settlement: Settlement,
+        now: Timestamp,
+    ) -> Result<Hold, Refusal<HoldError>> {
+        let Some(known) = self.holds.get(id) else {
+            return Err(Refusal::ByRecord(HoldError::NotFound));
+        };
+        let (hold, lapsed) = (&known.value, known.value.has_lapsed(now));
+        match (hold.status, settlement) {
+            (HoldStatus::Held, Settlement::Commit) if lapsed => {
+                let hold = self.end(id, HoldStatus::Released, now)?;
+                Err(Refusal::ByRecord(HoldError::WrongState(hold.status)))
+            }
+            (HoldStatus::Held, Settlement::Commit) => self.end(id, HoldStatus::Committed, now),
+            (HoldStatus::Held, Settlement::Release) => self.end(id, HoldStatus::Released, now),
+            (HoldStatus::Held, Settlement::Lapse) if lapsed => self.end(id, HoldStatus::Released, now),
+            (HoldStatus::Committed, Settlement::Commit)
+            | (HoldStatus::Released, Settlement::Release | Settlement::Lapse) => Ok(hold.clone()),
+            (status, _) => Err(Refusal::ByRecord(HoldError::WrongState(status))),
+        }
+    }
+
+    /// Changes what is on hand.
+    pub(super) fn adjust(
+        &mut self,
+        adjustment: &Adjustment,
+        now: Timestamp,
+    ) -> Result<Adjusted, Refusal<AdjustError>> {
+        let Some(stock) = self.stocks.get(&adjustment.sku) else {
+            return Err(Refusal::ByStock(AdjustError::UnknownSku));
+        };
+        if let Some(known) = self.movements.get(&adjustment.movement_id()) {
+            return Ok(Adjusted { movement: known.value.clone(), stock: stock.value.clone() });
+        }
+        let after = stock.value.adjusted(adjustment.delta).map_err(|why| {
+            Refusal::ByStock(match why {
+                NotAdjustable::BelowHeld => AdjustError::BelowHeld { held: stock.value.held() },
+                NotAdjustable::TooMany => AdjustError::TooMany { most: MOST_ON_HAND },
+            })
+        })?;
+        let movement = adjustment.movement(now);
+        self.move_stock(after.clone(), movement.clone());
+        Ok(Adjusted { movement, stock: after })
+    }
+
+    /// Whether it changes nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        !self.stocks.values().any(|stock| stock.changed) && !self.holds.values().any(|hold| hold.changed)
+    }
+
+    /// What is to be committed. Stock is what many write at once, so it never shares a
+    /// transaction with strangers.
+    pub(super) fn batch(&self) -> Batch {
+        fn put<T: Entity>(batch: Batch, records: &BTreeMap<String, Planned<T>>) -> Batch {
+            let changed = records.values().filter(|record| record.changed);
+            changed.fold(batch, |batch, record| batch.put(&record.value, record.based_on))
+        }
+        put(put(put(Batch::new(), &self.stocks), &self.holds), &self.movements)
+    }
+
+    /// The counters once the batch is committed.
+    pub(super) fn committed(self) -> impl Iterator<Item = Versioned<Stock>> {
+        self.stocks
+            .into_values()
+            .map(|stock| Versioned { value: stock.value, version: stock.based_on + u64::from(stock.changed) })
+    }
+
+    fn end(&mut self, id: &str, status: HoldStatus, now: Timestamp) -> Result<Hold, Refusal<HoldError>> {
+        // A hold tells of units that its stock record does not: memory is older than the hold.
+        // If the store says so too, somebody has tampered with it.
+        let amiss = || {
+            Refusal::ByStock(HoldError::Unavailable {
+                reason: format!("the stock record lacks what hold {id} holds"),
+                retry_after: Duration::from_secs(5),
+            })
+        };
+        let Some(mut hold) = self.holds.get(id).map(|known| known.value.clone()) else {
+            return Err(Refusal::ByRecord(HoldError::NotFound));
+        };
+        let mut ended = Vec::with_capacity(hold.lines.len());
+        for (sku, units) in totals(&hold.lines) {
+            let (stock, units) = self.stocks.get(sku).zip(units).ok_or_else(amiss)?;
+            let (after, kind, delta) = match status {
+                HoldStatus::Committed => (stock.value.sold(units), MovementKind::Sold, -units),
+                _ => (stock.value.released(units), MovementKind::Released, units),
+            };
+            ended.push((after.ok_or_else(amiss)?, kind, delta));
+        }
+        for (after, kind, delta) in ended {
+            let movement = Movement::of_hold(id, after.sku(), kind, delta, now);
+            self.move_stock(after, movement);
+        }
+        hold.status = status;
+        if let Some(known) = self.holds.get_mut(id) {
+            known.become_(hold.clone());
+        }
+        Ok(hold)
+    }
+
+    /// The counters become `after`, and the ledger says why.
+    fn move_stock(&mut self, after: Stock, movement: Movement) {
+        if let Some(stock) = self.stocks.get_mut(after.sku()) {
+            stock.become_(after);
+        }
+        self.movements.insert(movement.id.clone(), Planned::made(movement));
+    }
+}
+
+/// Units by SKU; `None` where a line asks for less than one, or for more than can be counted.
+fn totals(lines: &[HoldLine]) -> BTreeMap<&str, Option<i64>> {
+    let mut totals = BTreeMap::new();
+    for line in lines {
+        let total = totals.entry(line.sku.as_str()).or_insert(Some(0));
+        *total =
+            total.filter(|_| line.quantity > 0).and_then(|so_far: i64| so_far.checked_add(line.quantity));
+    }
+    totals
+}

@@ -1,0 +1,155 @@
+//! Commands that wait for a commit, each with the place its own answer goes to.
+
+use std::time::Duration;
+
+use super::adjustment::{AdjustError, Adjusted, Adjustment};
+use super::decide::{Plan, Refusal, Settlement};
+use super::holds::{Hold, HoldError, HoldRequest};
+use crate::store::Versioned;
+use crate::time::Timestamp;
+
+/// Why a command comes back without having been decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// Nothing was done.
+    Unavailable(String),
+    /// It may have been done.
+    OutcomeUnknown,
+}
+
+/// When to come again after [`Trouble::Unavailable`].
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+impl From<Trouble> for HoldError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Unavailable(reason) => Self::Unavailable { reason, retry_after: RETRY_AFTER },
+            Trouble::OutcomeUnknown => Self::OutcomeUnknown,
+        }
+    }
+}
+
+impl From<Trouble> for AdjustError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Unavailable(reason) => Self::Unavailable { reason, retry_after: RETRY_AFTER },
+            Trouble::OutcomeUnknown => Self::OutcomeUnknown,
+        }
+    }
+}
+
+/// What was decided, until it is committed; and where it goes then.
+pub(super) struct Answer<T, E> {
+    decided: Option<Result<T, Refusal<E>>>,
+    to: Box<dyn FnOnce(Result<T, E>) + Send>,
+}
+
+impl<T, E: From<Trouble>> Answer<T, E> {
+    pub(super) fn to(to: impl FnOnce(Result<T, E>) + Send + 'static) -> Self {
+        Self { decided: None, to: Box::new(to) }
+    }
+
+    fn rests_on_stock(&self) -> bool {
+        matches!(self.decided, Some(Err(Refusal::ByStock(_))))
+    }
+
+    fn give(self) {
+        // Dropped undecided, it tells the caller that the outcome is unknown.
+        let Some(decided) = self.decided else { return };
+        (self.to)(decided.map_err(|(Refusal::ByStock(error) | Refusal::ByRecord(error))| error));
+    }
+
+    fn give_up(self, trouble: Trouble) {
+        (self.to)(Err(trouble.into()));
+    }
+}
+
+/// What is asked.
+pub(super) enum Work {
+    /// To hold units.
+    Hold(HoldRequest, Answer<Hold, HoldError>),
+    /// To end this hold, as it was read since the command arrived.
+    Settle(Versioned<Hold>, Settlement, Answer<Hold, HoldError>),
+    /// To change what is on hand.
+    Adjust(Adjustment, Answer<Adjusted, AdjustError>),
+}
+
+/// The record that a command makes or ends, and is recognised by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum RecordId {
+    /// A hold's id.
+    Hold(String),
+    /// A movement's id.
+    Movement(String),
+}
+
+/// A command that waits.
+pub(super) struct Pending {
+    work: Work,
+    /// Attempts that came to nothing.
+    pub(super) attempts: u32,
+    /// Whether an attempt may have been committed after all. Only its record, or a commit that
+    /// excludes the other, can tell; to give up is to say that the outcome is unknown.
+    pub(super) in_doubt: bool,
+}
+
+impl Pending {
+    pub(super) fn new(work: Work) -> Self {
+        Self { work, attempts: 0, in_doubt: false }
+    }
+
+    pub(super) fn record(&self) -> RecordId {
+        match &self.work {
+            Work::Hold(request, _) => RecordId::Hold(request.id.clone()),
+            Work::Settle(hold, ..) => RecordId::Hold(hold.value.id.clone()),
+            Work::Adjust(adjustment, _) => RecordId::Movement(adjustment.movement_id()),
+        }
+    }
+
+    /// The record that it brought with it.
+    pub(super) fn brought(&self) -> Option<&Versioned<Hold>> {
+        match &self.work {
+            Work::Settle(hold, ..) => Some(hold),
+            Work::Hold(..) | Work::Adjust(..) => None,
+        }
+    }
+
+    /// Decides on top of what `plan` has already. A later decision takes the place of this one.
+    pub(super) fn decide(&mut self, plan: &mut Plan, now: Timestamp) {
+        match &mut self.work {
+            Work::Hold(request, answer) => answer.decided = Some(plan.hold(request, now)),
+            Work::Settle(hold, settlement, answer) => {
+                answer.decided = Some(plan.settle(&hold.value.id, *settlement, now));
+            }
+            Work::Adjust(adjustment, answer) => answer.decided = Some(plan.adjust(adjustment, now)),
+        }
+    }
+
+    /// Whether it was refused for what the counters say.
+    pub(super) fn is_refused_by_stock(&self) -> bool {
+        match &self.work {
+            Work::Hold(_, answer) | Work::Settle(_, _, answer) => answer.rests_on_stock(),
+            Work::Adjust(_, answer) => answer.rests_on_stock(),
+        }
+    }
+
+    /// Answers what was decided. Only for what is committed or confirmed.
+    pub(super) fn answer(self) {
+        match self.work {
+            Work::Hold(_, answer) | Work::Settle(_, _, answer) => answer.give(),
+            Work::Adjust(_, answer) => answer.give(),
+        }
+    }
+
+    /// Answers that it could not be done; honestly, if it may have been.
+    pub(super) fn give_up(self, reason: &str) {
+        let trouble = match self.in_doubt {
+            true => Trouble::OutcomeUnknown,
+            false => Trouble::Unavailable(reason.to_owned()),
+        };
+        match self.work {
+            Work::Hold(_, answer) | Work::Settle(_, _, answer) => answer.give_up(trouble),
+            Work::Adjust(_, answer) => answer.give_up(trouble),
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! One attempt at committing a group of commands.
+//!
+//! Who calls it: [`super::actor`] with what is queued for one SKU, [`super::bundle`] with one
+//! command over several. What never happens here: an answer before the commit, a refusal that the
+//! store has not confirmed since the command arrived, a guess after an unknown outcome.
+//!
+//! Why a refusal that shared a commit needs no read: the commit states the version of the stock
+//! record that the refusal is based on, so its success confirms that version.
+
+use std::collections::BTreeMap;
+
+use super::decide::Plan;
+use super::holds::Hold;
+use super::pending::{Pending, RecordId};
+use super::records::{Movement, STOCK};
+use super::state::Stock;
+use crate::cluster::Clock;
+use crate::store::{CommitError, Conflict, Store, StoreError, Versioned, load_many};
+
+/// Attempts of one command that may come to nothing because others came first.
+const MOST_ATTEMPTS: u32 = 32;
+
+/// What is known of the store: the counters of some SKUs, and records of the commands in hand.
+pub(super) struct Books {
+    skus: Vec<String>,
+    /// Counters by SKU, without those that don't exist; `None` when they must be read first.
+    stocks: Option<BTreeMap<String, Versioned<Stock>>>,
+    holds: BTreeMap<String, Versioned<Hold>>,
+    movements: BTreeMap<String, Versioned<Movement>>,
+}
+
+/// Counters as the actor of a SKU knows them.
+#[derive(Clone, Debug)]
+pub(super) enum Known {
+    /// Not at all.
+    Nothing,
+    /// There is no such SKU.
+    Absent,
+    /// As they were committed or read last.
+    Stock(Versioned<Stock>),
+}
+
+impl Books {
+    /// The books of these SKUs. If one of them is not known, all will be read.
+    pub(super) fn of(known: impl IntoIterator<Item = (String, Known)>) -> Self {
+        let mut skus = Vec::new();
+        let mut stocks = Some(BTreeMap::new());
+        for (sku, known) in known {
+            match (known, &mut stocks) {
+                (Known::Stock(stock), Some(stocks)) => drop(stocks.insert(sku.clone(), stock)),
+                (Known::Nothing, stocks) => *stocks = None,
+                _ => {}
+            }
+            skus.push(sku);
+        }
+        Self { skus, stocks, holds: BTreeMap::new(), movements: BTreeMap::new() }
+    }
+
+    /// What they say of one SKU.
+    pub(super) fn known(&self, sku: &str) -> Known {
+        let Some(stocks) = &self.stocks else { return Known::Nothing };
+        stocks.get(sku).map_or(Known::Absent, |stock| Known::Stock(stock.clone()))
+    }
+
+    /// Enters a hold as it was read; whether that is news.
+    fn learn_hold(&mut self, hold: Versioned<Hold>) -> bool {
+        if self.holds.get(&hold.value.id).is_some_and(|known| known.version >= hold.version) {
+            return false;
+        }
+        self.holds.insert(hold.value.id.clone(), hold);
+        true
+    }
+
+    fn learn_movement(&mut self, movement: Versioned<Movement>) -> bool {
+        self.movements.insert(movement.value.id.clone(), movement).is_none()
+    }
+
+    /// Forgets the records of commands that are done with.
+    fn close(&mut self) {
+        self.holds.clear();
+        self.movements.clear();
+    }
+
+    async fn read(&mut self, store: &dyn Store) -> Result<(), StoreError> {
+        self.stocks = None;
+        let read = load_many::<Stock>(store, &self.skus).await?;
+        self.stocks = Some(read.into_iter().map(|stock| (stock.value.sku().to_owned(), stock)).collect());
+        Ok(())
+    }
+
+    /// Reads the records that commands are recognised by, and returns those that were news.
+    async fn look_up(
+        &mut self,
+        store: &dyn Store,
+        records: Vec<RecordId>,
+    ) -> Result<Vec<RecordId>, StoreError> {
+        let (mut holds, mut movements) = (Vec::new(), Vec::new());
+        for record in records {
+            match record {
+                RecordId::Hold(id) => holds.push(id),
+                RecordId::Movement(id) => movements.push(id),
+            }
+        }
+        let mut news = Vec::new();
+        if !holds.is_empty() {
+            for hold in load_many::<Hold>(store, &unique(holds)).await? {
+                let id = RecordId::Hold(hold.value.id.clone());
+                if self.learn_hold(hold) {
+                    news.push(id);
+                }
+            }
+        }
+        if !movements.is_empty() {
+            for movement in load_many::<Movement>(store, &unique(movements)).await? {
+                let id = RecordId::Movement(movement.value.id.clone());
+                if self.learn_movement(movement) {
+                    news.push(id);
+                }
+            }
+        }
+        Ok(news)
+    }
+
+    fn plan(&self) -> Plan {
+        Plan::on(
+            self.stocks.iter().flat_map(BTreeMap::values).cloned(),
+            self.holds.values().cloned(),
+            self.movements.values().cloned(),
+        )
+    }
+}
+
+fn unique(mut ids: Vec<String>) -> Vec<String> {
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+/// How an attempt went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// What could be decided was.
+    Done,
+    /// Others came first; what is left should be tried again after a pause.
+    Conflicted,
+    /// The store does not answer; nothing is left, all were told.
+    Down,
+}
+
+/// What an attempt leaves.
+pub(super) struct Attempt {
+    /// What is known of the store now.
+    pub(super) books: Books,
+    /// Commands to be tried again, in their order.
+    pub(super) again: Vec<Pending>,
+    /// How it went.
+    pub(super) end: End,
+}
+
+/// Tries to commit all of `pending` at once, and answers those that it can. All of them must have
+/// arrived before it is called: its reads and its commit are what confirms their refusals.
+pub(super) async fn attempt(
+    store: &dyn Store,
+    clock: &dyn Clock,
+    mut books: Books,
+    mut pending: Vec<Pending>,
+) -> Attempt {
+    for hold in pending.iter().filter_map(Pending::brought) {
+        books.learn_hold(hold.clone());
+    }
+    let (mut again, end) = match commit(store, clock, &mut books, &mut pending).await {
+        Ok(()) => finish(store, &mut books, pending).await,
+        Err(error) => try_again(store, &mut books, pending, error).await,
+    };
+    for command in &mut again {
+        command.attempts += 1;
+    }
+    let (spent, again): (Vec<_>, Vec<_>) = again.into_iter().partition(|c| c.attempts >= MOST_ATTEMPTS);
+    for command in spent {
+        command.give_up("too many others change this stock at the same time");
+    }
+    if again.is_empty() {
+        books.close();
+    }
+    Attempt { books, again, end }
+}
+
+/// Decides all of `pending` and commits that. When it returns `Ok`, every refusal among the
+/// decisions rests on counters that the store has confirmed.
+async fn commit(
+    store: &dyn Store,
+    clock: &dyn Clock,
+    books: &mut Books,
+    pending: &mut [Pending],
+) -> Result<(), CommitError> {
+    let unread = books.stocks.is_none();
+    if unread {
+        read(store, books).await?;
+    }
+    let mut plan = decide(clock, books, pending);
+    if !unread && plan.is_empty() && pending.iter().any(Pending::is_refused_by_stock) {
+        read(store, books).await?;
+        plan = decide(clock, books, pending);
+    }
+    if !plan.is_empty() {
+        store.commit(plan.batch()).await?;
+        books.stocks = Some(plan.committed().map(|stock| (stock.value.sku().to_owned(), stock)).collect());
+    }
+    Ok(())
+}
+
+async fn read(store: &dyn Store, books: &mut Books) -> Result<(), CommitError> {
+    books.read(store).await.map_err(|error| CommitError::Unavailable(error.to_string()))
+}
+
+fn decide(clock: &dyn Clock, books: &Books, pending: &mut [Pending]) -> Plan {
+    let mut plan = books.plan();
+    let now = clock.now();
+    for command in pending {
+        command.decide(&mut plan, now);
+    }
+    plan
+}
+
+/// Answers what was decided. One that was refused may have come before and counted then, so its
+/// record is looked for, after the counters were confirmed: in that order, a record that is not
+/// there was not made before the refusal was true.
+async fn finish(store: &dyn Store, books: &mut Books, pending: Vec<Pending>) -> (Vec<Pending>, End) {
+    let (refused, decided): (Vec<_>, Vec<_>) = pending.into_iter().partition(Pending::is_refused_by_stock);
+    decided.into_iter().for_each(Pending::answer);
+    if refused.is_empty() {
+        return (Vec::new(), End::Done);
+    }
+    match books.look_up(store, refused.iter().map(Pending::record).collect()).await {
+        Ok(news) => {
+            let (again, refused): (Vec<_>, Vec<_>) =
+                refused.into_iter().partition(|command| news.contains(&command.record()));
+            refused.into_iter().for_each(Pending::answer);
+            (again, End::Done)
+        }
+        Err(error) => down(refused, &error.to_string()),
+    }
+}
+
+/// Nothing was committed, or nobody knows. Finds out what the next attempt must know.
+async fn try_again(
+    store: &dyn Store,
+    books: &mut Books,
+    mut pending: Vec<Pending>,
+    error: CommitError,
+) -> (Vec<Pending>, End) {
+    let must_look = match error {
+        CommitError::Unavailable(reason) => return down(pending, &reason),
+        CommitError::Conflict(conflict) => concerns_a_command(&conflict),
+        CommitError::OutcomeUnknown(reason) => {
+            tracing::warn!(skus = ?books.skus, reason, "the outcome of a stock commit is unknown; looking it up");
+            // Even if that commit lands later than the next attempt's reads, it does no harm: both
+            // state the same version of the stock record, so one of them conflicts. And one that
+            // it had accepted is refused later only if that version has been passed.
+            pending.iter_mut().for_each(|command| command.in_doubt = true);
+            true
+        }
+    };
+    books.stocks = None;
+    if must_look {
+        let records = pending.iter().map(Pending::record).collect();
+        if let Err(error) = books.look_up(store, records).await {
+            return down(pending, &error.to_string());
+        }
+    }
+    (pending, End::Conflicted)
+}
+
+/// Whether the conflict is about a command's own record, and not only about the counters.
+fn concerns_a_command(conflict: &Conflict) -> bool {
+    let (Conflict::Exists { collection, .. }
+    | Conflict::Version { collection, .. }
+    | Conflict::Unique { collection, .. }) = conflict;
+    *collection != STOCK.name
+}
+
+fn down(pending: Vec<Pending>, reason: &str) -> (Vec<Pending>, End) {
+    for command in pending {
+        command.give_up(reason);
+    }
+    (Vec::new(), End::Down)
+}

@@ -1,0 +1,201 @@
+//! The way to stock: finds the actors, and reads what needs none.
+//!
+//! Who calls it: the routes, and the order saga through [`Holds`]. Cheap to clone.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+
+use super::actor::{PlaceHold, SettleHold, StockActor};
+use super::adjustment::{AdjustError, Adjusted, Adjustment};
+use super::bundle;
+use super::decide::Settlement;
+use super::holds::{Hold, HoldError, HoldLine, HoldRequest, HoldStatus, Holds};
+use super::pending::{Answer, Trouble, Work};
+use super::records::{BY_SKU, HOLDS, LAPSING, MOVEMENTS, Movement};
+use super::state::Stock;
+use crate::cluster::Clock;
+use crate::store::{Cursor, Query, Store, StoreError, Versioned, find, load, load_many};
+use crate::supervision::{Arbiters, AskError, Registry, RegistryOptions, Tree};
+use crate::time::Timestamp;
+
+/// How long a command waits for its answer at most.
+pub(super) const DEADLINE: Duration = Duration::from_secs(2);
+
+impl From<AskError> for Trouble {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::OutcomeUnknown => Self::OutcomeUnknown,
+            AskError::Full | AskError::Unavailable { .. } | AskError::Leaving => {
+                Self::Unavailable(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+/// Stock, as this replica serves it.
+#[derive(Clone)]
+pub struct Inventory {
+    pub(super) registry: Registry<StockActor>,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Inventory {
+    /// The bounds that suit a shop: 4,096 commands wait on one SKU, 50,000 SKUs are in use at
+    /// once, and one that nobody asked about for a minute leaves memory.
+    pub const OPTIONS: RegistryOptions = RegistryOptions {
+        kind: "inventory",
+        mailbox: 4096,
+        capacity: 50_000,
+        idle: Duration::from_secs(60),
+        drain: Duration::from_secs(5),
+    };
+
+    /// Stock in `store`. No actor lives until it is asked.
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        arbiters: Arc<Arbiters>,
+        tree: Tree,
+        options: RegistryOptions,
+    ) -> Self {
+        let registry = Registry::new(options, arbiters, tree, {
+            let (store, clock) = (store.clone(), clock.clone());
+            move |sku, lifeline| {
+                let actor = StockActor::new(sku, store.clone(), clock.clone(), lifeline);
+                async move { Ok(actor) }
+            }
+        });
+        Self { registry, store, clock }
+    }
+
+    /// Takes no more commands, and waits until those taken are answered, `deadline` at most.
+    pub async fn drain(&self, deadline: Duration) {
+        self.registry.drain(deadline).await;
+    }
+
+    /// Changes what is on hand. The same id again for the same SKU counts once and has the first
+    /// one's movement as its answer.
+    ///
+    /// # Errors
+    /// [`AdjustError`].
+    pub async fn adjust(&self, adjustment: Adjustment) -> Result<Adjusted, AdjustError> {
+        let sku = adjustment.sku.clone();
+        let asked = self.registry.ask(&sku, adjustment, DEADLINE).await;
+        asked.unwrap_or_else(|error| Err(Trouble::from(error).into()))
+    }
+
+    /// The counters of a SKU, from the store; `None` if there is no such SKU.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn stock(&self, sku: &str) -> Result<Option<Versioned<Stock>>, StoreError> {
+        load(self.store.as_ref(), sku).await
+    }
+
+    /// The counters of those SKUs that exist, in any order, from the store; 1,000 at most.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn stocks(&self, skus: &[String]) -> Result<Vec<Versioned<Stock>>, StoreError> {
+        load_many(self.store.as_ref(), skus).await
+    }
+
+    /// A page of a SKU's ledger, newest first; `limit` is 1 to 1,000.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn movements(
+        &self,
+        sku: &str,
+        limit: usize,
+        after: Option<Cursor>,
+    ) -> Result<(Vec<Movement>, Option<Cursor>), StoreError> {
+        let query = Query::by(&MOVEMENTS, BY_SKU).equal(sku).descending().limit(limit).after(after);
+        let (movements, next) = find::<Movement>(self.store.as_ref(), query).await?;
+        Ok((movements.into_iter().map(|movement| movement.value).collect(), next))
+    }
+
+    /// Ends holds whose time had come at `now`, `limit` (1 to 1,000) at most; how many it ended.
+    /// For the schedule: nobody relies on it, as a lapsed hold is ended also when it is asked for.
+    ///
+    /// # Errors
+    /// [`StoreError`], if the lapsed holds cannot be found. One that cannot be ended now is left
+    /// for the next time.
+    pub async fn release_expired(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        let until = now.plus(Duration::from_millis(1)).as_millis();
+        let query = Query::by(&HOLDS, LAPSING).range(None, Some(until.into())).limit(limit);
+        let (lapsed, _) = find::<Hold>(self.store.as_ref(), query).await?;
+        let ends = join_all(lapsed.into_iter().map(|hold| self.settle(hold, Settlement::Lapse))).await;
+        Ok(ends.iter().filter(|end| end.is_ok()).count())
+    }
+
+    async fn read_and_settle(&self, id: &str, settlement: Settlement) -> Result<Hold, HoldError> {
+        let hold = load::<Hold>(self.store.as_ref(), id).await.map_err(Trouble::from)?;
+        self.settle(hold.ok_or(HoldError::NotFound)?, settlement).await
+    }
+
+    async fn settle(&self, hold: Versioned<Hold>, settlement: Settlement) -> Result<Hold, HoldError> {
+        match (hold.value.status, settlement) {
+            (HoldStatus::Held, _) => {}
+            (HoldStatus::Committed, Settlement::Commit)
+            | (HoldStatus::Released, Settlement::Release | Settlement::Lapse) => return Ok(hold.value),
+            (status, _) => return Err(HoldError::WrongState(status)),
+        }
+        match only_sku(&hold.value.lines) {
+            Ok(sku) => {
+                let asked = self.registry.ask(&sku, SettleHold { hold, settlement }, DEADLINE).await;
+                asked.unwrap_or_else(|error| Err(Trouble::from(error).into()))
+            }
+            Err(skus) => self.bundle(skus, |answer| Work::Settle(hold, settlement, answer)).await,
+        }
+    }
+
+    async fn bundle(
+        &self,
+        skus: BTreeSet<String>,
+        work: impl FnOnce(Answer<Hold, HoldError>) -> Work,
+    ) -> Result<Hold, HoldError> {
+        bundle::run(&self.registry, self.store.as_ref(), self.clock.as_ref(), skus, work).await
+    }
+}
+
+/// The one SKU of these lines, or else all of them.
+fn only_sku(lines: &[HoldLine]) -> Result<String, BTreeSet<String>> {
+    let mut skus: BTreeSet<String> = lines.iter().map(|line| line.sku.clone()).collect();
+    match skus.len() {
+        1 => skus.pop_first().ok_or(skus),
+        _ => Err(skus),
+    }
+}
+
+#[async_trait]
+impl Holds for Inventory {
+    async fn hold(&self, request: HoldRequest) -> Result<Hold, HoldError> {
+        match only_sku(&request.lines) {
+            Ok(sku) => {
+                let asked = self.registry.ask(&sku, PlaceHold(request), DEADLINE).await;
+                asked.unwrap_or_else(|error| Err(Trouble::from(error).into()))
+            }
+            Err(skus) => self.bundle(skus, |answer| Work::Hold(request, answer)).await,
+        }
+    }
+
+    async fn commit(&self, id: &str) -> Result<Hold, HoldError> {
+        self.read_and_settle(id, Settlement::Commit).await
+    }
+
+    async fn release(&self, id: &str) -> Result<Hold, HoldError> {
+        self.read_and_settle(id, Settlement::Release).await
+    }
+}

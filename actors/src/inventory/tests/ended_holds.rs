@@ -1,0 +1,108 @@
+//! Holds end by commit, by release, or at their time, and only once.
+
+use std::time::Duration;
+
+use super::*;
+use crate::cluster::Clock;
+use crate::inventory::records::LAPSING;
+
+const TTL: Duration = Duration::from_secs(900);
+
+async fn shoppers_hold(shop: &Shop, id: &str, held: &[(&str, i64)]) -> Hold {
+    let expires_at = Some(shop.clock.now().plus(TTL));
+    shop.replica().hold(HoldRequest { expires_at, ..request(id, held) }).await.unwrap()
+}
+
+#[actix_rt::test]
+async fn a_hold_ends_once_and_repeating_that_is_no_error() {
+    let shop = Shop::with(&[("tee", 10)]).await;
+    let (one, other) = (shop.replica(), shop.replica());
+    hold(&one, "sold", &[("tee", 3)]).await.unwrap();
+    hold(&one, "given-back", &[("tee", 4)]).await.unwrap();
+    for replica in [&one, &other, &one] {
+        assert_eq!(replica.commit("sold").await.unwrap().status, HoldStatus::Committed);
+        assert_eq!(replica.release("given-back").await.unwrap().status, HoldStatus::Released);
+        assert_eq!(replica.release("sold").await, Err(HoldError::WrongState(HoldStatus::Committed)));
+        assert_eq!(replica.commit("given-back").await, Err(HoldError::WrongState(HoldStatus::Released)));
+        assert_eq!(replica.commit("never-made").await, Err(HoldError::NotFound));
+    }
+    let stock = shop.stock("tee").await;
+    assert_eq!((stock.on_hand(), stock.held()), (7, 0));
+    shop.check().await;
+}
+
+#[actix_rt::test]
+async fn commit_and_release_at_once_have_one_winner() {
+    for round in 0..20 {
+        let shop = Shop::with(&[("tee", 10)]).await;
+        shop.store.dawdle(round % 4);
+        let (one, other) = (shop.replica(), shop.replica());
+        hold(&one, "order-1", &[("tee", 3)]).await.unwrap();
+        let (sold, released) = tokio::join!(one.commit("order-1"), other.release("order-1"));
+        match (&sold, &released) {
+            (Ok(_), Err(HoldError::WrongState(HoldStatus::Committed)))
+            | (Err(HoldError::WrongState(HoldStatus::Released)), Ok(_)) => {}
+            both => panic!("{both:?}"),
+        }
+        shop.check().await;
+    }
+}
+
+#[actix_rt::test]
+async fn a_hold_lasts_until_its_time_and_not_longer() {
+    let shop = Shop::with(&[("tee", 10)]).await;
+    let replica = shop.replica();
+    shoppers_hold(&shop, "in-time", &[("tee", 1)]).await;
+    shoppers_hold(&shop, "late", &[("tee", 2)]).await;
+    shoppers_hold(&shop, "asked-again", &[("tee", 4)]).await;
+    shop.clock.advance(TTL - Duration::from_millis(1));
+    assert_eq!(replica.commit("in-time").await.unwrap().status, HoldStatus::Committed);
+    shop.clock.advance(Duration::from_millis(1));
+    assert_eq!(replica.commit("late").await, Err(HoldError::WrongState(HoldStatus::Released)));
+    let stands = hold(&replica, "asked-again", &[("tee", 4)]).await.unwrap();
+    assert_eq!(stands.status, HoldStatus::Released);
+    let stock = shop.stock("tee").await;
+    assert_eq!((stock.on_hand(), stock.held()), (9, 0));
+    shop.check().await;
+}
+
+#[actix_rt::test]
+async fn the_sweep_ends_what_has_lapsed_and_nothing_else() {
+    let shop = Shop::with(&[("tee", 100), ("cap", 100)]).await;
+    let replica = shop.replica();
+    for n in 0..5 {
+        shoppers_hold(&shop, &format!("lapsed-{n}"), &[("tee", 1)]).await;
+    }
+    shoppers_hold(&shop, "lapsed-bundle", &[("tee", 1), ("cap", 1)]).await;
+    shoppers_hold(&shop, "sold", &[("tee", 1)]).await;
+    replica.commit("sold").await.unwrap();
+    hold(&replica, "order", &[("tee", 1)]).await.unwrap();
+    shop.clock.advance(TTL / 2);
+    shoppers_hold(&shop, "live", &[("tee", 1)]).await;
+    assert_eq!(replica.release_expired(shop.clock.now(), 100).await, Ok(0));
+    shop.clock.advance(TTL / 2);
+
+    assert_eq!(replica.release_expired(shop.clock.now(), 4).await, Ok(4));
+    assert_eq!(replica.release_expired(shop.clock.now(), 100).await, Ok(2));
+    assert_eq!(replica.release_expired(shop.clock.now(), 100).await, Ok(0));
+
+    assert_eq!((shop.stock("tee").await.held(), shop.stock("cap").await.held()), (2, 0));
+    let (left, _) = find::<Hold>(shop.memory.as_ref(), Query::by(&HOLDS, LAPSING)).await.unwrap();
+    assert_eq!(left.iter().map(|hold| hold.value.id.as_str()).collect::<Vec<_>>(), ["live"]);
+    shop.check().await;
+}
+
+#[actix_rt::test]
+async fn replicas_that_sweep_at_once_release_once() {
+    let shop = Shop::with(&[("tee", 100)]).await;
+    for n in 0..40 {
+        shoppers_hold(&shop, &format!("hold-{n}"), &[("tee", 1)]).await;
+    }
+    shop.clock.advance(TTL);
+    shop.store.dawdle(3);
+    let (one, other, now) = (shop.replica(), shop.replica(), shop.clock.now());
+    let (a, b) = tokio::join!(one.release_expired(now, 100), other.release_expired(now, 100));
+    assert!(a.unwrap() + b.unwrap() >= 40);
+    assert_eq!(shop.stock("tee").await.available(), 100);
+    shop.check().await;
+}

@@ -1,0 +1,146 @@
+//! Every crash point, once and twice: the incarnation falls, the next one goes on from the store.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::world::{World, ask};
+use crate::order_saga::{CRASH_POINTS, OrderStatus};
+use crate::testing::{PaymentCall, PaymentFault};
+
+#[derive(Clone, Copy, Debug)]
+enum Story {
+    Good,
+    LostReplies,
+    Declined,
+    DeclinedAndLostReplies,
+}
+
+impl Story {
+    const ALL: [Self; 4] = [Self::Good, Self::LostReplies, Self::Declined, Self::DeclinedAndLostReplies];
+
+    fn method(self) -> &'static str {
+        match self {
+            Self::Good | Self::LostReplies => "pm_card_visa",
+            Self::Declined | Self::DeclinedAndLostReplies => "pm_card_chargeDeclined",
+        }
+    }
+
+    fn prepare(self, world: &World) {
+        if matches!(self, Self::LostReplies | Self::DeclinedAndLostReplies) {
+            for call in [PaymentCall::Create, PaymentCall::Confirm, PaymentCall::Capture, PaymentCall::Cancel]
+            {
+                world.payments.script(call, [PaymentFault::ReplyLost]);
+            }
+        }
+    }
+}
+
+/// The points that the saga's own incarnation can fall at.
+fn saga_points() -> impl Iterator<Item = &'static str> {
+    let outside = |point: &&str| ["accept.", "adopt.", "email."].iter().any(|with| point.starts_with(with));
+    CRASH_POINTS.iter().copied().filter(move |point| !outside(point))
+}
+
+#[actix_rt::test]
+async fn an_incarnation_that_falls_anywhere_once_or_twice_leaves_an_order_that_ends_right() {
+    let mut fell_at = BTreeSet::new();
+    for point in saga_points() {
+        for story in Story::ALL {
+            for (skip, times) in [(0, 1), (0, 2), (1, 1), (2, 2), (3, 1)] {
+                if skip > 0 && !point.starts_with("record.") {
+                    continue;
+                }
+                let world = World::new();
+                let replica = world.replica("r1");
+                story.prepare(&world);
+                world.plan.crash(point, skip, times);
+                let id = replica.orders.accept(ask("k", story.method())).await.unwrap().order.value.id;
+
+                let order = world.settled(&replica, &id).await;
+
+                let expected = match story {
+                    Story::Good | Story::LostReplies => OrderStatus::Confirmed,
+                    _ => OrderStatus::Rejected,
+                };
+                assert_eq!(order.status, expected, "{point} {story:?} {skip} {times}");
+                world.check(&replica, &id).await;
+                if world.plan.left() < times {
+                    fell_at.insert(point);
+                }
+                world.deliver(&replica).await;
+                let mails = usize::from(expected == OrderStatus::Confirmed);
+                assert_eq!(world.mailer.sent().len(), mails, "{point} {story:?} {skip} {times}");
+            }
+        }
+    }
+    assert_eq!(fell_at, saga_points().collect(), "some points are never passed");
+}
+
+#[actix_rt::test]
+async fn a_replica_that_falls_while_it_accepts_leaves_no_order_or_one_that_ends() {
+    for (point, stored) in [("accept.before_commit", false), ("accept.after_commit", true)] {
+        let world = World::new();
+        let falls = world.replica("r1");
+        world.plan.crash(point, 0, 1);
+        let orders = falls.orders.clone();
+        let fell = actix_rt::spawn(async move { orders.accept(ask("k", "pm_card_visa")).await }).await;
+        assert!(fell.is_err());
+        world.living.lives("r1", false);
+
+        let next = world.replica("r2");
+        assert_eq!(next.adoption.round().await.unwrap(), usize::from(stored), "{point}");
+        let again = next.orders.accept(ask("k", "pm_card_visa")).await.unwrap();
+        assert_eq!(again.replayed, stored, "{point}");
+        world.settled(&next, &again.order.value.id).await;
+        world.check(&next, &again.order.value.id).await;
+        assert_eq!(world.payments.ledgers().len(), 1);
+    }
+}
+
+#[actix_rt::test]
+async fn recovery_that_falls_is_done_by_the_next_round() {
+    for point in ["adopt.before_commit", "adopt.after_commit"] {
+        for times in [1, 2] {
+            let world = World::new();
+            let dead = world.replica("r1");
+            let mut held = world.payments.hold(PaymentCall::Create);
+            let id = dead.orders.accept(ask("k", "pm_card_visa")).await.unwrap().order.value.id;
+            held.arrived().await;
+            world.living.lives("r1", false);
+            world.plan.crash(point, 0, times);
+            let next = world.replica("r2");
+            for _ in 0..times {
+                let adoption = next.adoption.clone();
+                let _ = actix_rt::spawn(async move { adoption.round().await }).await;
+            }
+            next.adoption.round().await.unwrap();
+            let order = world.settled(&next, &id).await;
+            assert_eq!((order.status, order.epoch), (OrderStatus::Confirmed, 2), "{point} {times}");
+            world.check(&next, &id).await;
+            drop(held);
+        }
+    }
+}
+
+#[actix_rt::test]
+async fn a_replica_that_falls_around_the_mail_sends_at_most_one_more_for_each_fall() {
+    for (point, most) in [("email.before", 1), ("email.after", 1)] {
+        for times in [1, 2] {
+            let world = World::new();
+            let replica = world.replica("r1");
+            world.plan.crash(point, 0, times);
+            let id = replica.orders.accept(ask("k", "pm_card_visa")).await.unwrap().order.value.id;
+            world.settled(&replica, &id).await;
+            for _ in 0..times {
+                replica.outbox.round().await.unwrap();
+                assert_eq!(replica.outbox.round().await.unwrap(), 0, "the lease stands");
+                world.clock.advance(Duration::from_secs(61));
+            }
+            world.deliver(&replica).await;
+            let sent = world.mailer.sent();
+            let extra = if point == "email.after" { times as usize } else { 0 };
+            assert_eq!(sent.len(), most + extra, "{point} {times}");
+            assert!(sent.iter().all(|mail| mail.id == sent[0].id));
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! The table and the reading of answers, tried exhaustively.
+
+use std::time::Duration;
+
+use super::world::order;
+use crate::inventory::{HoldError, HoldStatus};
+use crate::money::Money;
+use crate::order_saga::decide::{Attempt, Decision, Outcome, Patience, decide, pause, settles};
+use crate::order_saga::order::{Order, OrderStatus, PaymentStatus, Reason};
+use crate::order_saga::state::{Event, Step, after, apply};
+use crate::providers::{Intent, IntentStatus, PaymentError};
+use crate::time::Timestamp;
+
+const NOW: Timestamp = Timestamp::from_millis(1_750_000_000_000);
+
+fn at(step: Step) -> Order {
+    let mut order = order();
+    order.step = Some(step);
+    let reached = |steps: &[Step]| steps.contains(&step);
+    order.payment.status = if reached(&[Step::Hold, Step::CreateIntent]) {
+        PaymentStatus::Pending
+    } else if reached(&[Step::Authorize, Step::CancelIntent]) {
+        PaymentStatus::Created
+    } else if reached(&[Step::CommitStock, Step::Capture]) {
+        PaymentStatus::Authorized
+    } else if step == Step::Confirm {
+        PaymentStatus::Captured
+    } else {
+        PaymentStatus::Canceled
+    };
+    if reached(&[Step::CancelIntent, Step::ReleaseStock, Step::Reject]) {
+        order.reason = Some(Reason::PaymentDeclined);
+    }
+    order
+}
+
+fn intent(status: IntentStatus) -> Intent {
+    let total = order().total;
+    let captured = if status == IntentStatus::Captured { total } else { Money::new(0, total.currency) };
+    Intent { id: "pi_1".to_owned(), status, amount: total, captured, declined: None }
+}
+
+fn declined_intent() -> Intent {
+    Intent { declined: Some("card_declined".to_owned()), ..intent(IntentStatus::Unconfirmed) }
+}
+
+fn events() -> Vec<Event> {
+    let reason = Reason::PaymentUnavailable;
+    vec![
+        Event::Accepted,
+        Event::StockHeld,
+        Event::StockRefused { skus: vec!["a".to_owned()] },
+        Event::IntentCreated { intent_id: "pi_1".to_owned() },
+        Event::Authorized,
+        Event::Declined { code: "card_declined".to_owned() },
+        Event::AuthenticationRequired,
+        Event::GaveUp { reason },
+        Event::StockCommitted,
+        Event::Captured,
+        Event::Confirmed,
+        Event::IntentCanceled,
+        Event::StockReleased,
+        Event::Rejected { reason },
+        Event::Waiting { reason: "r".to_owned(), since: NOW },
+        Event::Stuck { reason: "r".to_owned() },
+        Event::Adopted { by: "b".to_owned() },
+    ]
+}
+
+fn name(event: &Event) -> String {
+    serde_json::to_value(event).unwrap()["type"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_table_is_exactly_this() {
+    let mut found = Vec::new();
+    for step in Step::ALL {
+        for event in events().into_iter().filter(|event| !event.is_note()) {
+            if let Ok(next) = after(&at(step), &event) {
+                let next = next.map_or("settled", Step::name);
+                found.push(format!("{} + {} -> {next}", step.name(), name(&event)));
+            }
+        }
+    }
+    assert_eq!(
+        found,
+        [
+            "hold + stock_held -> create_intent",
+            "hold + stock_refused -> reject",
+            "hold + gave_up -> release_stock",
+            "create_intent + intent_created -> authorize",
+            "create_intent + declined -> release_stock",
+            "create_intent + gave_up -> release_stock",
+            "authorize + authorized -> commit_stock",
+            "authorize + declined -> cancel_intent",
+            "authorize + authentication_required -> cancel_intent",
+            "authorize + gave_up -> cancel_intent",
+            "commit_stock + stock_committed -> capture",
+            "capture + captured -> confirm",
+            "confirm + confirmed -> settled",
+            "cancel_intent + captured -> commit_stock",
+            "cancel_intent + intent_canceled -> release_stock",
+            "release_stock + stock_released -> reject",
+            "reject + rejected -> settled",
+        ]
+    );
+}
+
+#[test]
+fn what_was_captured_before_its_stock_is_confirmed_without_another_capture() {
+    let mut order = at(Step::CancelIntent);
+    apply(&mut order, Event::Captured, 1, NOW).unwrap();
+    assert_eq!((order.step, order.reason), (Some(Step::CommitStock), None));
+    apply(&mut order, Event::StockCommitted, 1, NOW).unwrap();
+    assert_eq!(order.step, Some(Step::Confirm));
+}
+
+#[test]
+fn a_settled_order_takes_no_event_and_has_no_owner() {
+    let mut order = at(Step::Confirm);
+    apply(&mut order, Event::Confirmed, 1, NOW).unwrap();
+    assert_eq!((order.status, order.step, &order.owner), (OrderStatus::Confirmed, None, &None));
+    let before = order.clone();
+    for event in events() {
+        assert!(apply(&mut order, event, 1, NOW).is_err());
+        assert_eq!(order, before);
+    }
+}
+
+#[test]
+fn notes_leave_an_order_at_its_step_and_progress_clears_them() {
+    for step in Step::ALL {
+        for note in events().into_iter().filter(Event::is_note) {
+            let mut order = at(step);
+            let record = apply(&mut order, note, 3, NOW).unwrap();
+            assert_eq!(order.step, Some(step));
+            assert_eq!((record.number, record.attempt, record.step), (order.events, 3, Some(step)));
+        }
+    }
+    let mut order = at(Step::Capture);
+    apply(&mut order, Event::Waiting { reason: "w".to_owned(), since: NOW }, 3, NOW).unwrap();
+    apply(&mut order, Event::Stuck { reason: "s".to_owned() }, 9, NOW).unwrap();
+    assert!(order.waiting.is_some() && order.stuck_since == Some(NOW));
+    apply(&mut order, Event::Captured, 10, NOW).unwrap();
+    assert!(order.waiting.is_none() && order.stuck_since.is_none());
+}
+
+fn outcomes() -> Vec<Outcome> {
+    let stock = [
+        Ok(HoldStatus::Held),
+        Ok(HoldStatus::Committed),
+        Ok(HoldStatus::Released),
+        Err(HoldError::OutOfStock(vec!["a".to_owned()])),
+        Err(HoldError::NotFound),
+        Err(HoldError::WrongState(HoldStatus::Held)),
+        Err(HoldError::WrongState(HoldStatus::Committed)),
+        Err(HoldError::WrongState(HoldStatus::Released)),
+        Err(HoldError::Unavailable { reason: "busy".to_owned(), retry_after: Duration::from_secs(1) }),
+        Err(HoldError::OutcomeUnknown),
+    ];
+    let payment = [
+        Ok(intent(IntentStatus::Unconfirmed)),
+        Ok(declined_intent()),
+        Ok(intent(IntentStatus::RequiresAction)),
+        Ok(intent(IntentStatus::Processing)),
+        Ok(intent(IntentStatus::Authorized)),
+        Ok(intent(IntentStatus::Captured)),
+        Ok(intent(IntentStatus::Canceled)),
+        Err(PaymentError::Declined("card_declined".to_owned())),
+        Err(PaymentError::Declined("authentication_required".to_owned())),
+        Err(PaymentError::Refused("no such thing".to_owned())),
+        Err(PaymentError::Unavailable { reason: "down".to_owned(), retry_after: None }),
+        Err(PaymentError::OutcomeUnknown("lost".to_owned())),
+    ];
+    let stock = stock.into_iter().map(Outcome::Stock);
+    stock.chain(payment.into_iter().map(Outcome::Payment)).chain([Outcome::Nothing]).collect()
+}
+
+fn first(step: Step, outcome: &Outcome) -> Decision {
+    let attempt = Attempt { number: 1, since: NOW, jitter: 1.0 };
+    decide(&at(step), step, outcome, attempt, NOW, &Patience::default())
+}
+
+#[test]
+fn every_answer_at_every_step_leads_somewhere_the_table_has() {
+    let patience = Patience::default();
+    let late = NOW.plus(patience.give_up * 2);
+    for step in Step::ALL {
+        for outcome in outcomes() {
+            for (number, now) in [(1, NOW), (3, NOW), (50, late)] {
+                let attempt = Attempt { number, since: NOW, jitter: 0.5 };
+                let mut order = at(step);
+                match decide(&order, step, &outcome, attempt, now, &patience) {
+                    Decision::Happened(event) => {
+                        assert!(!event.is_note(), "{step:?} {outcome:?} {event:?}");
+                        apply(&mut order, event, number, now).unwrap();
+                    }
+                    Decision::Again { pause, note } => {
+                        assert!(pause >= patience.shortest / 2, "{step:?} {outcome:?} spins");
+                        assert!(note.iter().all(Event::is_note), "{step:?} {outcome:?} {note:?}");
+                        assert!(
+                            number == 1 || note.is_some() || order.waiting.is_some(),
+                            "{step:?} {outcome:?} waits in silence"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What each answer that settles a step means, as `step: answer -> event`.
+#[test]
+fn answers_mean_exactly_this() {
+    let mut found = Vec::new();
+    for step in Step::ALL {
+        for outcome in outcomes() {
+            if let Decision::Happened(event) = first(step, &outcome) {
+                let answer = match &outcome {
+                    Outcome::Stock(Ok(status)) => format!("{status:?}"),
+                    Outcome::Stock(Err(error)) => error.to_string(),
+                    Outcome::Payment(Ok(intent)) if intent.declined.is_some() => "Declined".to_owned(),
+                    Outcome::Payment(Ok(intent)) => format!("{:?}", intent.status),
+                    Outcome::Payment(Err(error)) => error.to_string(),
+                    Outcome::Nothing => "-".to_owned(),
+                };
+                if !matches!(step, Step::Confirm | Step::Reject | Step::CreateIntent) {
+                    found.push(format!("{}: {answer} -> {}", step.name(), name(&event)));
+                }
+            }
+        }
+    }
+    assert_eq!(
+        found,
+        [
+            "hold: Held -> stock_held",
+            "hold: Committed -> stock_held",
+            "hold: Released -> stock_refused",
+            "hold: out of stock: a -> stock_refused",
+            "hold: the hold is Held already -> stock_refused",
+            "hold: the hold is Committed already -> stock_refused",
+            "hold: the hold is Released already -> stock_refused",
+            "authorize: Declined -> declined",
+            "authorize: RequiresAction -> authentication_required",
+            "authorize: Authorized -> authorized",
+            "authorize: Captured -> authorized",
+            "authorize: Canceled -> declined",
+            "authorize: declined: card_declined -> declined",
+            "authorize: declined: authentication_required -> authentication_required",
+            "authorize: refused: no such thing -> declined",
+            "commit_stock: Committed -> stock_committed",
+            "capture: Captured -> captured",
+            "cancel_intent: Captured -> captured",
+            "cancel_intent: Canceled -> intent_canceled",
+            "release_stock: Released -> stock_released",
+            "release_stock: there is no such hold -> stock_released",
+            "release_stock: the hold is Released already -> stock_released",
+        ]
+    );
+}
+
+#[test]
+fn past_the_point_of_no_return_nothing_leads_back() {
+    for step in [Step::CommitStock, Step::Capture, Step::Confirm] {
+        for outcome in outcomes() {
+            for tried in [Duration::ZERO, Duration::from_secs(1_000_000)] {
+                let attempt = Attempt { number: 9, since: NOW, jitter: 0.5 };
+                let decision =
+                    decide(&at(step), step, &outcome, attempt, NOW.plus(tried), &Patience::default());
+                if let Decision::Happened(event) = decision {
+                    let forward = [Event::StockCommitted, Event::Captured, Event::Confirmed];
+                    assert!(forward.contains(&event), "{step:?} {outcome:?} {event:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_capture_of_another_amount_is_stuck_and_not_confirmed() {
+    let mut part = intent(IntentStatus::Captured);
+    part.captured.minor -= 1;
+    let decision = first(Step::Capture, &Outcome::Payment(Ok(part)));
+    let Decision::Again { note: Some(Event::Stuck { reason }), .. } = decision else {
+        panic!("{decision:?}");
+    };
+    assert!(reason.contains("was captured"), "{reason}");
+}
+
+#[test]
+fn an_authorisation_that_is_gone_is_stuck_at_once_and_said_once() {
+    let gone = Outcome::Payment(Ok(intent(IntentStatus::Canceled)));
+    let Decision::Again { note: Some(note), pause } = first(Step::Capture, &gone) else { panic!() };
+    assert_eq!(pause, Patience::default().longest);
+    let mut order = at(Step::Capture);
+    apply(&mut order, note, 1, NOW).unwrap();
+    let attempt = Attempt { number: 2, since: NOW, jitter: 0.5 };
+    let again = decide(&order, Step::Capture, &gone, attempt, NOW, &Patience::default());
+    assert!(matches!(again, Decision::Again { note: None, .. }), "{again:?}");
+}
+
+#[test]
+fn a_wait_is_recorded_once_after_a_moment() {
+    let down = PaymentError::Unavailable { reason: "down".to_owned(), retry_after: None };
+    let down = Outcome::Payment(Err(down));
+    let mut order = at(Step::Authorize);
+    let mut notes = Vec::new();
+    for number in 1..20 {
+        let attempt = Attempt { number, since: NOW, jitter: 0.5 };
+        let decision = decide(&order, Step::Authorize, &down, attempt, NOW, &Patience::default());
+        let Decision::Again { note, .. } = decision else { panic!("{decision:?}") };
+        if let Some(note) = note {
+            apply(&mut order, note, number, NOW).unwrap();
+            notes.push(number);
+        }
+    }
+    assert_eq!(notes, [3]);
+}
+
+#[test]
+fn patience_ends_before_authorisation_with_the_reason_of_the_step_and_counts_from_the_first_owner() {
+    let patience = Patience::default();
+    let unknown = Outcome::Payment(Err(PaymentError::OutcomeUnknown("lost".to_owned())));
+    for (step, outcome, reason) in [
+        (Step::Hold, Outcome::Stock(Err(HoldError::OutcomeUnknown)), Reason::StockUnavailable),
+        (Step::CreateIntent, unknown.clone(), Reason::PaymentUnavailable),
+        (Step::Authorize, unknown, Reason::PaymentUnavailable),
+    ] {
+        let mut order = at(step);
+        apply(&mut order, Event::Waiting { reason: "w".to_owned(), since: NOW }, 3, NOW).unwrap();
+        let now = NOW.plus(patience.give_up);
+        let attempt = Attempt { number: 1, since: now, jitter: 0.5 };
+        let decision = decide(&order, step, &outcome, attempt, now, &patience);
+        assert_eq!(decision, Decision::Happened(Event::GaveUp { reason }), "{step:?}");
+    }
+}
+
+#[test]
+fn after_authorisation_and_while_undoing_a_step_that_lasts_is_listed_as_stuck_and_still_tried() {
+    let patience = Patience::default();
+    for step in [Step::CommitStock, Step::Capture, Step::CancelIntent, Step::ReleaseStock] {
+        let outcome = match step {
+            Step::CommitStock | Step::ReleaseStock => Outcome::Stock(Err(HoldError::OutcomeUnknown)),
+            _ => Outcome::Payment(Err(PaymentError::OutcomeUnknown("lost".to_owned()))),
+        };
+        let attempt = Attempt { number: 100, since: NOW, jitter: 0.5 };
+        let mut order = at(step);
+        apply(&mut order, Event::Waiting { reason: "w".to_owned(), since: NOW }, 3, NOW).unwrap();
+        let decision = decide(&order, step, &outcome, attempt, NOW.plus(patience.give_up * 9), &patience);
+        let Decision::Again { note: Some(Event::Stuck { .. }), pause } = decision else {
+            panic!("{step:?} {decision:?}");
+        };
+        assert!(pause <= patience.longest);
+    }
+}
+
+#[test]
+fn pauses_double_are_jittered_and_heed_what_is_asked() {
+    let patience = Patience::default();
+    let after = |number, jitter, asked| pause(Attempt { number, since: NOW, jitter }, asked, &patience);
+    assert_eq!(after(1, 1.0, None), Duration::from_millis(100));
+    assert_eq!(after(2, 1.0, None), Duration::from_millis(200));
+    assert_eq!(after(2, 0.0, None), Duration::from_millis(100));
+    assert_eq!(after(u32::MAX, 1.0, None), patience.longest);
+    assert_eq!(after(1, 1.0, Some(Duration::from_secs(60))), Duration::from_secs(60));
+    assert_eq!(after(1, 1.0, Some(Duration::from_secs(86_400))), patience.longest_asked);
+}
+
+#[test]
+fn a_look_up_settles_only_what_it_proves() {
+    for step in Step::ALL {
+        for status in [IntentStatus::Unconfirmed, IntentStatus::Authorized, IntentStatus::Processing] {
+            let open = match (step, status) {
+                (Step::Authorize, IntentStatus::Unconfirmed) | (Step::Capture, IntentStatus::Authorized) => {
+                    true
+                }
+                (Step::CancelIntent, _) => true,
+                (Step::Authorize | Step::Capture, _) => false,
+                _ => true,
+            };
+            assert_eq!(settles(step, &intent(status)), !open, "{step:?} {status:?}");
+        }
+    }
+    assert!(settles(Step::Authorize, &declined_intent()));
+    assert!(settles(Step::CancelIntent, &intent(IntentStatus::Canceled)));
+    assert!(settles(Step::CancelIntent, &intent(IntentStatus::Captured)));
+}

@@ -1,0 +1,433 @@
+//! A small world for sagas: one store, stock and a payment provider that do as told, any number of
+//! replicas.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+
+use crate::cluster::Clock;
+use crate::inventory::{Hold, HoldError, HoldLine, HoldRequest, HoldStatus, Holds};
+use crate::money::{Currency, Money};
+use crate::order_saga::{
+    AcceptOrder, Adoption, CrashPoints, Line, Liveness, ORDER_EVENTS, Order, OrderConfirmation, OrderEvent,
+    OrderStatus, Orders, OrdersOptions, OrdersParts, Patience, Payment, Step,
+};
+use crate::outbox::{Outbox, OutboxOptions, Recipient, Recipients, Waker};
+use crate::store::{Query, StoreError, find};
+use crate::supervision::{Arbiters, Tree, lock};
+use crate::testing::{ManualClock, MemoryStore, RecordingMailer, ScriptedPayments};
+use crate::time::Timestamp;
+
+pub(super) fn usd(minor: i64) -> Money {
+    Money::new(minor, Currency::from_code("USD").unwrap())
+}
+
+pub(super) fn lines() -> Vec<Line> {
+    let line = |sku: &str, quantity, cents| Line {
+        sku: sku.to_owned(),
+        name: format!("The {sku}"),
+        quantity,
+        unit_price: usd(cents),
+    };
+    vec![line("a", 2, 500), line("b", 1, 1999)]
+}
+
+/// An order that was just accepted.
+pub(super) fn order() -> Order {
+    let at = Timestamp::from_millis(1_750_000_000_000);
+    Order {
+        id: "o1".to_owned(),
+        user_id: "u1".to_owned(),
+        command_key: "u1:k".to_owned(),
+        fingerprint: "f".to_owned(),
+        status: OrderStatus::Pending,
+        reason: None,
+        lines: lines(),
+        total: usd(2999),
+        shipping_address: None,
+        payment_method: "pm_card_visa".to_owned(),
+        payment: Payment::default(),
+        step: Some(Step::Hold),
+        waiting: None,
+        stuck_since: None,
+        owner: Some("r1".to_owned()),
+        epoch: 1,
+        events: 1,
+        created_at: at,
+        updated_at: at,
+    }
+}
+
+pub(super) fn ask(key: &str, method: &str) -> AcceptOrder {
+    AcceptOrder {
+        command_key: key.to_owned(),
+        fingerprint: format!("body of {key}"),
+        user_id: "u1".to_owned(),
+        lines: lines(),
+        shipping_address: None,
+        payment_method: method.to_owned(),
+    }
+}
+
+/// What a call to stock meets.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum HoldFault {
+    Unavailable,
+    ReplyLost,
+}
+
+#[derive(Default)]
+struct Stock {
+    available: BTreeMap<String, i64>,
+    holds: HashMap<String, Hold>,
+    faults: VecDeque<HoldFault>,
+    gate: Option<(oneshot::Sender<()>, oneshot::Receiver<()>)>,
+}
+
+/// Stock that does as told.
+#[derive(Default)]
+pub(super) struct ScriptedHolds {
+    stock: Mutex<Stock>,
+}
+
+impl ScriptedHolds {
+    pub(super) fn set(&self, sku: &str, available: i64) {
+        lock(&self.stock).available.insert(sku.to_owned(), available);
+    }
+
+    pub(super) fn available(&self, sku: &str) -> i64 {
+        lock(&self.stock).available[sku]
+    }
+
+    pub(super) fn status(&self, id: &str) -> Option<HoldStatus> {
+        lock(&self.stock).holds.get(id).map(|hold| hold.status)
+    }
+
+    pub(super) fn script(&self, faults: impl IntoIterator<Item = HoldFault>) {
+        lock(&self.stock).faults.extend(faults);
+    }
+
+    /// Stops the next call to hold before it counts; what is returned tells that it arrived and
+    /// lets it go on.
+    pub(super) fn stop_next_hold(&self) -> (oneshot::Receiver<()>, oneshot::Sender<()>) {
+        let ((arrive, arrived), (go, going)) = (oneshot::channel(), oneshot::channel());
+        lock(&self.stock).gate = Some((arrive, going));
+        (arrived, go)
+    }
+
+    fn answer(&self, act: impl FnOnce(&mut Stock) -> Result<Hold, HoldError>) -> Result<Hold, HoldError> {
+        let mut stock = lock(&self.stock);
+        match stock.faults.pop_front() {
+            Some(HoldFault::Unavailable) => Err(HoldError::Unavailable {
+                reason: "busy".to_owned(),
+                retry_after: Duration::from_millis(1),
+            }),
+            Some(HoldFault::ReplyLost) => {
+                let _ = act(&mut stock);
+                Err(HoldError::OutcomeUnknown)
+            }
+            None => act(&mut stock),
+        }
+    }
+
+    fn end(&self, id: &str, to: HoldStatus) -> Result<Hold, HoldError> {
+        self.answer(|stock| {
+            let hold = stock.holds.get_mut(id).ok_or(HoldError::NotFound)?;
+            match hold.status {
+                HoldStatus::Held => {
+                    hold.status = to;
+                    for HoldLine { sku, quantity } in &hold.lines {
+                        if to == HoldStatus::Released {
+                            *stock.available.get_mut(sku).unwrap() += quantity;
+                        }
+                    }
+                }
+                status if status == to => {}
+                status => return Err(HoldError::WrongState(status)),
+            }
+            Ok(hold.clone())
+        })
+    }
+}
+
+#[async_trait]
+impl Holds for ScriptedHolds {
+    async fn hold(&self, request: HoldRequest) -> Result<Hold, HoldError> {
+        let gate = lock(&self.stock).gate.take();
+        if let Some((arrive, going)) = gate {
+            let _ = arrive.send(());
+            let _ = going.await;
+        }
+        self.answer(|stock| {
+            if let Some(hold) = stock.holds.get(&request.id) {
+                return Ok(hold.clone());
+            }
+            let short = |line: &&HoldLine| {
+                stock.available.get(&line.sku).is_none_or(|available| *available < line.quantity)
+            };
+            let short: Vec<String> =
+                request.lines.iter().filter(short).map(|line| line.sku.clone()).collect();
+            if !short.is_empty() {
+                return Err(HoldError::OutOfStock(short));
+            }
+            for HoldLine { sku, quantity } in &request.lines {
+                *stock.available.get_mut(sku).unwrap() -= quantity;
+            }
+            let hold = Hold {
+                id: request.id.clone(),
+                user_id: request.user_id,
+                lines: request.lines,
+                status: HoldStatus::Held,
+                expires_at: None,
+                created_at: Timestamp::default(),
+            };
+            stock.holds.insert(request.id, hold.clone());
+            Ok(hold)
+        })
+    }
+
+    async fn commit(&self, id: &str) -> Result<Hold, HoldError> {
+        self.end(id, HoldStatus::Committed)
+    }
+
+    async fn release(&self, id: &str) -> Result<Hold, HoldError> {
+        self.end(id, HoldStatus::Released)
+    }
+}
+
+/// Who lives.
+#[derive(Default)]
+pub(super) struct Living {
+    live: Mutex<HashSet<String>>,
+}
+
+impl Living {
+    pub(super) fn lives(&self, incarnation: &str, lives: bool) {
+        let mut live = lock(&self.live);
+        if lives {
+            live.insert(incarnation.to_owned());
+        } else {
+            live.remove(incarnation);
+        }
+    }
+}
+
+#[async_trait]
+impl Liveness for Living {
+    fn am_live(&self) -> bool {
+        true
+    }
+
+    async fn is_live(&self, incarnation: &str) -> Result<bool, StoreError> {
+        Ok(lock(&self.live).contains(incarnation))
+    }
+}
+
+pub(super) struct Addresses;
+
+#[async_trait]
+impl Recipients for Addresses {
+    async fn address(&self, user_id: &str) -> Result<Option<Recipient>, StoreError> {
+        Ok(Some(Recipient { email: format!("{user_id}@example.com"), name: "Una".to_owned() }))
+    }
+}
+
+/// Panics at chosen passes of a crash point: by point, passes to let through and times to panic.
+#[derive(Default)]
+pub(super) struct Plan {
+    state: Mutex<HashMap<&'static str, (u32, u32)>>,
+}
+
+impl Plan {
+    /// Panic `times` times at `point`, after letting `skip` passes through.
+    pub(super) fn crash(&self, point: &'static str, skip: u32, times: u32) {
+        lock(&self.state).insert(point, (skip, times));
+    }
+
+    fn pass(&self, point: &'static str) {
+        let mut state = lock(&self.state);
+        let crash = match state.get_mut(point) {
+            Some((0, times)) if *times > 0 => {
+                *times -= 1;
+                true
+            }
+            Some((skip, _)) => {
+                *skip = skip.saturating_sub(1);
+                false
+            }
+            None => false,
+        };
+        drop(state);
+        assert!(!crash, "the test crashes at {point}");
+    }
+
+    /// Crashes that were planned and have not happened.
+    pub(super) fn left(&self) -> u32 {
+        lock(&self.state).values().map(|(_, times)| times).sum()
+    }
+}
+
+pub(super) struct Replica {
+    pub(super) orders: Orders,
+    pub(super) adoption: Arc<Adoption>,
+    pub(super) outbox: Arc<Outbox>,
+}
+
+pub(super) struct World {
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) store: Arc<MemoryStore>,
+    pub(super) holds: Arc<ScriptedHolds>,
+    pub(super) payments: Arc<ScriptedPayments>,
+    pub(super) mailer: Arc<RecordingMailer>,
+    pub(super) living: Arc<Living>,
+    pub(super) plan: Arc<Plan>,
+    pub(super) tree: Tree,
+    arbiters: Arc<Arbiters>,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.arbiters.stop();
+    }
+}
+
+impl World {
+    /// Must be made inside an actix `System`. There are 10 of SKU a and 10 of SKU b.
+    pub(super) fn new() -> Self {
+        let clock = Arc::new(ManualClock::default());
+        let holds = Arc::new(ScriptedHolds::default());
+        holds.set("a", 10);
+        holds.set("b", 10);
+        Self {
+            store: Arc::new(MemoryStore::new(clock.clone())),
+            tree: Tree::new(clock.clone()),
+            clock,
+            holds,
+            payments: Arc::default(),
+            mailer: Arc::default(),
+            living: Arc::default(),
+            plan: Arc::default(),
+            arbiters: Arc::new(Arbiters::start(1)),
+        }
+    }
+
+    pub(super) fn replica(&self, incarnation: &str) -> Replica {
+        self.replica_with(incarnation, OrdersOptions::default())
+    }
+
+    pub(super) fn replica_with(&self, incarnation: &str, options: OrdersOptions) -> Replica {
+        self.living.lives(incarnation, true);
+        let plan = self.plan.clone();
+        let crash_points = CrashPoints::new(move |point| plan.pass(point));
+        let waker = Waker::default();
+        let parts = OrdersParts {
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            holds: self.holds.clone(),
+            payments: self.payments.clone(),
+            outbox: waker.clone(),
+            incarnation: incarnation.to_owned(),
+            crash_points: crash_points.clone(),
+        };
+        let orders = Orders::new(parts, options, self.arbiters.clone(), self.tree.clone());
+        let confirmation = OrderConfirmation::new(
+            self.store.clone(),
+            Arc::new(Addresses),
+            self.mailer.clone(),
+            crash_points,
+        );
+        let outbox = Outbox::new(
+            self.store.clone(),
+            self.clock.clone(),
+            incarnation.to_owned(),
+            waker,
+            vec![Arc::new(confirmation)],
+            OutboxOptions::default(),
+        );
+        Replica {
+            adoption: Arc::new(Adoption::new(orders.clone(), self.living.clone())),
+            orders,
+            outbox: Arc::new(outbox),
+        }
+    }
+
+    /// Spins until `seen`, moving the clock on whenever somebody sleeps on it.
+    pub(super) async fn until(&self, what: &str, mut seen: impl AsyncFnMut() -> bool) {
+        let began = Instant::now();
+        while !seen().await {
+            assert!(began.elapsed() < Duration::from_secs(20), "never seen: {what}");
+            if self.clock.sleepers() > 0 {
+                self.clock.advance(Duration::from_millis(50));
+            }
+            std::thread::yield_now();
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The order once its saga is done.
+    pub(super) async fn settled(&self, replica: &Replica, id: &str) -> Order {
+        self.until("a settled order", async || self.order(replica, id).await.status.is_settled()).await;
+        self.order(replica, id).await
+    }
+
+    pub(super) async fn order(&self, replica: &Replica, id: &str) -> Order {
+        replica.orders.get(id).await.unwrap().unwrap().value
+    }
+
+    /// The order's events as stored, by name.
+    pub(super) async fn events(&self, id: &str) -> Vec<String> {
+        let query = Query::by(&ORDER_EVENTS, "order").equal(id).limit(1000);
+        let (events, next) = find::<OrderEvent>(self.store.as_ref(), query).await.unwrap();
+        assert!(next.is_none());
+        for (n, event) in events.iter().enumerate() {
+            assert_eq!(event.value.number, n as u64 + 1);
+        }
+        let name = |event: &OrderEvent| {
+            serde_json::to_value(&event.event).unwrap()["type"].as_str().unwrap().to_owned()
+        };
+        events.iter().map(|event| name(&event.value)).collect()
+    }
+
+    /// Performs jobs until none is left, letting leases lapse.
+    pub(super) async fn deliver(&self, replica: &Replica) {
+        for _ in 0..10 {
+            replica.outbox.round().await.unwrap();
+            self.clock.advance(Duration::from_secs(61));
+        }
+    }
+
+    /// Money, stock and order agree.
+    pub(super) async fn check(&self, replica: &Replica, id: &str) -> Order {
+        let order = self.order(replica, id).await;
+        let ledger = self.payments.ledger(id);
+        assert!(ledger.captures <= 1 && ledger.authorizations <= 1, "{ledger:?}");
+        assert_eq!(ledger.authorized, 0, "money is left reserved");
+        match order.status {
+            OrderStatus::Confirmed => {
+                assert_eq!((ledger.captures, ledger.captured), (1, 2999));
+                assert_eq!(self.holds.status(id), Some(HoldStatus::Committed));
+            }
+            OrderStatus::Rejected => {
+                assert_eq!(ledger.captures, 0);
+                assert!(matches!(self.holds.status(id), None | Some(HoldStatus::Released)));
+            }
+            other => panic!("not settled: {other:?}"),
+        }
+        assert_eq!(self.events(id).await.len() as u64, order.events);
+        order
+    }
+}
+
+/// Patience of seconds, so that a test sees its end.
+pub(super) fn hasty() -> OrdersOptions {
+    let patience =
+        Patience { give_up: Duration::from_secs(20), stuck: Duration::from_secs(20), ..Patience::default() };
+    OrdersOptions { patience, ..OrdersOptions::default() }
+}
+
+pub(super) fn now(world: &World) -> Timestamp {
+    world.clock.now()
+}

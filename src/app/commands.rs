@@ -1,0 +1,122 @@
+//! What the command line asks for.
+
+use std::io::Write;
+
+use secrecy::ExposeSecret;
+
+use super::stores::{self, OpenStore};
+use super::{ServeError, Steward};
+use crate::cli::{Check, Failure};
+use crate::config::Config;
+use crate::storage::mongo::MongoStore;
+use crate::storage::redis::RedisPool;
+
+/// Serves until the process is told to stop.
+///
+/// # Errors
+/// It can't start, or had to give up.
+pub async fn serve(config: Config) -> Result<(), Failure> {
+    let steward = Steward::start(config).await.map_err(Failure::new)?;
+    let ended: Result<(), ServeError> = steward.until_told_to_stop().await;
+    steward.stop().await;
+    ended.map_err(Failure::new)
+}
+
+/// Creates what the store needs, or prints it.
+///
+/// # Errors
+/// The store can't be reached or refuses.
+pub async fn migrate(config: Config, print: bool) -> Result<(), Failure> {
+    if print {
+        return say(&stores::migration_script(&config));
+    }
+    let changes = stores::migrate(&config).await.map_err(Failure::new)?;
+    match changes.is_empty() {
+        true => say("Everything is there already.\n"),
+        false => say(&changes.iter().map(|change| format!("{change}\n")).collect::<String>()),
+    }
+}
+
+/// Loads the sample data.
+///
+/// # Errors
+/// The store can't be reached, or the profile is production.
+pub async fn seed(config: Config) -> Result<(), Failure> {
+    let seeded = stores::seed(&config).await.map_err(Failure::new)?;
+    let mut text = String::new();
+    for user in seeded {
+        let password = match &user.password {
+            Some(password) => format!("password {}", password.expose_secret()),
+            None => "was there already".to_owned(),
+        };
+        text.push_str(&format!("{}   {}   {password}\n", user.id, user.email));
+    }
+    say(&text)
+}
+
+/// Runs the faked providers alone.
+///
+/// # Errors
+/// It can't start.
+pub async fn sandbox(config: Config) -> Result<(), Failure> {
+    let told = |url: &str| {
+        tracing::info!(sandbox = url, "listening");
+        let _ = say(&format!("The sandbox is at {url} (ledger: {url}/_sandbox/ledger). Ctrl-C stops it.\n"));
+    };
+    stores::serve_sandbox(&config, told).await.map_err(Failure::new)
+}
+
+/// What `steward doctor` asks of the adapters.
+pub async fn checks(config: &Config) -> Vec<Check> {
+    let mut checks = vec![store(config).await];
+    if let Some(uri) = &config.redis.uri {
+        let remedy = "check redis.uri, and that Redis runs";
+        let there = match RedisPool::connect(uri, &config.redis.prefix) {
+            Ok(pool) => pool.ping().await,
+            Err(error) => Err(error),
+        };
+        checks.push(match there {
+            Ok(()) => Check::ok("redis", "answers"),
+            Err(error) => Check::fail("redis", error.to_string(), remedy),
+        });
+    } else if config.mongodb.uri.is_some() {
+        let detail = "without redis.uri only one replica can run on this database";
+        checks.push(Check::warn("redis", detail, "set redis.uri for more than one"));
+    }
+    checks
+}
+
+async fn store(config: &Config) -> Check {
+    let Some(uri) = &config.mongodb.uri else {
+        return match OpenStore::open(config).await {
+            Ok(opened) => {
+                let detail = opened.in_words();
+                opened.close().await;
+                Check::ok("store", detail)
+            }
+            Err(error) => {
+                Check::fail("store", error.to_string(), "stop the other process, or use another data.dir")
+            }
+        };
+    };
+    let found = MongoStore::connect(uri, &config.mongodb.database, super::schema::SCHEMA).await;
+    let store = match found {
+        Ok(store) => store,
+        Err(error) => {
+            return Check::fail("store", error.to_string(), "check mongodb.uri, and that MongoDB runs");
+        }
+    };
+    match store.missing().await {
+        Ok(missing) if missing.is_empty() => Check::ok("store", "MongoDB, migrated"),
+        Ok(missing) => Check::warn("store", missing.join("; "), "run `steward migrate`"),
+        Err(error) => Check::fail("store", error.to_string(), "check what this user may do"),
+    }
+}
+
+/// To standard output; a reader that has gone is no failure.
+fn say(text: &str) -> Result<(), Failure> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(error)),
+        _ => Ok(()),
+    }
+}

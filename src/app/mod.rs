@@ -1,0 +1,499 @@
+//! The composition root: the only place that knows which adapter goes where.
+//!
+//! Who calls it: the command line. [`Steward::start`] puts the parts together and serves;
+//! [`Steward::stop`] takes them apart in the order that loses nothing. What never happens here: a
+//! decision of the domain.
+
+mod commands;
+mod first_admin;
+mod outside;
+mod readiness;
+pub mod schema;
+mod screen;
+mod stores;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::web::Data;
+use steward_actors::account_sync::{Connections, SyncOptions, SyncParts};
+use steward_actors::accounts::Accounts;
+use steward_actors::catalog::Catalog;
+use steward_actors::cluster::{Clock, Lease, Membership, StoreClock};
+use steward_actors::inventory::Inventory;
+use steward_actors::order_saga::{
+    Adoption, CrashPoints, OrderConfirmation, Orders, OrdersOptions, OrdersParts,
+};
+use steward_actors::outbox::{Outbox, OutboxOptions, Waker};
+use steward_actors::session::{Invalidations, LocalInvalidations, SessionLocator, SessionParts, Sessions};
+use steward_actors::store::{CommitError, Store, StoreError};
+use steward_actors::supervision::{Arbiters, Escalation, InfrastructureTask, Tree, Watchdog, supervise_task};
+use steward_actors::users::Users;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::config::{Config, Profile};
+use crate::http::caller::Authenticator;
+use crate::http::health::Health;
+use crate::http::server::Listener;
+use crate::passwords::Argon2Passwords;
+use crate::storage::redis::{RedisError, RedisInvalidations, RedisLocator, RedisPool};
+
+pub use commands::{checks, migrate, sandbox, seed, serve};
+pub use first_admin::AdminError;
+pub use outside::OutsideError;
+pub use stores::OpenStoreError;
+
+use outside::Outside;
+use readiness::ReplicaReadiness;
+use stores::OpenStore;
+
+/// Tokens that each worker thread's session actor remembers.
+const REMEMBERED_TOKENS: usize = 10_000;
+/// How long each part may take to finish what it has when the replica stops.
+const DRAIN: Duration = Duration::from_secs(10);
+/// The span between looks for holds whose time has come.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Why Steward did not start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Production refuses this configuration.
+    #[error("{}", .0.join("\n"))]
+    Refused(Vec<String>),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenStoreError),
+    /// The store does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store does not take this replica's record.
+    #[error("this replica cannot join: {0}")]
+    Join(#[from] CommitError),
+    /// Several replicas need Redis to tell each other about sessions.
+    #[error(
+        "another replica runs on this database, and without Redis they cannot tell each other which \
+         sessions were ended: set redis.uri, or stop the other replica"
+    )]
+    RedisNeeded,
+    /// Redis cannot be used.
+    #[error("Redis: {0}")]
+    Redis(#[from] RedisError),
+    /// A provider, the sandbox or the mailer cannot be made.
+    #[error(transparent)]
+    Outside(#[from] OutsideError),
+    /// The first admin cannot be made.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The address is taken, or the system gives no threads.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A part that the replica cannot do without fell too often.
+    #[error("{} fell too often: {}", .0.kind, .0.reason)]
+    Escalated(Escalation),
+}
+
+/// A running replica.
+pub struct Steward {
+    url: String,
+    sandbox: Option<String>,
+    tree: Tree,
+    draining: watch::Sender<bool>,
+    server: ServerHandle,
+    served: JoinHandle<std::io::Result<()>>,
+    claiming: Vec<InfrastructureTask>,
+    telling: Vec<InfrastructureTask>,
+    heartbeat: InfrastructureTask,
+    orders: Orders,
+    connections: Connections,
+    inventory: Inventory,
+    membership: Arc<Membership>,
+    arbiters: Arc<Arbiters>,
+    store: OpenStore,
+    outside: Outside,
+    _watchdog: Arc<Watchdog>,
+}
+
+impl Steward {
+    /// Puts the parts together and begins to serve. Call it inside an actix `System` whose runtime
+    /// has several threads.
+    ///
+    /// # Errors
+    /// [`ServeError`].
+    pub async fn start(config: Config) -> Result<Self, ServeError> {
+        let refusals: Vec<String> = config.refusals().iter().map(ToString::to_string).collect();
+        if !refusals.is_empty() {
+            return Err(ServeError::Refused(refusals));
+        }
+        let system = |what: &str| {
+            let what = what.to_owned();
+            move |source| ServeError::System { what, source }
+        };
+        let listener = Listener::bind(&config.http)
+            .map_err(system(&format!("cannot listen on {}", config.http.bind)))?;
+
+        let opened = OpenStore::open(&config).await?;
+        let store = opened.store.clone();
+        let clock = Arc::new(StoreClock::start(store.as_ref()).await?);
+        let lease = Lease {
+            length: Duration::from_secs(config.cluster.lease_seconds),
+            heartbeat: Duration::from_secs(config.cluster.heartbeat_seconds),
+        };
+        let roles = ["api", "orders", "sync", "jobs"].map(str::to_owned).to_vec();
+        let membership = Membership::join(store.clone(), clock.clone(), lease, host(), roles).await?;
+        if opened.is_exclusive() {
+            membership.forget_others().await?;
+        }
+        let redis = redis(&config, &membership, opened.is_exclusive()).await?;
+        let outside = Outside::start(&config).await?;
+
+        let tree = Tree::new(clock.clone());
+        let threads = std::thread::available_parallelism().map_or(2, usize::from);
+        let arbiters = Arc::new(Arbiters::start(threads));
+        let watchdog = Watchdog::start(arbiters.clone(), Duration::from_secs(1), Duration::from_secs(5))
+            .map_err(system("no thread for the watchdog"))?;
+        let watchdog = Arc::new(watchdog);
+        let passwords = Argon2Passwords::start().map_err(system("no threads for passwords"))?;
+        let parts = Parts { store, clock, tree, arbiters, incarnation: membership.incarnation() };
+
+        let users = Users::new(parts.store.clone(), parts.clock.clone(), Arc::new(passwords));
+        let admin = first_admin::ensure(&config, &users).await?;
+        let (channel, locator, telling) = session_ports(redis.as_ref(), &parts.tree);
+        let sessions = Sessions::new(SessionParts {
+            store: parts.store.clone(),
+            clock: parts.clock.clone(),
+            users: users.clone(),
+            locator,
+            invalidations: channel,
+            tree: parts.tree.clone(),
+            cache_capacity: REMEMBERED_TOKENS,
+        });
+        let inventory = parts.inventory();
+        let waker = Waker::default();
+        let crash_points = crash_points(config.profile);
+        let orders = parts.orders(&inventory, &outside, &waker, &crash_points);
+        let connections = parts.connections(&outside);
+
+        let membership = Arc::new(membership);
+        let heartbeat = supervise_task(&parts.tree, "heartbeat", {
+            let membership = membership.clone();
+            move |stop| {
+                let membership = membership.clone();
+                async move { membership.beat(stop).await }
+            }
+        });
+        let confirmation = OrderConfirmation::new(
+            parts.store.clone(),
+            Arc::new(users.clone()),
+            outside.mailer.clone(),
+            crash_points,
+        );
+        let claiming = parts.claiming(&orders, &membership, &connections, &inventory, waker, confirmation);
+
+        let (draining, drains) = watch::channel(false);
+        let url = listener.public_url().to_owned();
+        let worker = Worker {
+            sessions,
+            users,
+            catalog: Catalog::new(parts.store.clone(), parts.clock.clone()),
+            accounts: Accounts::new(parts.store.clone(), parts.clock.clone()),
+            inventory: inventory.clone(),
+            orders: orders.clone(),
+            connections: connections.clone(),
+            tree: parts.tree.clone(),
+            membership: membership.clone(),
+            readiness: ReplicaReadiness {
+                membership: membership.clone(),
+                clock: parts.clock.clone(),
+                watchdog: watchdog.clone(),
+                redis: redis.clone(),
+                draining: drains,
+            },
+            in_detail: config.profile != Profile::Production,
+            threads: Arc::default(),
+        };
+        let server =
+            listener.serve(move |app| worker.configure(app)).map_err(system("the server does not start"))?;
+        let handle = server.handle();
+        let served = tokio::spawn(server);
+
+        screen::show(&config, &url, outside.sandbox_url(), &opened, redis.is_some(), admin.as_ref());
+        Ok(Self {
+            sandbox: outside.sandbox_url().map(str::to_owned),
+            url,
+            tree: parts.tree,
+            draining,
+            server: handle,
+            served,
+            claiming,
+            telling,
+            heartbeat,
+            orders,
+            connections,
+            inventory,
+            membership,
+            arbiters: parts.arbiters,
+            store: opened,
+            outside,
+            _watchdog: watchdog,
+        })
+    }
+
+    /// Where the API is, without a slash at the end.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Where the sandbox is, if this configuration has one.
+    pub fn sandbox(&self) -> Option<&str> {
+        self.sandbox.as_deref()
+    }
+
+    async fn until_told_to_stop(&self) -> Result<(), ServeError> {
+        let mut escalations = self.tree.escalations();
+        tokio::select! {
+            () = told_to_stop() => Ok(()),
+            given_up = escalations.wait_for(Option::is_some) => match given_up {
+                Ok(escalation) => Err(escalation.clone().map_or_else(
+                    || unreachable!("waited for an escalation"),
+                    ServeError::Escalated,
+                )),
+                Err(_) => Ok(()),
+            },
+        }
+    }
+
+    /// Stops: unready, accept nothing, finish requests, claim nothing, let actors finish what they
+    /// are at, hand over what is leased, close the store.
+    pub async fn stop(self) {
+        tracing::info!("stopping");
+        self.draining.send_replace(true);
+        self.server.stop(true).await;
+        let _ = timeout(DRAIN, self.served).await;
+        for task in self.claiming {
+            task.stop(DRAIN).await;
+        }
+        let drains = (self.orders.drain(DRAIN), self.connections.drain(DRAIN));
+        tokio::join!(drains.0, drains.1);
+        self.inventory.drain(DRAIN).await;
+        self.heartbeat.stop(DRAIN).await;
+        if let Err(error) = self.membership.leave().await {
+            tracing::warn!(%error, "this replica's leases are left to lapse");
+        }
+        for task in self.telling {
+            task.stop(DRAIN).await;
+        }
+        self.arbiters.stop();
+        self.outside.stop().await;
+        self.store.close().await;
+        tracing::info!("stopped");
+    }
+}
+
+/// What the actors are made of.
+struct Parts {
+    store: Arc<dyn Store>,
+    clock: Arc<StoreClock>,
+    tree: Tree,
+    arbiters: Arc<Arbiters>,
+    incarnation: String,
+}
+
+impl Parts {
+    fn inventory(&self) -> Inventory {
+        let (arbiters, tree) = (self.arbiters.clone(), self.tree.clone());
+        Inventory::new(self.store.clone(), self.clock.clone(), arbiters, tree, Inventory::OPTIONS)
+    }
+
+    fn orders(
+        &self,
+        inventory: &Inventory,
+        outside: &Outside,
+        waker: &Waker,
+        crash_points: &CrashPoints,
+    ) -> Orders {
+        let parts = OrdersParts {
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            holds: Arc::new(inventory.clone()),
+            payments: outside.payments.clone(),
+            outbox: waker.clone(),
+            incarnation: self.incarnation.clone(),
+            crash_points: crash_points.clone(),
+        };
+        Orders::new(parts, OrdersOptions::default(), self.arbiters.clone(), self.tree.clone())
+    }
+
+    fn connections(&self, outside: &Outside) -> Connections {
+        let parts = SyncParts {
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            banks: outside.banks.clone(),
+            replica: self.incarnation.clone(),
+            options: SyncOptions::default(),
+        };
+        Connections::new(parts, self.arbiters.clone(), self.tree.clone())
+    }
+
+    /// The loops that look for work in the store.
+    fn claiming(
+        &self,
+        orders: &Orders,
+        membership: &Arc<Membership>,
+        connections: &Connections,
+        inventory: &Inventory,
+        waker: Waker,
+        confirmation: OrderConfirmation,
+    ) -> Vec<InfrastructureTask> {
+        let adoption = Arc::new(Adoption::new(orders.clone(), membership.clone()));
+        let adoption = supervise_task(&self.tree, "adoption", move |stop| {
+            let adoption = adoption.clone();
+            async move { adoption.run(stop).await }
+        });
+        let outbox = Arc::new(Outbox::new(
+            self.store.clone(),
+            self.clock.clone(),
+            self.incarnation.clone(),
+            waker,
+            vec![Arc::new(confirmation)],
+            OutboxOptions::default(),
+        ));
+        let outbox = supervise_task(&self.tree, "outbox", move |stop| {
+            let outbox = outbox.clone();
+            async move { outbox.run(stop).await }
+        });
+        let connections = connections.clone();
+        let schedule = supervise_task(&self.tree, "sync-schedule", move |stop| {
+            let connections = connections.clone();
+            async move { connections.schedule(stop).await }
+        });
+        let (inventory, clock) = (inventory.clone(), self.clock.clone());
+        let sweep = supervise_task(&self.tree, "hold-sweep", move |stop| {
+            let (inventory, clock) = (inventory.clone(), clock.clone());
+            async move { sweep(&inventory, clock.as_ref(), stop).await }
+        });
+        vec![adoption, outbox, schedule, sweep]
+    }
+}
+
+/// Ends holds whose time has come, until `stop` becomes true.
+async fn sweep(inventory: &Inventory, clock: &StoreClock, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(SWEEP) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        if let Err(error) = inventory.release_expired(clock.now(), 500).await {
+            tracing::warn!(%error, "lapsed holds could not be looked for");
+        }
+    }
+}
+
+/// What each HTTP thread gets.
+#[derive(Clone)]
+struct Worker {
+    sessions: Sessions,
+    users: Users,
+    catalog: Catalog,
+    accounts: Accounts,
+    inventory: Inventory,
+    orders: Orders,
+    connections: Connections,
+    tree: Tree,
+    membership: Arc<Membership>,
+    readiness: ReplicaReadiness,
+    in_detail: bool,
+    threads: Arc<AtomicUsize>,
+}
+
+impl Worker {
+    fn configure(&self, app: &mut actix_web::web::ServiceConfig) {
+        let thread = self.threads.fetch_add(1, Ordering::Relaxed);
+        let authenticator: Authenticator = Rc::new(self.sessions.on_this_thread(&format!("http-{thread}")));
+        app.app_data(authenticator)
+            .app_data(Health { readiness: Rc::new(self.readiness.clone()), in_detail: self.in_detail })
+            .app_data(Data::new(self.sessions.clone()))
+            .app_data(Data::new(self.users.clone()))
+            .app_data(Data::new(self.catalog.clone()))
+            .app_data(Data::new(self.accounts.clone()))
+            .app_data(Data::new(self.inventory.clone()))
+            .app_data(Data::new(self.orders.clone()))
+            .app_data(Data::new(self.connections.clone()))
+            .app_data(Data::new(self.tree.clone()))
+            .app_data(Data::from(self.membership.clone()));
+    }
+}
+
+type SessionPorts = (Arc<dyn Invalidations>, Option<Arc<dyn SessionLocator>>, Vec<InfrastructureTask>);
+
+fn session_ports(redis: Option<&RedisPool>, tree: &Tree) -> SessionPorts {
+    match redis {
+        None => (Arc::new(LocalInvalidations::default()), None, Vec::new()),
+        Some(pool) => {
+            let (channel, tasks) = RedisInvalidations::start(pool.clone(), tree);
+            (channel, Some(Arc::new(RedisLocator::new(pool.clone()))), tasks.into())
+        }
+    }
+}
+
+/// Redis, if it is configured. Without it only one replica may run on a shared database.
+async fn redis(
+    config: &Config,
+    membership: &Membership,
+    exclusive: bool,
+) -> Result<Option<RedisPool>, ServeError> {
+    if let Some(uri) = &config.redis.uri {
+        return Ok(Some(RedisPool::connect(uri, &config.redis.prefix)?));
+    }
+    if !exclusive && membership.live().await?.len() > 1 {
+        if let Err(error) = membership.leave().await {
+            tracing::warn!(%error, "this replica's record is left to lapse");
+        }
+        return Err(ServeError::RedisNeeded);
+    }
+    Ok(None)
+}
+
+/// Outside production, `STEWARD_CRASH_POINT=name:n` ends the process the hard way when it passes
+/// that point of a saga for the n-th time: what the recovery tests kill it with.
+fn crash_points(profile: Profile) -> CrashPoints {
+    let wanted = std::env::var("STEWARD_CRASH_POINT").ok().filter(|_| profile != Profile::Production);
+    let Some(wanted) = wanted else { return CrashPoints::default() };
+    let (name, nth) = wanted.split_once(':').unwrap_or((&wanted, "1"));
+    let (name, nth) = (name.to_owned(), nth.parse().unwrap_or(1));
+    let passed = AtomicUsize::new(0);
+    CrashPoints::new(move |point| {
+        if point == name && passed.fetch_add(1, Ordering::SeqCst) + 1 == nth {
+            std::process::abort();
+        }
+    })
+}
+
+fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = if name.trim().is_empty() { "localhost" } else { name.trim() };
+    format!("{name}:{}", std::process::id())
+}
+
+async fn told_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        },
+        Err(error) => {
+            tracing::warn!(%error, "SIGTERM cannot be listened for");
+            let _ = tokio::signal::ctrl_c().await;
+        }
+    }
+}

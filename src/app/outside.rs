@@ -1,0 +1,109 @@
+//! The outside world: payments, banks and mail, real ones or the sandbox.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use steward_actors::account_sync::Banks;
+use steward_actors::providers::{Bank, Mailer, Payments};
+
+use super::stores::{OpenStore, OpenStoreError};
+use crate::config::Config;
+use crate::providers::{FileMailer, SetupError, SimpleFinBank, SmtpMailer, StripePayments, Timeouts};
+use crate::sandbox::{Running, Sandbox, SandboxError, SandboxOptions};
+
+/// Why a part of the outside world cannot be reached or made.
+#[derive(Debug, thiserror::Error)]
+pub enum OutsideError {
+    /// The sandbox did not start.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// The sandbox's store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] OpenStoreError),
+    /// An adapter's configuration is wrong.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// `sandbox.bind` is no address.
+    #[error("sandbox.bind = {0:?} is no address")]
+    Address(String),
+    /// There is no payment provider.
+    #[error(
+        "there is no payment provider: set payments.stripe_url and payments.stripe_key, or use the sandbox"
+    )]
+    NoPayments,
+}
+
+/// The outside world.
+pub(super) struct Outside {
+    pub(super) payments: Arc<dyn Payments>,
+    pub(super) banks: Banks,
+    pub(super) mailer: Arc<dyn Mailer>,
+    sandbox_url: Option<String>,
+    sandbox: Option<(Running, OpenStore)>,
+}
+
+impl Outside {
+    pub(super) async fn start(config: &Config) -> Result<Self, OutsideError> {
+        let sandbox = if config.runs_sandbox() {
+            let opened = OpenStore::open_for_sandbox(config).await?;
+            let bind = address(&config.sandbox.bind)?;
+            let running = Sandbox::start(opened.store.clone(), bind, SandboxOptions::default()).await?;
+            Some((running, opened))
+        } else {
+            None
+        };
+        let sandbox_url = match &sandbox {
+            Some((running, _)) => Some(running.url().to_owned()),
+            None => config.sandbox.url.clone(),
+        };
+        let payments = payments(config, sandbox_url.as_deref())?;
+        let banks = banks(sandbox_url.as_deref())?;
+        let mailer = mailer(config)?;
+        Ok(Self { payments, banks, mailer, sandbox_url, sandbox })
+    }
+
+    pub(super) fn sandbox_url(&self) -> Option<&str> {
+        self.sandbox_url.as_deref()
+    }
+
+    pub(super) async fn stop(self) {
+        if let Some((running, opened)) = self.sandbox {
+            running.stop().await;
+            opened.close().await;
+        }
+    }
+}
+
+fn payments(config: &Config, sandbox: Option<&str>) -> Result<Arc<dyn Payments>, OutsideError> {
+    let at_sandbox = || sandbox.map(|url| (url.to_owned(), SecretString::from("sk_sandbox")));
+    let configured = config.payments.stripe_url.clone().zip(config.payments.stripe_key.clone());
+    let (url, key) = configured.or_else(at_sandbox).ok_or(OutsideError::NoPayments)?;
+    Ok(Arc::new(StripePayments::new(&url, key, Timeouts::default())?))
+}
+
+fn banks(sandbox: Option<&str>) -> Result<Banks, OutsideError> {
+    let mut banks: BTreeMap<String, Arc<dyn Bank>> = BTreeMap::new();
+    let hosts = ["bridge.simplefin.org".to_owned()];
+    banks.insert("simplefin".to_owned(), Arc::new(SimpleFinBank::new(&hosts, None, Timeouts::default())?));
+    if let Some(url) = sandbox {
+        let bank = SimpleFinBank::new(&[], Some(url), Timeouts::default())?;
+        banks.insert("sandbox".to_owned(), Arc::new(bank));
+    }
+    Ok(banks)
+}
+
+fn mailer(config: &Config) -> Result<Arc<dyn Mailer>, OutsideError> {
+    Ok(match &config.email.smtp_uri {
+        Some(uri) => Arc::new(SmtpMailer::new(uri, &config.email.from, Duration::from_secs(20))?),
+        None => Arc::new(FileMailer::new(config.mail_dir(), &config.email.from)?),
+    })
+}
+
+/// The first address that `text` names.
+pub(super) fn address(text: &str) -> Result<SocketAddr, OutsideError> {
+    let found = text.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
+    found.ok_or_else(|| OutsideError::Address(text.to_owned()))
+}

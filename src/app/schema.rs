@@ -1,0 +1,40 @@
+//! Every collection that Steward keeps.
+
+use steward_actors::store::Collection;
+use steward_actors::{
+    account_sync, accounts, catalog, cluster, inventory, order_saga, outbox, session, users,
+};
+
+/// The collections, in the order in which they are made.
+pub static SCHEMA: &[&Collection] = &[
+    &cluster::REPLICAS,
+    &users::USERS,
+    &session::SESSIONS,
+    &accounts::ACCOUNTS,
+    &account_sync::CONNECTIONS,
+    &account_sync::RUNS,
+    &catalog::PRODUCTS,
+    &catalog::SKUS,
+    &inventory::STOCK,
+    &inventory::HOLDS,
+    &inventory::MOVEMENTS,
+    &order_saga::ORDERS,
+    &order_saga::ORDER_EVENTS,
+    &outbox::JOBS,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_collection_is_declared_without_mistakes_and_once() {
+        let mut names: Vec<&str> = SCHEMA.iter().map(|collection| collection.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), SCHEMA.len());
+        for collection in SCHEMA {
+            assert_eq!(collection.mistakes(), Vec::<String>::new());
+        }
+    }
+}

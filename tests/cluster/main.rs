@@ -1,0 +1,136 @@
+//! Two processes on one MongoDB and one Redis: what one does, the other knows.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, missing_docs)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::time::Duration;
+
+use serde_json::json;
+use support::{Backend, Client, DataDir, Replica, eventually, order};
+use tokio::time::Instant;
+
+struct Pair {
+    first: Replica,
+    second: Replica,
+    _data: [DataDir; 2],
+}
+
+async fn pair() -> Pair {
+    let backend = Backend::cluster();
+    let data = [DataDir::new(), DataDir::new()];
+    let first = Replica::start(&data[0].path(), &backend, &[]).await;
+    let second = Replica::start(&data[1].path(), &backend, &[]).await;
+    Pair { first, second, _data: data }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_opened_on_one_is_good_on_the_other_until_it_is_closed() {
+    let pair = pair().await;
+
+    // Given a session opened on the first and used on the second,
+    let here = Client::register(&pair.first.url).await;
+    let there = here.at(&pair.second.url);
+    there.get("/v1/users/me").await.expect(200);
+
+    // when it is closed on the first,
+    here.post("/v1/users/logout", json!({})).await.expect(204);
+    let closed = Instant::now();
+
+    // then the first refuses it at once and the second within a second.
+    here.get("/v1/users/me").await.expect(401);
+    eventually("the second refuses it", Duration::from_secs(5), async || {
+        (there.get("/v1/users/me").await.status == 401).then_some(())
+    })
+    .await;
+    assert!(closed.elapsed() < Duration::from_secs(1), "{:?}", closed.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stock_emptied_and_refilled_on_one_is_sold_on_the_other_at_once() {
+    let pair = pair().await;
+    let admin = Client::admin(&pair.first.url).await;
+    let sku = admin.product(5.0, 2).await;
+    let customer = Client::register(&pair.second.url).await;
+    let buy = async |key: &str, expected: &str| {
+        let accepted = customer.post_with_key("/v1/orders", order(&sku, 2, "pm_card_visa"), key).await;
+        let id = accepted.expect(202)["id"].as_str().unwrap().to_owned();
+        let ended = eventually("the order ends", Duration::from_secs(20), async || {
+            let order = customer.get(&format!("/v1/orders/{id}")).await.expect(200);
+            matches!(order["status"].as_str(), Some("confirmed" | "rejected")).then_some(order)
+        });
+        assert_eq!(ended.await["status"], expected);
+    };
+
+    // Given stock that the second replica has sold out, so that its actor remembers none,
+    buy("first", "confirmed").await;
+    buy("second", "rejected").await;
+
+    // when the first replica refills it, then the second sells it at once.
+    admin.adjust(&sku, 2).await;
+    buy("third", "confirmed").await;
+
+    // And when the first replica takes it away again, the second does not sell what is gone.
+    admin.adjust(&sku, 4).await;
+    admin.adjust(&sku, -4).await;
+    buy("fourth", "rejected").await;
+    let stock = admin.get(&format!("/v1/inventory/{sku}")).await.expect(200);
+    assert_eq!((&stock["onHand"], &stock["held"]), (&json!(0), &json!(0)), "{stock}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orders_of_a_killed_replica_are_finished_by_the_other() {
+    let pair = pair().await;
+    let admin = Client::admin(&pair.second.url).await;
+    let sku = admin.product(3.0, 100).await;
+    let customer = Client::register(&pair.first.url).await;
+
+    // Given orders that the first has just acknowledged,
+    let mut orders = Vec::new();
+    for n in 0..20 {
+        let accepted =
+            customer.post_with_key("/v1/orders", order(&sku, 1, "pm_card_visa"), &format!("k{n}")).await;
+        orders.push(accepted.expect(202)["id"].as_str().unwrap().to_owned());
+    }
+
+    // when it is killed,
+    pair.first.kill().await;
+
+    // then the second finishes them all.
+    let customer = customer.at(&pair.second.url);
+    for id in orders {
+        eventually("the order is confirmed", Duration::from_secs(30), async || {
+            let order = customer.get(&format!("/v1/orders/{id}")).await.expect(200);
+            (order["status"] == "confirmed").then_some(())
+        })
+        .await;
+    }
+    let stock = admin.get(&format!("/v1/inventory/{sku}")).await.expect(200);
+    assert_eq!((&stock["onHand"], &stock["held"]), (&json!(80), &json!(0)), "{stock}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_terminated_replica_ends_cleanly_and_leaves_its_orders_to_the_other() {
+    let pair = pair().await;
+    let admin = Client::admin(&pair.second.url).await;
+    let sku = admin.product(3.0, 100).await;
+    let customer = Client::register(&pair.first.url).await;
+    let mut orders = Vec::new();
+    for n in 0..20 {
+        let body = order(&sku, 1, if n % 4 == 0 { "pm_card_slow" } else { "pm_card_visa" });
+        let accepted = customer.post_with_key("/v1/orders", body, &format!("k{n}")).await;
+        orders.push(accepted.expect(202)["id"].as_str().unwrap().to_owned());
+    }
+
+    assert_eq!(pair.first.terminate().await, Some(0));
+
+    let customer = customer.at(&pair.second.url);
+    for id in orders {
+        eventually("the order is confirmed", Duration::from_secs(30), async || {
+            let order = customer.get(&format!("/v1/orders/{id}")).await.expect(200);
+            (order["status"] == "confirmed").then_some(())
+        })
+        .await;
+    }
+}

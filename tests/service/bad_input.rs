@@ -1,0 +1,86 @@
+//! Bad input on every route that the API describes: always a 4xx problem, never a 5xx.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::App;
+use crate::support::Client;
+
+crate::over_both_stores!(no_input_makes_a_5xx_on_any_route);
+
+async fn no_input_makes_a_5xx_on_any_route(app: App) {
+    // Given every operation of the API's own description, and an admin who may call them all,
+    let admin = Client::admin(app.url()).await;
+    let token = admin.token.clone().unwrap();
+    let api = admin.get("/openapi.json").await.expect(200);
+    let http = reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
+    let mut tried = 0;
+    for (path, item) in api["paths"].as_object().unwrap() {
+        // The token must outlive the test.
+        if path.ends_with("/logout") {
+            continue;
+        }
+        for (method, operation) in item.as_object().unwrap() {
+            let Ok(method) = Method::from_bytes(method.to_uppercase().as_bytes()) else { continue };
+            for id in ["nobody-has-this-id", "%00", "..%2F..", "%7B%22%24ne%22%3Anull%7D", &"x".repeat(300)] {
+                let url = format!("{}{}", app.url(), fill(path, id));
+                for body in bodies(operation) {
+                    let mut request = http
+                        .request(method.clone(), &url)
+                        .bearer_auth(&token)
+                        .header("Idempotency-Key", uuid::Uuid::new_v4().to_string());
+                    if let Some(body) = body {
+                        request = request.header("Content-Type", "application/json").body(body);
+                    }
+                    let answer = request.send().await.unwrap();
+                    let status = answer.status().as_u16();
+                    tried += 1;
+                    // When it is called with nonsense, then it is refused as a problem, if at all.
+                    assert!(status < 500, "{method} {url} → {status} {}", answer.text().await.unwrap());
+                    if status >= 400 {
+                        let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+                        assert_eq!(kind, "application/problem+json", "{method} {url} → {status}");
+                        let problem: Value = answer.json().await.unwrap();
+                        for field in ["type", "title", "status", "code", "requestId"] {
+                            assert!(!problem[field].is_null(), "{method} {url} → {problem}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(tried > 100, "{tried}");
+    // And it still serves.
+    admin.get("/v1/users/me").await.expect(200);
+}
+
+fn fill(path: &str, id: &str) -> String {
+    let mut filled = String::new();
+    for part in path.split('/').skip(1) {
+        filled.push('/');
+        filled.push_str(if part.starts_with('{') { id } else { part });
+    }
+    filled
+}
+
+fn bodies(operation: &Value) -> Vec<Option<String>> {
+    if operation["requestBody"].is_null() {
+        return vec![None];
+    }
+    vec![
+        None,
+        Some(String::new()),
+        Some("{".to_owned()),
+        Some("null".to_owned()),
+        Some("[]".to_owned()),
+        Some("\"x\"".to_owned()),
+        Some("{}".to_owned()),
+        Some(json!({"$where": "sleep(1000)", "unknown": {"$ne": null}}).to_string()),
+        Some("[".repeat(5000)),
+        Some(format!("{{\"name\": \"{}\"}}", "x".repeat(200_000))),
+        Some("{\"name\": \"\\ud800\"}".to_owned()),
+        Some("{\"name\": 1e999}".to_owned()),
+    ]
+}

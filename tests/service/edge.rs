@@ -1,0 +1,41 @@
+//! What holds for every route.
+
+use serde_json::json;
+
+use crate::App;
+use crate::support::Client;
+
+crate::over_both_stores!(
+    the_literal_routes_answer_with_and_without_prefix_and_slash,
+    health_and_readiness_are_told,
+    the_api_describes_itself,
+);
+
+async fn the_literal_routes_answer_with_and_without_prefix_and_slash(app: App) {
+    let client = Client::register(app.url()).await;
+    for path in ["/v1/users/me", "/users/me", "/users/me/", "/v1/users/me/", "/getName", "/getName/"] {
+        client.get(path).await.expect(200);
+    }
+    for (path, version) in [("/v1/hello", "v1"), ("/v2/hello", "v2")] {
+        assert_eq!(client.get(path).await.expect(200)["version"], version);
+    }
+    client.get("/v1/nothing-here").await.expect(404);
+    client.post("/v1/hello", json!({})).await.expect(405);
+}
+
+async fn health_and_readiness_are_told(app: App) {
+    let client = Client::new(app.url());
+    client.get("/healthz").await.expect(200);
+    client.get("/readyz").await.expect(200);
+    client.get("/health").await.expect(200);
+}
+
+async fn the_api_describes_itself(app: App) {
+    let client = Client::new(app.url());
+    let api = client.get("/openapi.json").await.expect(200);
+    assert!(api["openapi"].as_str().unwrap().starts_with("3.1"), "{}", api["openapi"]);
+    for path in ["/v1/users/register", "/v1/users/login", "/v1/connections", "/v1/orders", "/v1/products"] {
+        assert!(api["paths"][path].is_object(), "{path}");
+    }
+    client.get("/docs/").await.expect(200);
+}

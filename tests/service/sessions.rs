@@ -1,0 +1,123 @@
+//! Users and sessions.
+
+use serde_json::json;
+
+use crate::App;
+use crate::support::{ADMIN_EMAIL, Client};
+
+crate::over_both_stores!(
+    a_registered_user_logs_in_reads_herself_and_logs_out,
+    the_literal_login_route_answers_with_the_token_in_a_header,
+    a_name_is_set_and_read_back,
+    a_taken_address_is_refused_whatever_its_case,
+    of_many_at_once_with_one_address_one_is_registered,
+    a_wrong_password_and_an_unknown_address_get_the_same_answer,
+    tokens_that_are_none_are_refused,
+);
+
+async fn a_registered_user_logs_in_reads_herself_and_logs_out(app: App) {
+    let mut client = Client::new(app.url());
+    let body = json!({"email": "Ada@example.com", "username": "ada", "name": "Ada", "password": "a-fine-passphrase-12"});
+
+    let registered = client.post("/v1/users/register", body).await.expect(201);
+    let user_id = registered["userId"].as_str().unwrap();
+    for login in [json!({"email": "ada@example.com"}), json!({"username": "ada"})] {
+        let mut login = login;
+        login["password"] = json!("a-fine-passphrase-12");
+        let answer = client.post("/v1/users/login", login).await.expect(200);
+        assert_eq!(answer["userId"], user_id);
+        client.token = Some(answer["sessionToken"].as_str().unwrap().to_owned());
+    }
+    let me = client.get("/v1/users/me").await.expect(200);
+    assert_eq!(
+        (&me["id"], &me["name"], &me["email"]),
+        (&json!(user_id), &json!("Ada"), &json!("Ada@example.com"))
+    );
+    assert!(!me.to_string().to_lowercase().contains("argon2"), "{me}");
+
+    client.post("/v1/users/logout", json!({})).await.expect(204);
+    let refused = client.get("/v1/users/me").await.expect(401);
+    assert_eq!(refused["status"], 401);
+}
+
+async fn the_literal_login_route_answers_with_the_token_in_a_header(app: App) {
+    let client = Client::new(app.url());
+    let body = json!({"email": "b@example.com", "name": "Bea", "password": "a-fine-passphrase-12"});
+    client.post("/users/register", body).await.expect(201);
+
+    let http = reqwest::Client::new();
+    let body = json!({"email": "b@example.com", "password": "a-fine-passphrase-12"});
+    let answer = http.post(format!("{}/login", app.url())).json(&body).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let header = answer.headers()["authorization"].to_str().unwrap().to_owned();
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    let token = header.strip_prefix("Bearer ").unwrap();
+    assert_eq!(uuid::Uuid::parse_str(token).unwrap().get_version_num(), 4);
+
+    let named =
+        http.get(format!("{}/getName", app.url())).header("Authorization", header).send().await.unwrap();
+    assert_eq!(named.json::<serde_json::Value>().await.unwrap(), json!({"name": "Bea"}));
+}
+
+async fn a_name_is_set_and_read_back(app: App) {
+    let client = Client::register(app.url()).await;
+    assert_eq!(client.post("/setName", json!({"name": "Grace"})).await.expect(200), json!({"name": "Grace"}));
+    assert_eq!(client.get("/getName").await.expect(200), json!({"name": "Grace"}));
+    assert_eq!(client.get("/v1/users/me").await.expect(200)["name"], "Grace");
+}
+
+async fn a_taken_address_is_refused_whatever_its_case(app: App) {
+    let client = Client::new(app.url());
+    let body = |email: &str| json!({"email": email, "name": "X", "password": "a-fine-passphrase-12"});
+    client.post("/v1/users/register", body("c@example.com")).await.expect(201);
+    let refused = client.post("/v1/users/register", body("C@Example.com")).await.expect(409);
+    assert_eq!(refused["code"], "email_taken");
+}
+
+async fn of_many_at_once_with_one_address_one_is_registered(app: App) {
+    let client = Client::new(app.url());
+    let attempts = (0..12).map(|_| {
+        let client = client.clone();
+        tokio::spawn(async move {
+            let body = json!({"email": "d@example.com", "name": "X", "password": "a-fine-passphrase-12"});
+            client.post("/v1/users/register", body).await.status.as_u16()
+        })
+    });
+    let mut statuses = Vec::new();
+    for attempt in attempts.collect::<Vec<_>>() {
+        statuses.push(attempt.await.unwrap());
+    }
+    assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 1, "{statuses:?}");
+    assert!(statuses.iter().all(|status| [201, 409, 503].contains(status)), "{statuses:?}");
+}
+
+async fn a_wrong_password_and_an_unknown_address_get_the_same_answer(app: App) {
+    let client = Client::new(app.url());
+    let login = async |email: &str| {
+        let mut answer = client
+            .post("/v1/users/login", json!({"email": email, "password": "not-this-one-0"}))
+            .await
+            .expect(401);
+        answer["requestId"] = json!(null);
+        answer
+    };
+    assert_eq!(login(ADMIN_EMAIL).await, login("nobody@example.com").await);
+}
+
+async fn tokens_that_are_none_are_refused(app: App) {
+    let http = reqwest::Client::new();
+    for header in
+        ["Bearer", "Bearer ", "Bearer nonsense", "Basic YTpi", "Bearer 00000000-0000-4000-8000-000000000000"]
+    {
+        let answer = http
+            .get(format!("{}/v1/users/me", app.url()))
+            .header("Authorization", header)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 401, "{header}");
+        assert!(answer.headers().contains_key("www-authenticate"), "{header}");
+    }
+    let query = format!("{}/v1/users/me?token=x&access_token=x", app.url());
+    assert_eq!(http.get(query).send().await.unwrap().status(), 401);
+}

@@ -1,0 +1,263 @@
+//! What the process-level tests share: the real binary on free ports, and a client that speaks
+//! real HTTP to it.
+
+// Each test crate uses its share of this.
+#![allow(dead_code)]
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, interval, timeout};
+
+pub const ADMIN_EMAIL: &str = "admin@example.com";
+pub const ADMIN_PASSWORD: &str = "a-strong-test-passphrase-41";
+
+/// What a replica is started on.
+#[derive(Clone, Debug)]
+pub enum Backend {
+    /// The embedded store in this data directory.
+    Embedded,
+    /// A database of its own on the MongoDB and Redis of `scripts/services`.
+    Cluster { mongodb: String, database: String, redis: String },
+}
+
+impl Backend {
+    /// A fresh database on the services of the environment.
+    pub fn cluster() -> Self {
+        let service = |name: &str| {
+            std::env::var(name).unwrap_or_else(|_| {
+                panic!("{name} is not set: run scripts/test, or `scripts/services start` and `eval \"$(scripts/services env)\"`")
+            })
+        };
+        Self::Cluster {
+            mongodb: service("STEWARD_TEST_MONGODB_URI"),
+            database: format!("t{}", uuid::Uuid::new_v4().simple()),
+            redis: service("STEWARD_TEST_REDIS_URI"),
+        }
+    }
+}
+
+/// A running `steward serve`, killed when dropped.
+pub struct Replica {
+    child: Child,
+    pub url: String,
+    pub sandbox: String,
+}
+
+impl Replica {
+    /// Starts the real binary and waits until it listens.
+    pub async fn start(data: &Path, backend: &Backend, more: &[(&str, &str)]) -> Self {
+        // Or another build of it, such as the one in an image.
+        let binary = std::env::var("STEWARD_BINARY");
+        let mut command = Command::new(binary.as_deref().unwrap_or(env!("CARGO_BIN_EXE_steward")));
+        command
+            .arg("serve")
+            .env_clear()
+            .env("STEWARD__HTTP__BIND", "127.0.0.1:0")
+            .env("STEWARD__DATA__DIR", data)
+            .env("STEWARD__LOG__FORMAT", "json")
+            .env("STEWARD__LOG__FILTER", "info")
+            .env("STEWARD__CLUSTER__LEASE_SECONDS", "3")
+            .env("STEWARD__CLUSTER__HEARTBEAT_SECONDS", "1")
+            .env("STEWARD__ADMIN__EMAIL", ADMIN_EMAIL)
+            .env("STEWARD__ADMIN__PASSWORD", ADMIN_PASSWORD)
+            .envs(more.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        if let Backend::Cluster { mongodb, database, redis } = backend {
+            command
+                .env("STEWARD__MONGODB__URI", mongodb)
+                .env("STEWARD__MONGODB__DATABASE", database)
+                .env("STEWARD__REDIS__URI", redis)
+                .env("STEWARD__REDIS__PREFIX", format!("{database}:"));
+        }
+        let mut child = command.spawn().expect("the binary starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
+        let listening = timeout(Duration::from_secs(30), async {
+            while let Some(line) = lines.next_line().await.expect("logs are text") {
+                match serde_json::from_str::<Value>(&line) {
+                    Ok(event) if event["message"] == "listening" => return event,
+                    Ok(_) => {}
+                    Err(_) => eprintln!("{line}"),
+                }
+            }
+            panic!("steward ended before it listened");
+        })
+        .await
+        .expect("steward listens within 30 s");
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let text = |name: &str| listening[name].as_str().unwrap_or_default().to_owned();
+        Self { child, url: text("api"), sandbox: text("sandbox") }
+    }
+
+    /// Ends it the hard way, at once.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("the process was there");
+    }
+
+    /// Ends it the polite way and waits until it has ended; its exit status.
+    pub async fn terminate(mut self) -> Option<i32> {
+        let id = self.child.id().expect("the process is there").to_string();
+        let sent = Command::new("kill").args(["-TERM", &id]).status().await.expect("kill runs");
+        assert!(sent.success());
+        let ended = timeout(Duration::from_secs(30), self.child.wait()).await.expect("it ends in 30 s");
+        ended.expect("it can be waited for").code()
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("the process is there")
+    }
+}
+
+/// One answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub body: Value,
+}
+
+impl Answer {
+    /// The body, if the status is the expected one.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", self.body);
+        self.body
+    }
+}
+
+/// A client with, perhaps, a session.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    pub url: String,
+    pub token: Option<String>,
+    pub user_id: String,
+}
+
+impl Client {
+    pub fn new(url: &str) -> Self {
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(20)).build().expect("a client");
+        Self { http, url: url.to_owned(), token: None, user_id: String::new() }
+    }
+
+    /// The same session, speaking to another address.
+    pub fn at(&self, url: &str) -> Self {
+        Self { url: url.to_owned(), ..self.clone() }
+    }
+
+    /// Sends a request; an error if there was no whole answer.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+        key: Option<&str>,
+    ) -> Result<Answer, reqwest::Error> {
+        let mut request = self.http.request(method, format!("{}{path}", self.url));
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(body) = &body {
+            request = request.json(body);
+        }
+        if let Some(key) = key {
+            request = request.header("Idempotency-Key", key);
+        }
+        let response = request.send().await?;
+        let status = response.status();
+        let bytes = response.bytes().await?;
+        Ok(Answer { status, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) })
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, None, None).await.expect("an answer")
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send(Method::POST, path, Some(body), None).await.expect("an answer")
+    }
+
+    pub async fn post_with_key(&self, path: &str, body: Value, key: &str) -> Answer {
+        self.send(Method::POST, path, Some(body), Some(key)).await.expect("an answer")
+    }
+
+    /// A new user with a session.
+    pub async fn register(url: &str) -> Self {
+        let mut client = Self::new(url);
+        let email = format!("u{}@example.com", uuid::Uuid::new_v4().simple());
+        let body = json!({"email": email, "name": "Someone", "password": "quite-a-long-passphrase-7"});
+        let login = client.post("/v1/users/register", body).await.expect(201);
+        client.take_session(&login);
+        client
+    }
+
+    /// The first admin, with a session.
+    pub async fn admin(url: &str) -> Self {
+        let mut client = Self::new(url);
+        let body = json!({"email": ADMIN_EMAIL, "password": ADMIN_PASSWORD});
+        let login = client.post("/v1/users/login", body).await.expect(200);
+        client.take_session(&login);
+        client
+    }
+
+    fn take_session(&mut self, login: &Value) {
+        self.token = Some(login["sessionToken"].as_str().expect("a token").to_owned());
+        self.user_id = login["userId"].as_str().expect("a user id").to_owned();
+    }
+
+    /// A product with one SKU and so much stock; the SKU.
+    pub async fn product(&self, price: f64, stock: i64) -> String {
+        let sku = format!("SKU-{}", uuid::Uuid::new_v4().simple());
+        let variant = json!({"sku": sku, "name": "One", "price": price, "currency": "USD"});
+        let product = json!({"name": "Thing", "description": "For tests", "variants": [variant]});
+        self.post("/v1/products", product).await.expect(201);
+        self.adjust(&sku, stock).await;
+        sku
+    }
+
+    /// Adds to (or takes from) the stock of a SKU.
+    pub async fn adjust(&self, sku: &str, delta: i64) {
+        let key = uuid::Uuid::new_v4().to_string();
+        let body = json!({"delta": delta, "reason": "received"});
+        self.post_with_key(&format!("/v1/inventory/{sku}/adjustments"), body, &key).await.expect(201);
+    }
+}
+
+/// An order of `quantity` units of one SKU.
+pub fn order(sku: &str, quantity: i64, method: &str) -> Value {
+    json!({"lines": [{"sku": sku, "quantity": quantity}], "paymentMethod": method})
+}
+
+/// Asks until `check` has something to say; panics after `deadline`.
+pub async fn eventually<T, F: AsyncFnMut() -> Option<T>>(what: &str, deadline: Duration, mut check: F) -> T {
+    let until = Instant::now() + deadline;
+    let mut tick = interval(Duration::from_millis(50));
+    loop {
+        tick.tick().await;
+        if let Some(found) = check().await {
+            return found;
+        }
+        assert!(Instant::now() < until, "not within {deadline:?}: {what}");
+    }
+}
+
+/// A data directory that vanishes with its owner.
+pub struct DataDir(tempfile::TempDir);
+
+impl DataDir {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().expect("a temporary directory"))
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.0.path().to_owned()
+    }
+}
