@@ -50,6 +50,8 @@ impl Connections {
     /// room for. Returns how many.
     pub(super) async fn start_due(&self) -> Result<usize, StoreError> {
         let parts = &self.desk.parts;
+        // Said before anything is started: a run may come to its end before this does.
+        self.desk.left_some.store(true, Ordering::Release);
         let room = self.desk.slots.available_permits();
         let (mut started, mut after) = (0, None);
         loop {
@@ -59,7 +61,6 @@ impl Connections {
             let (page, next) = find::<Connection>(self.store(), query).await?;
             for connection in page {
                 if started >= room {
-                    self.desk.left_some.store(true, Ordering::Release);
                     return Ok(started);
                 }
                 match self.actors.ask(&connection.value.id, Due, PATIENCE).await {
@@ -73,6 +74,7 @@ impl Connections {
             }
             after = next;
             if after.is_none() {
+                self.desk.left_some.store(false, Ordering::Release);
                 return Ok(started);
             }
         }

@@ -29,7 +29,7 @@ pub(super) struct Desk {
     pub(super) slots: Semaphore,
     /// Wakes the schedule before its time.
     pub(super) wake: Notify,
-    /// The schedule had to leave due connections alone, for want of slots.
+    /// The schedule may have had to leave due connections alone, for want of slots.
     pub(super) left_some: AtomicBool,
 }
 

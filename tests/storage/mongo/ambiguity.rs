@@ -8,7 +8,6 @@ use serde_json::json;
 use steward::storage::mongo::MongoStore;
 use steward_actors::ids;
 use steward_actors::store::{Batch, CommitError, Conflict, PRIMARY, Query, Store, Write};
-use tokio::sync::Mutex;
 
 use super::proxy::{Cut, Proxy};
 use super::{Database, uri};
@@ -70,16 +69,25 @@ async fn given(store: &MongoStore, id: &str) {
     commit(store, [insert(&THINGS, id, json!({"rank": 0}))]).await;
 }
 
+/// Runs `work` eight times at once, each with a connection of its own: the driver takes half a
+/// second to trust a server again, so most of the time is waiting.
+async fn eightfold(database: &Database, work: impl AsyncFn(usize, Proxy, MongoStore)) {
+    let worker = async |number| {
+        let proxy = Proxy::start(&uri()).await;
+        let through = database.connect(&proxy.uri(), SCHEMA).await;
+        work(number, proxy, through).await;
+    };
+    futures_util::future::join_all((0..8).map(worker)).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_cut_anywhere_is_settled_by_itself() {
     let database = Database::new();
     let store = database.migrated().await;
-    let proxy = Proxy::start(&uri()).await;
-    let through = database.connect(&proxy.uri(), SCHEMA).await;
-    for shape in SHAPES {
-        for command in shape.commands() {
-            for cut in [Cut::Request, Cut::Reply] {
-                for _ in 0..10 {
+    eightfold(&database, async |_, proxy, through| {
+        for shape in SHAPES {
+            for command in shape.commands() {
+                for cut in [Cut::Request, Cut::Reply] {
                     let id = ids::new_id();
                     given(&store, &id).await;
                     proxy.cut([(*command, cut)]);
@@ -92,93 +100,100 @@ async fn one_cut_anywhere_is_settled_by_itself() {
                 }
             }
         }
-    }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_is_cut_no_commit_is_lost_or_counts_twice() {
     let database = Database::new();
     let store = database.migrated().await;
-    let proxy = Proxy::start(&uri()).await;
-    let through = database.connect(&proxy.uri(), SCHEMA).await;
     let seed = fastrand::u64(..);
-    let mut rng = Rng::with_seed(seed);
-    let (mut committed, mut unknown) = (0, 0);
-    for round in 0..100 {
-        let shape = SHAPES[round % SHAPES.len()];
-        let id = ids::new_id();
-        given(&store, &id).await;
-        let names = shape.commands();
-        let cuts: Vec<_> = (0..rng.usize(1..=7))
-            .map(|_| {
-                let cut = if rng.u8(..3) == 0 { Cut::Request } else { Cut::Reply };
-                (names[rng.usize(..names.len())], cut)
-            })
-            .collect();
-        proxy.cut(cuts.clone());
+    let (committed, unknown) = (AtomicU64::new(0), AtomicU64::new(0));
+    eightfold(&database, async |number, proxy, through| {
+        let mut rng = Rng::with_seed(seed.wrapping_add(number as u64));
+        for round in 0..15 {
+            let shape = SHAPES[round % SHAPES.len()];
+            let id = ids::new_id();
+            given(&store, &id).await;
+            let names = shape.commands();
+            let cuts: Vec<_> = (0..rng.usize(1..=7))
+                .map(|_| {
+                    let cut = if rng.u8(..3) == 0 { Cut::Request } else { Cut::Reply };
+                    (names[rng.usize(..names.len())], cut)
+                })
+                .collect();
+            proxy.cut(cuts.clone());
 
-        let answer = through.commit(shape.batch(&id)).await;
+            let answer = through.commit(shape.batch(&id)).await;
 
-        proxy.cut([]);
-        let what = format!("seed {seed}, round {round}: {shape:?} with {cuts:?}");
-        let is_committed = shape.is_committed(&store, &id).await;
-        match answer {
-            Ok(()) => {
-                committed += 1;
-                assert!(is_committed, "lost: {what}");
+            proxy.cut([]);
+            let what = format!("seed {seed}, worker {number}, round {round}: {shape:?} with {cuts:?}");
+            let is_committed = shape.is_committed(&store, &id).await;
+            match answer {
+                Ok(()) => {
+                    committed.fetch_add(1, Ordering::SeqCst);
+                    assert!(is_committed, "lost: {what}");
+                }
+                Err(CommitError::OutcomeUnknown(_)) => drop(unknown.fetch_add(1, Ordering::SeqCst)),
+                Err(CommitError::Unavailable(_)) => assert!(!is_committed, "denied: {what}"),
+                Err(CommitError::Conflict(conflict)) => panic!("{conflict}, but nobody else writes: {what}"),
             }
-            Err(CommitError::OutcomeUnknown(_)) => unknown += 1,
-            Err(CommitError::Unavailable(_)) => assert!(!is_committed, "denied: {what}"),
-            Err(CommitError::Conflict(conflict)) => panic!("{conflict}, but nobody else writes: {what}"),
         }
+    })
+    .await;
+    let committed = committed.into_inner();
+    assert!(committed >= 72, "seed {seed}: {committed} of 120 committed, {unknown:?} unknown");
+}
+
+/// Three writers on one record, each with its own lost answers.
+async fn increment(database: &Database, store: &MongoStore, shape: Shape) {
+    let id = format!("{shape:?}");
+    commit(store, [insert(&THINGS, &id, json!({"rank": 0}))]).await;
+    let (acknowledged, unknown) = (AtomicU64::new(0), AtomicU64::new(0));
+    let writer = async || {
+        let proxy = Proxy::start(&uri()).await;
+        let through = database.connect(&proxy.uri(), SCHEMA).await;
+        for round in 0..24 {
+            let found = get(store, &THINGS, &id).await.unwrap();
+            let rank = found.body["rank"].as_u64().unwrap() + 1;
+            let changed = replace(&THINGS, &id, found.version, json!({"rank": rank}));
+            let noted = insert(&PARTS, &ids::new_id(), json!({"thing": id, "rank": rank}));
+            let batch = match shape {
+                Shape::Replace => alone([changed]),
+                Shape::Shared => shared([changed, noted]),
+                _ => alone([changed, noted]),
+            };
+            let last = if shape == Shape::Replace { "update" } else { "commitTransaction" };
+            proxy.cut(std::iter::repeat_n((last, Cut::Reply), round % 4));
+            match through.commit(batch).await {
+                Ok(()) => drop(acknowledged.fetch_add(1, Ordering::SeqCst)),
+                Err(CommitError::OutcomeUnknown(_)) => drop(unknown.fetch_add(1, Ordering::SeqCst)),
+                Err(CommitError::Conflict(Conflict::Version { .. })) => {}
+                Err(other) => panic!("{shape:?}: {other}"),
+            }
+        }
+    };
+
+    futures_util::future::join3(writer(), writer(), writer()).await;
+
+    let rank = get(store, &THINGS, &id).await.unwrap().body["rank"].as_u64().unwrap();
+    let (acknowledged, unknown) = (acknowledged.into_inner(), unknown.into_inner());
+    assert!(rank >= acknowledged, "{shape:?}: {acknowledged} acknowledged, {rank} counted");
+    assert!(rank <= acknowledged + unknown, "{shape:?}: {acknowledged} + {unknown}, but {rank} counted");
+    assert!(acknowledged >= 20, "{shape:?}: {acknowledged} acknowledged");
+    if shape != Shape::Replace {
+        let noted = find(store, Query::by(&PARTS, "thing").equal(id.as_str()).limit(1000)).await.records;
+        assert_eq!(noted.len() as u64, rank, "{shape:?}: each increment has its note");
     }
-    assert!(committed >= 60, "seed {seed}: {committed} committed, {unknown} unknown");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writers_on_one_record_count_every_increment_once_whatever_is_cut() {
     let database = Database::new();
     let store = database.migrated().await;
-    for shape in [Shape::Replace, Shape::Several, Shape::Shared] {
-        let id = format!("{shape:?}");
-        commit(&store, [insert(&THINGS, &id, json!({"rank": 0}))]).await;
-        let (acknowledged, unknown) = (AtomicU64::new(0), AtomicU64::new(0));
-        let writer = async || {
-            let proxy = Proxy::start(&uri()).await;
-            let through = database.connect(&proxy.uri(), SCHEMA).await;
-            for round in 0..40 {
-                let found = get(&store, &THINGS, &id).await.unwrap();
-                let rank = found.body["rank"].as_u64().unwrap() + 1;
-                let changed = replace(&THINGS, &id, found.version, json!({"rank": rank}));
-                let noted = insert(&PARTS, &ids::new_id(), json!({"thing": id, "rank": rank}));
-                let batch = match shape {
-                    Shape::Replace => alone([changed]),
-                    Shape::Shared => shared([changed, noted]),
-                    _ => alone([changed, noted]),
-                };
-                let last = if shape == Shape::Replace { "update" } else { "commitTransaction" };
-                proxy.cut(std::iter::repeat_n((last, Cut::Reply), round % 4));
-                match through.commit(batch).await {
-                    Ok(()) => drop(acknowledged.fetch_add(1, Ordering::SeqCst)),
-                    Err(CommitError::OutcomeUnknown(_)) => drop(unknown.fetch_add(1, Ordering::SeqCst)),
-                    Err(CommitError::Conflict(Conflict::Version { .. })) => {}
-                    Err(other) => panic!("{shape:?}: {other}"),
-                }
-            }
-        };
-
-        futures_util::future::join3(writer(), writer(), writer()).await;
-
-        let rank = get(&store, &THINGS, &id).await.unwrap().body["rank"].as_u64().unwrap();
-        let (acknowledged, unknown) = (acknowledged.into_inner(), unknown.into_inner());
-        assert!(rank >= acknowledged, "{shape:?}: {acknowledged} acknowledged, {rank} counted");
-        assert!(rank <= acknowledged + unknown, "{shape:?}: {acknowledged} + {unknown}, but {rank} counted");
-        assert!(acknowledged >= 40, "{shape:?}: {acknowledged} acknowledged");
-        if shape != Shape::Replace {
-            let noted = find(&store, Query::by(&PARTS, "thing").equal(id.as_str()).limit(1000)).await.records;
-            assert_eq!(noted.len() as u64, rank, "{shape:?}: each increment has its note");
-        }
-    }
+    let shapes = [Shape::Replace, Shape::Several, Shape::Shared];
+    futures_util::future::join_all(shapes.map(|shape| increment(&database, &store, shape))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -187,7 +202,7 @@ async fn an_insert_that_was_seen_and_deleted_never_comes_back() {
     let store = database.migrated().await;
     let proxy = Proxy::start(&uri()).await;
     let through = database.connect(&proxy.uri(), SCHEMA).await;
-    for _ in 0..20 {
+    for _ in 0..4 {
         let id = ids::new_id();
         // Neither the driver's second attempt nor the question that follows gets an answer.
         proxy.cut([
@@ -210,9 +225,6 @@ async fn an_insert_that_was_seen_and_deleted_never_comes_back() {
     }
 }
 
-/// MongoDB has one `failCommand` at a time.
-static FAIL_COMMAND: Mutex<()> = Mutex::const_new(());
-
 async fn fail_command(client: &mongodb::Client, mode: bson::Bson, data: Option<Document>) {
     let mut command = doc! { "configureFailPoint": "failCommand", "mode": mode };
     if let Some(data) = data {
@@ -221,59 +233,60 @@ async fn fail_command(client: &mongodb::Client, mode: bson::Bson, data: Option<D
     client.database("admin").run_command(command).await.unwrap();
 }
 
+// The only test with `failCommand`, because MongoDB has one at a time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_the_server_fails_with_what_is_answered_is_true() {
     let database = Database::new();
     let store = database.migrated().await;
     let separator = if uri().contains('?') { "&" } else { "?" };
     let failing = format!("{}{separator}appName={}", uri(), database.name);
-    let through = database.connect(&failing, SCHEMA).await;
     let client = mongodb::Client::with_uri_str(uri()).await.unwrap();
     let concern = |code: i32| doc! { "writeConcernError": { "code": code, "errmsg": "the test's" } };
     let faults = [
-        // Closed before; a primary that steps down before; errors after the write was made.
-        (doc! { "closeConnection": true }, true),
-        (doc! { "errorCode": 10107 }, true),
-        (doc! { "errorCode": 11602 }, true),
-        (doc! { "errorCode": 91 }, true),
-        (concern(91), true),
-        (concern(64), true),
-        (concern(100), true),
-        (doc! { "errorCode": 112, "errorLabels": ["TransientTransactionError"] }, true),
-        (doc! { "errorCode": 251, "errorLabels": ["TransientTransactionError"] }, true),
-        (doc! { "errorCode": 50 }, true),
-        // Refused for good.
-        (doc! { "errorCode": 13 }, false),
+        // Closed before, and a primary that steps down before.
+        doc! { "closeConnection": true },
+        doc! { "errorCode": 10107 },
+        doc! { "errorCode": 11602 },
+        doc! { "errorCode": 91 },
+        // After the write was made.
+        concern(91),
+        concern(64),
+        concern(100),
+        // Others in the way; out of time; not allowed.
+        doc! { "errorCode": 112, "errorLabels": ["TransientTransactionError"] },
+        doc! { "errorCode": 251, "errorLabels": ["TransientTransactionError"] },
+        doc! { "errorCode": 50 },
+        doc! { "errorCode": 13 },
     ];
-    let _one_at_a_time = FAIL_COMMAND.lock().await;
-    let mut committed = 0;
-    for (fault, passes) in faults {
-        for shape in SHAPES {
-            for times in [1, 2, 3] {
-                let id = ids::new_id();
-                given(&store, &id).await;
-                let command = *shape.commands().last().unwrap();
-                let mut data = doc! { "failCommands": [command], "appName": &database.name };
-                data.extend(fault.clone());
-                fail_command(&client, bson::bson!({ "times": times }), Some(data)).await;
-
-                let answer = through.commit(shape.batch(&id)).await;
-
-                fail_command(&client, "off".into(), None).await;
-                let what = format!("{shape:?} with {times} × {fault}: {answer:?}");
-                let is_committed = shape.is_committed(&store, &id).await;
-                match &answer {
-                    Ok(()) => assert!(is_committed, "lost: {what}"),
-                    Err(CommitError::OutcomeUnknown(_)) => {}
-                    Err(CommitError::Unavailable(_)) => assert!(!is_committed, "denied: {what}"),
-                    Err(CommitError::Conflict(_)) => panic!("nobody else writes: {what}"),
-                }
-                assert!(passes || answer.is_err() || command == "commitTransaction", "{what}");
-                committed += u32::from(answer.is_ok());
+    let committed = AtomicU64::new(0);
+    for fault in &faults {
+        let mut data = doc! { "failCommands": ["insert", "update", "delete", "commitTransaction"] };
+        data.insert("appName", &database.name);
+        data.extend(fault.clone());
+        let commit_one = async |through: &MongoStore, shape: Shape| {
+            let id = ids::new_id();
+            given(&store, &id).await;
+            let answer = through.commit(shape.batch(&id)).await;
+            let what = format!("{shape:?} with {fault}: {answer:?}");
+            let is_committed = shape.is_committed(&store, &id).await;
+            match &answer {
+                Ok(()) => assert!(is_committed, "lost: {what}"),
+                Err(CommitError::OutcomeUnknown(_)) => {}
+                Err(CommitError::Unavailable(_)) => assert!(!is_committed, "denied: {what}"),
+                Err(CommitError::Conflict(_)) => panic!("nobody else writes: {what}"),
             }
-        }
+            committed.fetch_add(u64::from(answer.is_ok()), Ordering::SeqCst);
+        };
+        let commit_all = async || {
+            let through = database.connect(&failing, SCHEMA).await;
+            futures_util::future::join_all(SHAPES.map(|shape| commit_one(&through, shape))).await;
+        };
+        fail_command(&client, bson::bson!({ "activationProbability": 0.4 }), Some(data)).await;
+        futures_util::future::join_all((0..8).map(|_| commit_all())).await;
+        fail_command(&client, "off".into(), None).await;
     }
-    assert!(committed >= 100, "only {committed} of 165 came through");
+    let (committed, of) = (committed.into_inner(), faults.len() * SHAPES.len() * 8);
+    assert!(committed as usize * 2 > of, "{committed} of {of} came through");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -282,8 +295,8 @@ async fn a_shared_commit_whose_answer_is_lost_is_settled_for_all_of_it() {
     let store = database.migrated().await;
     let proxy = Proxy::start(&uri()).await;
     let through = database.connect(&proxy.uri(), SCHEMA).await;
-    for round in 0..10 {
-        proxy.cut(std::iter::repeat_n(("commitTransaction", Cut::Reply), 1 + round));
+    for (round, cuts) in [1, 2, 4, 7].into_iter().enumerate() {
+        proxy.cut(std::iter::repeat_n(("commitTransaction", Cut::Reply), cuts));
         let batches = (0..40).map(|n| {
             // One of them is in the others' way.
             let id = if n == 20 { "taken".to_owned() } else { format!("{round}-{n:02}") };
@@ -307,7 +320,7 @@ async fn a_shared_commit_whose_answer_is_lost_is_settled_for_all_of_it() {
     let (things, parts) = (Query::by(&THINGS, PRIMARY).limit(1000), Query::by(&PARTS, PRIMARY).limit(1000));
     let things = find(&store, things).await.records;
     assert_eq!(things.len(), find(&store, parts).await.records.len());
-    assert!(things.len() > 300 && things.iter().all(|thing| thing.version == 1), "{}", things.len());
+    assert!(things.len() > 100 && things.iter().all(|thing| thing.version == 1), "{}", things.len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -316,7 +329,7 @@ async fn a_conflict_behind_a_lost_answer_is_named_only_if_it_is_certain() {
     let store = database.migrated().await;
     let proxy = Proxy::start(&uri()).await;
     let through = database.connect(&proxy.uri(), SCHEMA).await;
-    for round in 0..20 {
+    for round in 0..12 {
         let id = ids::new_id();
         given(&store, &id).await;
         let stale = [replace(&THINGS, &id, 7, json!({"rank": 9}))];
