@@ -99,7 +99,8 @@ async fn actors(
     let clock = Arc::new(StoreClock::start(stores[0].as_ref()).await?);
     let catalog = Catalog::new(stores[0].clone(), clock);
     let price = Money::new(100, Currency::from_code("USD").ok_or("USD")?);
-    let variant = Variant { sku: Sku::parse(SKU)?, name: "Hot".to_owned(), price, attributes: Default::default() };
+    let variant =
+        Variant { sku: Sku::parse(SKU)?, name: "Hot".to_owned(), price, attributes: Default::default() };
     let product = NewProduct {
         id: "hot".to_owned(),
         name: "Hot".to_owned(),

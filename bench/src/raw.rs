@@ -65,7 +65,7 @@ impl Raw {
         let id = uuid::Uuid::now_v7().to_string();
         while Instant::now() < until {
             session.start_transaction().read_concern(ReadConcern::snapshot()).await?;
-            match self.take(&mut session, &[id.clone()]).await {
+            match self.take(&mut session, std::slice::from_ref(&id)).await {
                 Ok(()) => {}
                 Err(error) if error.contains_label(TRANSIENT_TRANSACTION_ERROR) => {
                     session.abort_transaction().await?;
@@ -119,8 +119,7 @@ impl Raw {
                 let mut session = raw.client.start_session().await?;
                 let mut waiting = Vec::new();
                 while queued.recv_many(&mut waiting, 256).await > 0 {
-                    let ids: Vec<String> =
-                        waiting.iter().map(|_| uuid::Uuid::now_v7().to_string()).collect();
+                    let ids: Vec<String> = waiting.iter().map(|_| uuid::Uuid::now_v7().to_string()).collect();
                     session.start_transaction().read_concern(ReadConcern::snapshot()).await?;
                     raw.take(&mut session, &ids).await?;
                     session.commit_transaction().await?;
@@ -142,7 +141,11 @@ impl Raw {
 
 /// Runs `buyers` loops until `span` is over; each asks again as soon as it is answered. The count
 /// of yeses, the time it took, and how long each answer took.
-pub async fn crowd<F>(buyers: usize, span: Duration, ask: impl Fn(Instant) -> F) -> (u64, Duration, Vec<Duration>)
+pub async fn crowd<F>(
+    buyers: usize,
+    span: Duration,
+    ask: impl Fn(Instant) -> F,
+) -> (u64, Duration, Vec<Duration>)
 where
     F: Future<Output = bool> + Send + 'static,
 {
