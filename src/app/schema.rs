@@ -11,6 +11,7 @@ pub static SCHEMA: &[&Collection] = &[
     &users::USERS,
     &session::SESSIONS,
     &accounts::ACCOUNTS,
+    &accounts::SAMPLES,
     &account_sync::CONNECTIONS,
     &account_sync::RUNS,
     &catalog::PRODUCTS,

@@ -148,37 +148,57 @@ struct LedgerQuery {
     #[serde(rename = "orderId")]
     order_id: Option<String>,
     from: Option<String>,
+    /// Intents that a page is made of.
+    limit: Option<usize>,
 }
 
 /// `{orders: [...], next}`, by order id; `next` is the `from` of the next page.
 async fn ledger(world: web::Data<World>, asked: web::Query<LedgerQuery>) -> HttpResponse {
-    let mut query = Query::by(&INTENTS, "order").limit(LEDGER_PAGE);
+    match ledger_page(&world, &asked).await {
+        Ok((orders, next)) => Answer::ok(json!({"orders": orders, "next": next})).respond(),
+        Err(error) => Answer::from(error).respond(),
+    }
+}
+
+async fn ledger_page(
+    world: &World,
+    asked: &LedgerQuery,
+) -> Result<(Vec<OrderLedger>, Option<String>), StoreError> {
+    let mut query = Query::by(&INTENTS, "order").limit(asked.limit.unwrap_or(LEDGER_PAGE).min(LEDGER_PAGE));
     match (&asked.order_id, &asked.from) {
         (Some(id), _) => query = query.equal(id.as_str()),
         (None, Some(from)) => query = query.range(Some(from.as_str().into()), None),
         (None, None) => {}
     }
-    let (intents, more) = match find::<Intent>(&*world.store, query).await {
-        Ok(found) => found,
-        Err(error) => return Answer::from(error).respond(),
-    };
     let mut orders: BTreeMap<String, OrderLedger> = BTreeMap::new();
-    for intent in intents.into_iter().map(|record| record.value) {
-        let id = intent.order_id.unwrap_or_default();
-        let order = orders.entry(id.clone()).or_default();
-        order.order_id = id;
-        order.currency = intent.currency;
-        order.authorized += intent.capturable;
-        order.captured += intent.received;
-        order.refunded += intent.refunded;
-        order.intents += 1;
-        order.authorizations += intent.authorizations;
-        order.captures += intent.captures;
+    loop {
+        let (intents, more) = find::<Intent>(&*world.store, query.clone()).await?;
+        for intent in intents {
+            count(&mut orders, intent.value);
+        }
+        if more.is_none() {
+            return Ok((orders.into_values().collect(), None));
+        }
+        // The last order may go on, so it is left to the next page; a single one is read to its end.
+        if orders.len() > 1 {
+            let next = orders.pop_last().map(|(id, _)| id);
+            return Ok((orders.into_values().collect(), next));
+        }
+        query.after = more;
     }
-    // The last order of a full page may go on in the next one, so it is left to that.
-    let next = if more.is_some() && orders.len() > 1 { orders.pop_last().map(|(id, _)| id) } else { None };
-    let orders: Vec<OrderLedger> = orders.into_values().collect();
-    Answer::ok(json!({"orders": orders, "next": next})).respond()
+}
+
+fn count(orders: &mut BTreeMap<String, OrderLedger>, intent: Intent) {
+    let id = intent.order_id.unwrap_or_default();
+    let order = orders.entry(id.clone()).or_default();
+    order.order_id = id;
+    order.currency = intent.currency;
+    order.authorized += intent.capturable;
+    order.captured += intent.received;
+    order.refunded += intent.refunded;
+    order.intents += 1;
+    order.authorizations += intent.authorizations;
+    order.captures += intent.captures;
 }
 
 #[derive(Deserialize)]

@@ -7,13 +7,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use serde_json::json;
-use steward_actors::providers::{IntentStatus, PaymentError, Payments};
+use steward_actors::providers::{IntentRequest, IntentStatus, PaymentError, Payments};
 use steward_actors::store::{Batch, Collection, CommitError, Page, Query, Record, Store, StoreError};
 use steward_actors::testing::{CommitFault, ManualClock, MemoryStore};
 use steward_actors::time::Timestamp;
 use tokio::sync::Barrier;
 
-use crate::support::{World, error, request};
+use crate::support::{World, client, error, request};
 
 #[tokio::test]
 async fn a_good_card_is_authorised_and_captured() {
@@ -112,7 +112,7 @@ async fn an_unknown_method_or_intent_is_refused_with_the_parameter() {
 async fn strangers_are_not_admitted() {
     let world = World::new().await;
     let url = format!("{}/v1/payment_intents", world.sandbox.url());
-    assert_eq!(reqwest::get(url).await.unwrap().status(), 401);
+    assert_eq!(client().get(url).send().await.unwrap().status(), 401);
 }
 
 #[tokio::test]
@@ -308,4 +308,33 @@ async fn the_list_of_intents_pages_through_all_of_them_once() {
     orders.sort();
     assert_eq!(orders, ["o0", "o1", "o2", "o3", "o4"]);
     assert_eq!(world.get("/_sandbox/ledger").await["orders"].as_array().unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn the_pages_of_the_ledger_never_split_an_order() {
+    let world = World::new().await;
+    let payments = world.payments();
+    for (order, intents) in [("o1", 2), ("o2", 3), ("o3", 1)] {
+        for n in 0..intents {
+            let key = format!("{order}-{n}");
+            payments.create(&IntentRequest { key, ..request(order, "pm_card_visa") }).await.unwrap();
+        }
+    }
+    for limit in 1..8 {
+        let mut seen = Vec::new();
+        let mut from = String::new();
+        // More pages than intents would be a page that leads nowhere.
+        for _ in 0..6 {
+            let page = world.get(&format!("/_sandbox/ledger?limit={limit}{from}")).await;
+            for order in page["orders"].as_array().unwrap() {
+                seen.push((
+                    order["orderId"].as_str().unwrap().to_owned(),
+                    order["intents"].as_i64().unwrap(),
+                ));
+            }
+            let Some(next) = page["next"].as_str() else { break };
+            from = format!("&from={next}");
+        }
+        assert_eq!(seen, [("o1".into(), 2), ("o2".into(), 3), ("o3".into(), 1)], "limit {limit}");
+    }
 }

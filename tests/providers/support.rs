@@ -37,7 +37,7 @@ impl World {
     pub async fn slow(store: Arc<dyn Store>, slow: Duration) -> Self {
         let options = SandboxOptions { slow, ..SandboxOptions::default() };
         let sandbox = Sandbox::start(store.clone(), anywhere(), options).await.unwrap();
-        Self { store, sandbox, client: Client::builder().tls_certs_only([]).build().unwrap() }
+        Self { store, sandbox, client: client() }
     }
 
     /// Stops the sandbox at once and starts another one over the same store, on another port.
@@ -72,6 +72,11 @@ impl World {
         let response = self.post("/_sandbox/faults").json(&faults).send().await.unwrap();
         assert_eq!(response.status(), 200);
     }
+}
+
+/// A client that needs no certificate authorities, as there is no https here.
+pub fn client() -> Client {
+    Client::builder().tls_certs_only([]).build().unwrap()
 }
 
 pub fn anywhere() -> SocketAddr {

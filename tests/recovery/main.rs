@@ -158,15 +158,15 @@ async fn survive_kills(backend: Backend) {
     // Each confirmed order has its mail, once: those that a killed process had claimed, when its
     // claim has lapsed.
     let outbox = data.path().join("outbox");
+    let mails = || {
+        let files = std::fs::read_dir(&outbox).into_iter().flatten().filter_map(Result::ok);
+        files.filter(|file| file.path().extension().is_some_and(|extension| extension == "eml")).count()
+    };
     eventually("every mail is there", Duration::from_secs(90), async || {
-        let mails = std::fs::read_dir(&outbox).map(|entries| entries.count()).unwrap_or(0);
-        (mails >= confirmed.len()).then_some(())
+        (mails() >= confirmed.len()).then_some(())
     })
     .await;
-    let mails = std::fs::read_dir(&outbox).unwrap().filter(|entry| {
-        entry.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "eml")
-    });
-    assert_eq!(mails.count(), confirmed.len());
+    assert_eq!(mails(), confirmed.len());
     eprintln!("{} orders, {} confirmed, {} asked", orders.len(), confirmed.len(), acknowledged.asked);
 }
 

@@ -11,7 +11,9 @@ mod bad_input;
 mod edge;
 mod orders;
 mod outage;
+mod seed;
 mod sessions;
+mod tour;
 
 use support::{Backend, DataDir, Replica};
 

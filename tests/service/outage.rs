@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::App;
-use crate::support::{Client, eventually, order};
+use crate::support::{Backend, Client, DataDir, Gate, Replica, eventually, order};
 
 crate::over_both_stores!(orders_wait_for_an_absent_payment_provider);
 
@@ -38,4 +38,93 @@ async fn orders_wait_for_an_absent_payment_provider(app: App) {
         (order["status"] == "confirmed").then_some(())
     })
     .await;
+}
+
+/// A replica whose ways to MongoDB and Redis can be shut.
+async fn behind_gates() -> (Replica, Gate, Gate, DataDir) {
+    let Backend::Cluster { mongodb, database, redis } = Backend::cluster() else { unreachable!() };
+    let (store, cache) = (Gate::before(&mongodb).await, Gate::before(&redis).await);
+    let backend = Backend::Cluster {
+        // A gate has one address; the replica set would name others.
+        mongodb: format!("mongodb://{}/?directConnection=true", store.address),
+        database,
+        redis: format!("redis://{}/", cache.address),
+    };
+    let data = DataDir::new();
+    let replica = Replica::start(&data.path(), &backend, &[]).await;
+    (replica, store, cache, data)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_absent_store_is_503_with_retry_after_and_nobody_is_logged_out() {
+    let (replica, store, _cache, _data) = behind_gates().await;
+    let admin = Client::admin(&replica.url).await;
+    let sku = admin.product(1.0, 10).await;
+    let client = Client::register(&replica.url).await;
+    let token = client.token.clone().unwrap();
+
+    // Given a store that is away,
+    store.shut();
+
+    // then what needs it is 503 and says when to come back,
+    for (path, body) in [
+        ("/v1/orders", Some(order(&sku, 1, "pm_card_visa"))),
+        ("/v1/setName", Some(json!({"name": "Other"}))),
+        ("/v1/orders", None),
+        ("/v1/products", None),
+    ] {
+        let http = reqwest::Client::new();
+        let url = format!("{}{path}", replica.url);
+        let request = match &body {
+            Some(body) => http.post(url).json(body).header("Idempotency-Key", "k"),
+            None => http.get(url),
+        };
+        let answer = request.bearer_auth(&token).timeout(Duration::from_secs(25)).send().await.unwrap();
+        assert_eq!(answer.status(), 503, "{path}");
+        assert!(answer.headers().contains_key("retry-after"), "{path}");
+    }
+    // the process lives and says that it is not ready,
+    client.get("/healthz").await.expect(200);
+    eventually("it is unready", Duration::from_secs(20), async || {
+        (client.get("/readyz").await.status == 503).then_some(())
+    })
+    .await;
+
+    // and when the store is back, everything goes on by itself, sessions included.
+    store.open();
+    eventually("it is ready again", Duration::from_secs(30), async || {
+        (client.get("/readyz").await.status == 200).then_some(())
+    })
+    .await;
+    client.get("/v1/users/me").await.expect(200);
+    let accepted = client.post_with_key("/v1/orders", order(&sku, 1, "pm_card_visa"), "k").await.expect(202);
+    let id = accepted["id"].as_str().unwrap().to_owned();
+    eventually("the order is confirmed", Duration::from_secs(30), async || {
+        let order = client.get(&format!("/v1/orders/{id}")).await.expect(200);
+        (order["status"] == "confirmed").then_some(())
+    })
+    .await;
+    assert_eq!(client.get("/v1/orders").await.expect(200)["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_absent_redis_logs_nobody_out_and_revives_nobody() {
+    let (replica, _store, cache, _data) = behind_gates().await;
+    let client = Client::register(&replica.url).await;
+    let leaving = Client::register(&replica.url).await;
+
+    // Given a Redis that is away, sessions count as before, old and new ones,
+    cache.shut();
+    client.get("/v1/users/me").await.expect(200);
+    let newcomer = Client::register(&replica.url).await;
+    newcomer.get("/v1/users/me").await.expect(200);
+
+    // and one that is ended stays so, also when Redis is back with what it knew.
+    leaving.post("/v1/users/logout", json!({})).await.expect(204);
+    leaving.get("/v1/users/me").await.expect(401);
+    cache.open();
+    for _ in 0..20 {
+        leaving.get("/v1/users/me").await.expect(401);
+        client.get("/v1/users/me").await.expect(200);
+    }
 }

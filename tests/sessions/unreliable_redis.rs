@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use steward::storage::redis::RedisPool;
 use steward_actors::session::{Invalidation, LoggedIn};
 use tokio::time::{Instant, timeout};
 
@@ -160,4 +161,19 @@ async fn a_replica_starts_without_redis_and_finds_it_later() {
     redis.start_again();
     replica.trusted().await;
     replica.check_until_cached(&opened).await;
+}
+
+#[actix_rt::test]
+async fn after_one_failure_no_connection_is_used_without_a_check() {
+    let mut redis = RedisServer::start();
+    let pool = RedisPool::connect(&redis.uri(), "test:").unwrap();
+    // Given several connections, all of which break,
+    futures_util::future::join_all((0..20).map(|_| pool.ping())).await;
+    redis.kill();
+    redis.start_again();
+    assert!(pool.ping().await.is_err());
+    // then one question has failed and no other does.
+    for _ in 0..20 {
+        pool.ping().await.unwrap();
+    }
 }

@@ -11,7 +11,9 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
+use tokio::sync::watch;
 use tokio::time::{Instant, interval, timeout};
 
 pub const ADMIN_EMAIL: &str = "admin@example.com";
@@ -42,6 +44,22 @@ impl Backend {
     }
 }
 
+/// The binary, or another build of it (such as the one in an image) by `STEWARD_BINARY`, with
+/// nothing in its environment but where its store is.
+pub fn steward(data: &Path, backend: &Backend) -> Command {
+    let binary = std::env::var("STEWARD_BINARY");
+    let mut command = Command::new(binary.as_deref().unwrap_or(env!("CARGO_BIN_EXE_steward")));
+    command.env_clear().env("STEWARD__DATA__DIR", data);
+    if let Backend::Cluster { mongodb, database, redis } = backend {
+        command
+            .env("STEWARD__MONGODB__URI", mongodb)
+            .env("STEWARD__MONGODB__DATABASE", database)
+            .env("STEWARD__REDIS__URI", redis)
+            .env("STEWARD__REDIS__PREFIX", format!("{database}:"));
+    }
+    command
+}
+
 /// A running `steward serve`, killed when dropped.
 pub struct Replica {
     child: Child,
@@ -52,14 +70,10 @@ pub struct Replica {
 impl Replica {
     /// Starts the real binary and waits until it listens.
     pub async fn start(data: &Path, backend: &Backend, more: &[(&str, &str)]) -> Self {
-        // Or another build of it, such as the one in an image.
-        let binary = std::env::var("STEWARD_BINARY");
-        let mut command = Command::new(binary.as_deref().unwrap_or(env!("CARGO_BIN_EXE_steward")));
+        let mut command = steward(data, backend);
         command
             .arg("serve")
-            .env_clear()
             .env("STEWARD__HTTP__BIND", "127.0.0.1:0")
-            .env("STEWARD__DATA__DIR", data)
             .env("STEWARD__LOG__FORMAT", "json")
             .env("STEWARD__LOG__FILTER", "info")
             .env("STEWARD__CLUSTER__LEASE_SECONDS", "3")
@@ -71,13 +85,6 @@ impl Replica {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        if let Backend::Cluster { mongodb, database, redis } = backend {
-            command
-                .env("STEWARD__MONGODB__URI", mongodb)
-                .env("STEWARD__MONGODB__DATABASE", database)
-                .env("STEWARD__REDIS__URI", redis)
-                .env("STEWARD__REDIS__PREFIX", format!("{database}:"));
-        }
         let mut child = command.spawn().expect("the binary starts");
         let mut lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
         let listening = timeout(Duration::from_secs(30), async {
@@ -201,8 +208,13 @@ impl Client {
 
     /// The first admin, with a session.
     pub async fn admin(url: &str) -> Self {
+        Self::log_in(url, ADMIN_EMAIL, ADMIN_PASSWORD).await
+    }
+
+    /// A user who is there already, with a new session.
+    pub async fn log_in(url: &str, email: &str, password: &str) -> Self {
         let mut client = Self::new(url);
-        let body = json!({"email": ADMIN_EMAIL, "password": ADMIN_PASSWORD});
+        let body = json!({"email": email, "password": password});
         let login = client.post("/v1/users/login", body).await.expect(200);
         client.take_session(&login);
         client
@@ -246,6 +258,47 @@ pub async fn eventually<T, F: AsyncFnMut() -> Option<T>>(what: &str, deadline: D
             return found;
         }
         assert!(Instant::now() < until, "not within {deadline:?}: {what}");
+    }
+}
+
+/// A door in front of a server: shut, it breaks what passes through and lets nobody in.
+pub struct Gate {
+    pub address: String,
+    is_open: watch::Sender<bool>,
+}
+
+impl Gate {
+    /// An open gate before the first server that `uri` names.
+    pub async fn before(uri: &str) -> Self {
+        let uri = url::Url::parse(uri).expect("a URI");
+        let server = format!("{}:{}", uri.host_str().expect("a host"), uri.port().expect("a port"));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let (is_open, state) = watch::channel(true);
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let (server, mut state) = (server.clone(), state.clone());
+                tokio::spawn(async move {
+                    if !*state.borrow_and_update() {
+                        return;
+                    }
+                    let Ok(mut upstream) = TcpStream::connect(server).await else { return };
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut client, &mut upstream) => {}
+                        _ = state.wait_for(|is_open| !is_open) => {}
+                    }
+                });
+            }
+        });
+        Self { address, is_open }
+    }
+
+    pub fn shut(&self) {
+        self.is_open.send_replace(false);
+    }
+
+    pub fn open(&self) {
+        self.is_open.send_replace(true);
     }
 }
 

@@ -88,7 +88,7 @@ impl Adoption {
     /// # Errors
     /// [`StoreError`]; what was taken over until then stays so.
     pub async fn round(&self) -> Result<usize, StoreError> {
-        if !self.liveness.am_live() {
+        if !self.liveness.am_live() || self.orders.is_draining() {
             return Ok(0);
         }
         self.start_own().await?;
@@ -100,7 +100,7 @@ impl Adoption {
             if !mine && (owner.is_empty() || !self.liveness.is_live(&owner).await?) {
                 adopted += self.adopt_all(&owner).await?;
             }
-            if self.orders.room() == 0 {
+            if self.orders.room() == 0 || self.orders.is_draining() {
                 break;
             }
             // No id has a space, and every character of an id sorts behind it.
@@ -119,7 +119,7 @@ impl Adoption {
         let mut adopted = 0;
         loop {
             let limit = PAGE.min(self.orders.room());
-            if limit == 0 {
+            if limit == 0 || self.orders.is_draining() {
                 return Ok(adopted);
             }
             let query = Query::by(&ORDERS, "owner").equal(owner).limit(limit);

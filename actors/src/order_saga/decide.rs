@@ -124,19 +124,32 @@ fn jittered(pause: Duration, jitter: f64) -> Duration {
     pause.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
 }
 
-/// Whether only a look-up can tell what a call that ended so has done.
-pub const fn needs_look_up(error: &PaymentError) -> bool {
-    matches!(error, PaymentError::OutcomeUnknown(_) | PaymentError::Refused(_))
+/// Whether what a call on an intent came to is still open, so that only a look-up can tell. Also
+/// after an answer: a provider repeats its first answer to a key, however long ago that was.
+pub fn needs_look_up(step: Step, told: &Result<Intent, PaymentError>) -> bool {
+    match told {
+        Ok(intent) => !is_final(step, intent),
+        Err(error) => matches!(error, PaymentError::OutcomeUnknown(_) | PaymentError::Refused(_)),
+    }
 }
 
-/// Whether an intent that stands so has `step` behind it, or can never have it: then what the
-/// look-up shows is the answer, and not what the call said.
-pub fn settles(step: Step, intent: &Intent) -> bool {
-    match (step, intent.status) {
-        (Step::Authorize, IntentStatus::Unconfirmed) => intent.declined.is_some(),
-        (Step::Authorize, _) => true,
-        (Step::Capture, status) => status != IntentStatus::Authorized,
-        (Step::CancelIntent, status) => matches!(status, IntentStatus::Canceled | IntentStatus::Captured),
+/// Whether what a look-up shows is the answer, rather than what the call said. If it is not, the
+/// call has not counted.
+pub fn settles(step: Step, seen: &Intent) -> bool {
+    is_final(step, seen) || seen.status == IntentStatus::Processing
+}
+
+/// Whether an intent that stands so has `step` behind it, or can never have it.
+fn is_final(step: Step, intent: &Intent) -> bool {
+    use IntentStatus as S;
+    match step {
+        Step::Authorize => match intent.status {
+            S::Unconfirmed => intent.declined.is_some(),
+            S::Processing => false,
+            S::RequiresAction | S::Authorized | S::Captured | S::Canceled => true,
+        },
+        Step::Capture => !matches!(intent.status, S::Authorized | S::Processing),
+        Step::CancelIntent => matches!(intent.status, S::Canceled | S::Captured),
         _ => false,
     }
 }

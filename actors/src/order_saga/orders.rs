@@ -132,11 +132,12 @@ pub struct Orders {
     recovery: Arc<Recovery>,
 }
 
-/// What accepting tells adoption.
+/// What adoption must know of the rest.
 #[derive(Default)]
 struct Recovery {
     wake: Notify,
     left_over: AtomicBool,
+    draining: AtomicBool,
 }
 
 impl Orders {
@@ -354,7 +355,13 @@ impl Orders {
 
     /// Lets all sagas finish their step, begins none, and waits for that, `deadline` at most.
     pub async fn drain(&self, deadline: Duration) {
+        self.recovery.draining.store(true, Ordering::Release);
         self.registry.drain(deadline).await;
+    }
+
+    /// Whether this replica begins nothing any more.
+    pub(super) fn is_draining(&self) -> bool {
+        self.recovery.draining.load(Ordering::Acquire)
     }
 
     pub(super) fn room(&self) -> usize {

@@ -7,8 +7,8 @@
 //! ```text
 //!  hold ──────► create_intent ──► authorize ──► commit_stock ──► capture ──► confirm
 //!   │ refused:      │ declined,       │ declined,       ▲
-//!   │ reject        │ gave up         │ auth. required, │ found captured after all
-//!   │ gave up       │                 ▼ gave up         │
+//!   │ reject        │ auth. required, │ auth. required, │ found captured after all
+//!   │ gave up       │ gave up         ▼ gave up         │
 //!   └──────────► release_stock ◄── cancel_intent ───────┘
 //!                   └─► reject
 //! ```
@@ -204,7 +204,9 @@ pub fn after(order: &Order, event: &Event) -> Result<Option<Step>, Impossible> {
         (S::Hold, E::GaveUp { .. }) => S::ReleaseStock,
 
         (S::CreateIntent, E::IntentCreated { .. }) => S::Authorize,
-        (S::CreateIntent, E::Declined { .. } | E::GaveUp { .. }) => S::ReleaseStock,
+        (S::CreateIntent, E::Declined { .. } | E::AuthenticationRequired | E::GaveUp { .. }) => {
+            S::ReleaseStock
+        }
 
         (S::Authorize, E::Authorized) => S::CommitStock,
         (S::Authorize, E::Declined { .. } | E::AuthenticationRequired | E::GaveUp { .. }) => S::CancelIntent,

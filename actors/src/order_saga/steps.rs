@@ -113,23 +113,25 @@ async fn on_intent(ports: &Ports, order: &Order, step: Step, keys: &mut Keys) ->
         Step::Capture => payment(ports, ports.payments.capture(intent_id, &key)).await,
         _ => payment(ports, ports.payments.cancel(intent_id, &key)).await,
     };
-    let error = match answer {
-        Err(error) if needs_look_up(&error) => error,
-        told => return Outcome::Payment(told),
-    };
+    if !needs_look_up(step, &answer) {
+        return Outcome::Payment(answer);
+    }
     ports.crash_points.pass("look_up.before");
     let seen = payment(ports, ports.payments.look_up(intent_id)).await;
     ports.crash_points.pass("look_up.after");
-    Outcome::Payment(match seen {
-        Ok(intent) if settles(step, &intent) => Ok(intent),
-        Ok(_) => {
+    Outcome::Payment(match (seen, answer) {
+        (Ok(intent), _) if settles(step, &intent) => Ok(intent),
+        (Ok(_), answer) => {
             keys.used_up += 1;
-            Err(error)
+            answer
         }
+        (Err(_), Ok(open)) => Ok(open),
         // Without a look-up a refusal proves nothing: it may be the second answer to a call
         // whose first one was lost.
-        Err(unseen @ (PaymentError::Unavailable { .. } | PaymentError::OutcomeUnknown(_))) => Err(unseen),
-        Err(PaymentError::Refused(reason) | PaymentError::Declined(reason)) => {
+        (Err(unseen @ (PaymentError::Unavailable { .. } | PaymentError::OutcomeUnknown(_))), _) => {
+            Err(unseen)
+        }
+        (Err(PaymentError::Refused(reason) | PaymentError::Declined(reason)), _) => {
             Err(PaymentError::OutcomeUnknown(format!("the intent cannot be looked up: {reason}")))
         }
     })

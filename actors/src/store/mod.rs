@@ -1,7 +1,7 @@
 //! The storage port: versioned records, pages by declared indexes, atomic batches.
 //!
 //! Who calls it: the actors and the plain services. Who implements it: the server's SQLite and
-//! MongoDB adapters and [`crate::testing::MemoryStore`]; one contract suite runs over all three.
+//! MongoDB adapters and `testing::MemoryStore`; one contract suite runs over all three.
 //! What never happens here: a query that no declared index serves, a partial batch, a refusal that
 //! hides an unknown outcome.
 

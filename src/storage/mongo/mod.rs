@@ -1,8 +1,8 @@
 //! The storage port on MongoDB: a replica set of version 6.0 or later.
 //!
 //! Who calls it: the composition root connects; everything else sees a
-//! [`Store`](steward_actors::store::Store). What never happens here: an answer that claims more than
-//! is known. A commit whose outcome is unknown is settled first ([`transaction`], [`single`]), and
+//! `Store`. What never happens here: an answer that claims more than
+//! is known. A commit whose outcome is unknown is settled first (`transaction`, `single`), and
 //! what cannot be settled in time is answered as unknown.
 //!
 //! All reads are majority reads from the primary, all writes majority writes; transactions read a

@@ -1,8 +1,8 @@
 //! The storage port on SQLite: the embedded default, one file in the data directory.
 //!
 //! Who calls it: the composition root opens a [`SqliteStore`]; everyone else sees the port. One
-//! thread writes ([`writer`]) and commits what has gathered in one transaction, a few read
-//! ([`reader`]); callers wait for either with a deadline, on any Tokio runtime. WAL and
+//! thread writes (`writer`) and commits what has gathered in one transaction, a few read
+//! (`reader`); callers wait for either with a deadline, on any Tokio runtime. WAL and
 //! `synchronous=FULL`, so that a commit that was acknowledged survives power loss. A lock file
 //! keeps other processes out: versions are checked by one writer, and it is here.
 //!

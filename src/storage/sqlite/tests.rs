@@ -317,10 +317,22 @@ async fn expired_records_and_their_words_go_a_bounded_number_at_a_time() {
     assert!(sweep(&connection, &[&LETTERS], 30, 5).unwrap(), "that was all");
 
     assert_eq!(ids(&store, Query::by(&LETTERS, PRIMARY)).await, ["a", "d"]);
-    let words: i64 = connection
-        .query_row(r#"SELECT count(*) FROM "letters.words(subject)""#, [], |row| row.get(0))
-        .unwrap();
-    assert_eq!(words, 2);
+    assert_eq!(words(&connection), 2);
+}
+
+#[tokio::test]
+async fn a_deleted_record_leaves_no_words() {
+    let database = Database::new();
+    let store = database.open(&[&LETTERS]).unwrap();
+    store.commit(batch([insert("a", json!({"subject": "dear sir"}))])).await.unwrap();
+    let delete = Write::Delete { collection: &LETTERS, id: "a".to_owned(), version: 1 };
+    store.commit(batch([delete])).await.unwrap();
+    assert_eq!(words(&connection::reopen(&database.path()).unwrap()), 0);
+}
+
+fn words(connection: &Connection) -> i64 {
+    let count = r#"SELECT count(*) FROM "letters.words(subject)""#;
+    connection.query_row(count, [], |row| row.get(0)).unwrap()
 }
 
 #[tokio::test]

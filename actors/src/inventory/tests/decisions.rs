@@ -197,3 +197,16 @@ fn commands_of_one_group_build_on_each_other_and_each_record_is_written_once() {
     written.sort();
     assert_eq!(written, ["h1", "h1:held:tee", "h1:released:tee", "h2", "h2:held:tee", "tee"]);
 }
+
+#[test]
+fn a_sweep_that_looked_too_early_ends_nothing() {
+    let mut plan = ten_on_hand();
+    let expires_at = Some(Timestamp::from_millis(2000));
+    plan.hold(&HoldRequest { expires_at, ..request("shopper", &[("tee", 1)]) }, NOW).unwrap();
+    plan.hold(&request("order", &[("tee", 1)]), NOW).unwrap();
+    let live = Err(Refusal::ByRecord(HoldError::WrongState(HoldStatus::Held)));
+    assert_eq!(plan.settle("shopper", Settlement::Lapse, Timestamp::from_millis(1999)), live);
+    let ended = plan.settle("shopper", Settlement::Lapse, Timestamp::from_millis(2000)).unwrap();
+    assert_eq!(ended.status, HoldStatus::Released);
+    assert_eq!(plan.settle("order", Settlement::Lapse, Timestamp::from_millis(i64::MAX)), live);
+}

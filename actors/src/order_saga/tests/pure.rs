@@ -163,13 +163,11 @@ impl Outside {
             (_, Some(done)) => done,
             (_, None) => Err(PaymentError::Unavailable { reason: "down".to_owned(), retry_after: None }),
         };
-        match answer {
-            Err(error) if on_intent && needs_look_up(&error) => {
-                let seen = self.look_up();
-                Outcome::Payment(if settles(step, &seen) { Ok(seen) } else { Err(error) })
-            }
-            told => Outcome::Payment(told),
+        if !on_intent || !needs_look_up(step, &answer) {
+            return Outcome::Payment(answer);
         }
+        let seen = self.look_up();
+        Outcome::Payment(if settles(step, &seen) { Ok(seen) } else { answer })
     }
 }
 

@@ -1,15 +1,19 @@
 //! One replica: good ends, bad ends, lost replies, waits.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::world::{HoldFault, World, ask, hasty, lines, usd};
+use async_trait::async_trait;
+
+use super::world::{HoldFault, World, ask, hasty, lines, now, usd};
 use crate::inventory::HoldStatus;
 use crate::order_saga::{
     AcceptError, AcceptOrder, OrderStatus, OrdersOptions, PaymentStatus, Reason, Step, TimelineStatus,
 };
-use crate::outbox::JobStatus;
-use crate::providers::PaymentError;
-use crate::testing::{CommitFault, PaymentCall, PaymentFault};
+use crate::outbox::{DeadLetters, JobStatus};
+use crate::providers::{Intent, IntentRequest, IntentStatus, MailError, PaymentError, Payments};
+use crate::supervision::lock;
+use crate::testing::{CommitFault, MailFault, PaymentCall, PaymentFault, ScriptedPayments};
 
 const A_WHILE: Duration = Duration::from_secs(10);
 
@@ -149,17 +153,61 @@ async fn lost_replies_while_undoing_release_once() {
     assert_eq!(world.holds.available("a"), 10);
 }
 
+/// A provider that fails at the first key of each confirmation and capture, and repeats that answer
+/// to that key for ever, as Stripe does with its own errors.
+#[derive(Default)]
+struct KeepsItsErrors {
+    inner: Arc<ScriptedPayments>,
+    bad: Mutex<Vec<String>>,
+}
+
+impl KeepsItsErrors {
+    fn answer(&self, key: &str, call: &str) -> Result<(), PaymentError> {
+        let mut bad = lock(&self.bad);
+        if !bad.iter().any(|key| key.contains(call)) {
+            bad.push(key.to_owned());
+        }
+        if bad.iter().any(|bad| bad == key) {
+            return Err(PaymentError::OutcomeUnknown("500".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Payments for KeepsItsErrors {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+    async fn create(&self, request: &IntentRequest) -> Result<Intent, PaymentError> {
+        self.inner.create(request).await
+    }
+    async fn confirm(&self, id: &str, key: &str) -> Result<Intent, PaymentError> {
+        self.answer(key, "authorize")?;
+        self.inner.confirm(id, key).await
+    }
+    async fn capture(&self, id: &str, key: &str) -> Result<Intent, PaymentError> {
+        self.answer(key, "capture")?;
+        self.inner.capture(id, key).await
+    }
+    async fn cancel(&self, id: &str, key: &str) -> Result<Intent, PaymentError> {
+        self.inner.cancel(id, key).await
+    }
+    async fn look_up(&self, id: &str) -> Result<Intent, PaymentError> {
+        self.inner.look_up(id).await
+    }
+}
+
 #[actix_rt::test]
 async fn a_call_that_did_not_count_is_sent_again_under_another_key() {
-    let world = World::new();
+    let mut world = World::new();
+    let provider = Arc::new(KeepsItsErrors { inner: world.payments.clone(), ..Default::default() });
+    world.provider = provider.clone();
     let replica = world.replica("r1");
-    // The scripted provider keeps no answer for these; Stripe does, so the key must change.
-    let lost = || PaymentFault::Fails(PaymentError::OutcomeUnknown("500".to_owned()));
-    world.payments.script(PaymentCall::Confirm, [lost(), lost()]);
-    world.payments.script(PaymentCall::Capture, [lost()]);
     let id = replica.orders.accept(ask("k", "pm_card_visa")).await.unwrap().order.value.id;
     assert_eq!(world.settled(&replica, &id).await.status, OrderStatus::Confirmed);
     world.check(&replica, &id).await;
+    assert_eq!(lock(&provider.bad).len(), 2);
 }
 
 #[actix_rt::test]
@@ -173,7 +221,7 @@ async fn an_intent_that_is_processed_for_a_while_is_waited_for() {
             world.order(&replica, &id).await.waiting.is_some_and(|w| w.reason.contains("processed"))
         })
         .await;
-    world.payments.settle(&id, crate::providers::IntentStatus::Authorized);
+    world.payments.settle(&id, IntentStatus::Authorized);
     assert_eq!(world.settled(&replica, &id).await.status, OrderStatus::Confirmed);
     world.check(&replica, &id).await;
 }
@@ -184,7 +232,7 @@ async fn a_provider_that_is_down_for_minutes_delays_an_order_with_its_reason_and
     let replica = world.replica("r1");
     world.payments.script(PaymentCall::Confirm, (0..12).map(|_| down()));
     let id = replica.orders.accept(ask("k", "pm_card_visa")).await.unwrap().order.value.id;
-    let began = super::world::now(&world);
+    let began = now(&world);
 
     world.until("it waits", async || world.order(&replica, &id).await.waiting.is_some()).await;
     let waiting = world.order(&replica, &id).await;
@@ -195,7 +243,7 @@ async fn a_provider_that_is_down_for_minutes_delays_an_order_with_its_reason_and
 
     let order = world.settled(&replica, &id).await;
     assert_eq!(order.status, OrderStatus::Confirmed);
-    assert!(super::world::now(&world).since(began) >= Duration::from_secs(60));
+    assert!(now(&world).since(began) >= Duration::from_secs(60));
     let timeline = replica.orders.timeline(&id).await.unwrap();
     let authorize: Vec<_> = timeline.iter().filter(|entry| entry.step == "authorize").collect();
     assert_eq!(authorize.len(), 2, "one entry when it begins to wait, one when it goes on");
@@ -253,25 +301,35 @@ async fn a_capture_that_lasts_too_long_is_listed_as_stuck_and_done_in_the_end() 
 #[actix_rt::test]
 async fn commits_whose_outcome_is_unknown_count_once() {
     use CommitFault::{LostAfter, LostBefore, Unavailable};
-    for faults in [
+    let accepting = [vec![], vec![LostAfter], vec![LostBefore, LostBefore], vec![LostBefore, LostAfter]];
+    let running = [
         vec![LostAfter; 8],
-        vec![LostBefore; 2],
+        vec![LostBefore; 5],
         vec![LostAfter, LostBefore, Unavailable, LostBefore, LostAfter, Unavailable, LostAfter],
         vec![LostBefore, LostAfter, LostBefore, LostBefore, LostAfter, LostAfter],
-    ] {
+    ];
+    for (accepting, running) in accepting.into_iter().zip(running) {
         let world = World::new();
         let replica = world.replica("r1");
-        world.store.fail_commits(faults.clone());
+        let mut held = world.payments.hold(PaymentCall::Create);
+        world.store.fail_commits(accepting.clone());
         let orders = replica.orders.clone();
-        let accepting = actix_rt::spawn(async move { orders.accept(ask("k", "pm_card_visa")).await });
-        world.until("an answer", async || accepting.is_finished()).await;
-        let id = accepting.await.unwrap().unwrap().order.value.id;
+        let accept = actix_rt::spawn(async move { orders.accept(ask("k", "pm_card_visa")).await });
+        world.until("an answer", async || accept.is_finished()).await;
+        let accepted = accept.await.unwrap().unwrap();
+        assert!(!accepted.replayed, "{accepting:?}");
+        let id = accepted.order.value.id;
+        held.arrived().await;
+        world.store.fail_commits(running.clone());
+        held.release();
+
         let order = world.settled(&replica, &id).await;
-        assert_eq!(order.status, OrderStatus::Confirmed, "{faults:?}");
-        assert_eq!(world.events(&id).await.len(), 7, "{faults:?}");
+
+        assert_eq!(order.status, OrderStatus::Confirmed, "{running:?}");
+        assert_eq!(world.events(&id).await.len(), 7, "{running:?}");
         world.check(&replica, &id).await;
         world.deliver(&replica).await;
-        assert_eq!(world.mailer.sent().len(), 1, "{faults:?}");
+        assert_eq!(world.mailer.sent().len(), 1, "{running:?}");
     }
 }
 
@@ -381,8 +439,6 @@ async fn a_full_replica_refuses_new_orders_and_still_knows_old_ones() {
 
 #[actix_rt::test]
 async fn a_message_that_may_have_gone_out_is_sent_again_under_its_id() {
-    use crate::providers::MailError;
-    use crate::testing::MailFault;
     let world = World::new();
     let replica = world.replica("r1");
     world
@@ -394,8 +450,7 @@ async fn a_message_that_may_have_gone_out_is_sent_again_under_its_id() {
     let sent = world.mailer.sent();
     assert_eq!(sent.len(), 2);
     assert_eq!(sent[0], sent[1]);
-    let letters =
-        crate::outbox::DeadLetters::new(world.store.clone(), world.clock.clone(), Default::default());
+    let letters = DeadLetters::new(world.store.clone(), world.clock.clone(), Default::default());
     for status in [JobStatus::Due, JobStatus::Running, JobStatus::Dead] {
         assert!(letters.list(status, 10, None).await.unwrap().0.is_empty());
     }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::world::order;
 use crate::inventory::{HoldError, HoldStatus};
 use crate::money::Money;
-use crate::order_saga::decide::{Attempt, Decision, Outcome, Patience, decide, pause, settles};
+use crate::order_saga::decide::{
+    Attempt, Decision, Outcome, Patience, decide, needs_look_up, pause, settles,
+};
 use crate::order_saga::order::{Order, OrderStatus, PaymentStatus, Reason};
 use crate::order_saga::state::{Event, Step, after, apply};
 use crate::providers::{Intent, IntentStatus, PaymentError};
@@ -90,6 +92,7 @@ fn the_table_is_exactly_this() {
             "hold + gave_up -> release_stock",
             "create_intent + intent_created -> authorize",
             "create_intent + declined -> release_stock",
+            "create_intent + authentication_required -> release_stock",
             "create_intent + gave_up -> release_stock",
             "authorize + authorized -> commit_stock",
             "authorize + declined -> cancel_intent",
@@ -368,20 +371,24 @@ fn pauses_double_are_jittered_and_heed_what_is_asked() {
 
 #[test]
 fn a_look_up_settles_only_what_it_proves() {
-    for step in Step::ALL {
-        for status in [IntentStatus::Unconfirmed, IntentStatus::Authorized, IntentStatus::Processing] {
-            let open = match (step, status) {
-                (Step::Authorize, IntentStatus::Unconfirmed) | (Step::Capture, IntentStatus::Authorized) => {
-                    true
-                }
-                (Step::CancelIntent, _) => true,
-                (Step::Authorize | Step::Capture, _) => false,
-                _ => true,
+    use IntentStatus as S;
+    for step in [Step::Authorize, Step::Capture, Step::CancelIntent] {
+        for status in
+            [S::Unconfirmed, S::RequiresAction, S::Processing, S::Authorized, S::Captured, S::Canceled]
+        {
+            let counted_or_never_can = match step {
+                Step::Authorize => !matches!(status, S::Unconfirmed | S::Processing),
+                Step::Capture => !matches!(status, S::Authorized | S::Processing),
+                _ => matches!(status, S::Captured | S::Canceled),
             };
-            assert_eq!(settles(step, &intent(status)), !open, "{step:?} {status:?}");
+            let told = Ok(intent(status));
+            assert_eq!(needs_look_up(step, &told), !counted_or_never_can, "{step:?} {status:?}");
+            let settled = counted_or_never_can || status == S::Processing;
+            assert_eq!(settles(step, &intent(status)), settled, "{step:?} {status:?}");
         }
+        assert!(needs_look_up(step, &Err(PaymentError::Refused("state".to_owned()))));
+        assert!(needs_look_up(step, &Err(PaymentError::OutcomeUnknown("lost".to_owned()))));
+        assert!(!needs_look_up(step, &Err(PaymentError::Declined("card".to_owned()))));
     }
     assert!(settles(Step::Authorize, &declined_intent()));
-    assert!(settles(Step::CancelIntent, &intent(IntentStatus::Canceled)));
-    assert!(settles(Step::CancelIntent, &intent(IntentStatus::Captured)));
 }

@@ -16,6 +16,7 @@ use crate::order_saga::{
     OrderStatus, Orders, OrdersOptions, OrdersParts, Patience, Payment, Step,
 };
 use crate::outbox::{Outbox, OutboxOptions, Recipient, Recipients, Waker};
+use crate::providers::Payments;
 use crate::store::{Query, StoreError, find};
 use crate::supervision::{Arbiters, Tree, lock};
 use crate::testing::{ManualClock, MemoryStore, RecordingMailer, ScriptedPayments};
@@ -281,6 +282,8 @@ pub(super) struct World {
     pub(super) store: Arc<MemoryStore>,
     pub(super) holds: Arc<ScriptedHolds>,
     pub(super) payments: Arc<ScriptedPayments>,
+    /// What the sagas call; `payments` itself unless a test puts something in between.
+    pub(super) provider: Arc<dyn Payments>,
     pub(super) mailer: Arc<RecordingMailer>,
     pub(super) living: Arc<Living>,
     pub(super) plan: Arc<Plan>,
@@ -301,12 +304,14 @@ impl World {
         let holds = Arc::new(ScriptedHolds::default());
         holds.set("a", 10);
         holds.set("b", 10);
+        let payments = Arc::new(ScriptedPayments::default());
         Self {
             store: Arc::new(MemoryStore::new(clock.clone())),
             tree: Tree::new(clock.clone()),
             clock,
             holds,
-            payments: Arc::default(),
+            provider: payments.clone(),
+            payments,
             mailer: Arc::default(),
             living: Arc::default(),
             plan: Arc::default(),
@@ -327,7 +332,7 @@ impl World {
             store: self.store.clone(),
             clock: self.clock.clone(),
             holds: self.holds.clone(),
-            payments: self.payments.clone(),
+            payments: self.provider.clone(),
             outbox: waker.clone(),
             incarnation: incarnation.to_owned(),
             crash_points: crash_points.clone(),

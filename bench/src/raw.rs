@@ -1,0 +1,182 @@
+//! The baselines: the same documents as the inventory actor writes, with the driver alone.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bson::{Document, doc};
+use futures_util::FutureExt;
+use mongodb::error::{Error, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT};
+use mongodb::options::{Acknowledgment, ReadConcern, WriteConcern};
+use mongodb::{Client, ClientSession, Collection, Database};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::{mpsc, oneshot};
+
+/// The SKU that everyone wants.
+pub const SKU: &str = "HOT";
+
+/// One database, driven by hand.
+#[derive(Clone)]
+pub struct Raw {
+    client: Client,
+    stock: Collection<Document>,
+    holds: Collection<Document>,
+    movements: Collection<Document>,
+    pub database: Database,
+}
+
+impl Raw {
+    /// Connects, with the concerns that Steward uses.
+    pub async fn connect(uri: &SecretString, database: &str) -> Result<Self, Error> {
+        let mut options = mongodb::options::ClientOptions::parse(uri.expose_secret()).await?;
+        options.write_concern = Some(WriteConcern::builder().w(Acknowledgment::Majority).build());
+        options.read_concern = Some(ReadConcern::majority());
+        options.max_pool_size = Some(64);
+        let client = Client::with_options(options)?;
+        let database = client.database(database);
+        let raw = Self {
+            stock: database.collection("stock"),
+            holds: database.collection("holds"),
+            movements: database.collection("movements"),
+            client,
+            database,
+        };
+        raw.holds.insert_one(doc! { "_id": "first" }).await?;
+        raw.movements.insert_one(doc! { "_id": "first" }).await?;
+        let index = mongodb::IndexModel::builder().keys(doc! { "sku": 1, "at": 1, "_id": 1 }).build();
+        raw.movements.create_index(index).await?;
+        Ok(raw)
+    }
+
+    /// Puts so many units on hand.
+    pub async fn stock_up(&self, units: i64) -> Result<(), Error> {
+        self.stock.insert_one(doc! { "_id": SKU, "sku": SKU, "onHand": units, "held": 0_i64 }).await?;
+        Ok(())
+    }
+
+    /// Units that are held.
+    pub async fn held(&self) -> Result<i64, Error> {
+        let stock = self.stock.find_one(doc! { "_id": SKU }).await?;
+        Ok(stock.and_then(|stock| stock.get_i64("held").ok()).unwrap_or_default())
+    }
+
+    /// (a) One transaction a reservation, tried again for as long as it conflicts and time is left.
+    pub async fn reserve_alone(&self, until: Instant) -> Result<bool, Error> {
+        let mut session = self.client.start_session().await?;
+        let id = uuid::Uuid::now_v7().to_string();
+        while Instant::now() < until {
+            session.start_transaction().read_concern(ReadConcern::snapshot()).await?;
+            match self.take(&mut session, std::slice::from_ref(&id)).await {
+                Ok(()) => {}
+                Err(error) if error.contains_label(TRANSIENT_TRANSACTION_ERROR) => {
+                    session.abort_transaction().await?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            match session.commit_transaction().await {
+                Ok(()) => return Ok(true),
+                Err(error)
+                    if error.contains_label(TRANSIENT_TRANSACTION_ERROR)
+                        || error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+
+    async fn take(&self, session: &mut ClientSession, ids: &[String]) -> Result<(), Error> {
+        let units = i64::try_from(ids.len()).unwrap_or(i64::MAX);
+        let enough = doc! { "_id": SKU, "$expr": { "$gte": [{ "$subtract": ["$onHand", "$held"] }, units] } };
+        let taken =
+            self.stock.update_one(enough, doc! { "$inc": { "held": units } }).session(&mut *session).await?;
+        if taken.modified_count != 1 {
+            return Err(Error::custom("out of stock"));
+        }
+        let now = bson::DateTime::now();
+        let hold = |id: &String| {
+            doc! {
+                "_id": id, "id": id, "userId": "buyer", "lines": [{ "sku": SKU, "quantity": 1_i64 }],
+                "status": "held", "createdAt": now,
+            }
+        };
+        let movement = |id: &String| {
+            doc! {
+                "_id": format!("{id}:held:{SKU}"), "id": format!("{id}:held:{SKU}"), "sku": SKU, "at": now,
+                "kind": "held", "delta": -1_i64, "reference": id,
+            }
+        };
+        self.holds.insert_many(ids.iter().map(hold)).session(&mut *session).await?;
+        self.movements.insert_many(ids.iter().map(movement)).session(&mut *session).await?;
+        Ok(())
+    }
+
+    /// (b) A bare loop that commits what has queued up, 256 reservations a transaction.
+    pub fn group_committer(&self) -> mpsc::Sender<oneshot::Sender<()>> {
+        let (queue, mut queued) = mpsc::channel::<oneshot::Sender<()>>(8192);
+        let raw = Arc::new(self.clone());
+        tokio::spawn(
+            async move {
+                let mut session = raw.client.start_session().await?;
+                let mut waiting = Vec::new();
+                while queued.recv_many(&mut waiting, 256).await > 0 {
+                    let ids: Vec<String> = waiting.iter().map(|_| uuid::Uuid::now_v7().to_string()).collect();
+                    session.start_transaction().read_concern(ReadConcern::snapshot()).await?;
+                    raw.take(&mut session, &ids).await?;
+                    session.commit_transaction().await?;
+                    for answer in waiting.drain(..) {
+                        let _ = answer.send(());
+                    }
+                }
+                Ok::<(), Error>(())
+            }
+            .map(|ended| {
+                if let Err(error) = ended {
+                    crate::report::print(&format!("the group committer ended: {error}\n"));
+                }
+            }),
+        );
+        queue
+    }
+}
+
+/// Runs `buyers` loops until `span` is over; each asks again as soon as it is answered. The count
+/// of yeses, the time it took, and how long each answer took.
+pub async fn crowd<F>(
+    buyers: usize,
+    span: Duration,
+    ask: impl Fn(Instant) -> F,
+) -> (u64, Duration, Vec<Duration>)
+where
+    F: Future<Output = bool> + Send + 'static,
+{
+    let began = Instant::now();
+    let until = began + span;
+    let ask = |n: usize| {
+        let _ = n;
+        ask(until)
+    };
+    let mut latencies = Vec::new();
+    let mut waiting = futures_util::stream::FuturesUnordered::new();
+    let timed = |asked: F| {
+        tokio::spawn(async move {
+            let began = Instant::now();
+            (asked.await, began.elapsed())
+        })
+    };
+    for n in 0..buyers {
+        waiting.push(timed(ask(n)));
+    }
+    let mut yes = 0;
+    while let Some(answer) = futures_util::StreamExt::next(&mut waiting).await {
+        let Ok((done, took)) = answer else { continue };
+        if done {
+            yes += 1;
+            latencies.push(took);
+        }
+        if Instant::now() < until {
+            waiting.push(timed(ask(0)));
+        }
+    }
+    latencies.sort_unstable();
+    (yes, began.elapsed(), latencies)
+}
