@@ -8,7 +8,7 @@ mod support;
 use std::time::Duration;
 
 use serde_json::json;
-use support::{Backend, Client, DataDir, Replica, eventually, order};
+use support::{Backend, Client, DataDir, Replica, SHORT_LEASE, eventually, order};
 use tokio::time::Instant;
 
 struct Pair {
@@ -20,8 +20,8 @@ struct Pair {
 async fn pair() -> Pair {
     let backend = Backend::cluster();
     let data = [DataDir::new(), DataDir::new()];
-    let first = Replica::start(&data[0].path(), &backend, &[]).await;
-    let second = Replica::start(&data[1].path(), &backend, &[]).await;
+    let first = Replica::start(&data[0].path(), &backend, SHORT_LEASE).await;
+    let second = Replica::start(&data[1].path(), &backend, SHORT_LEASE).await;
     Pair { first, second, _data: data }
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::Value;
-use support::{Backend, Client, DataDir, Replica, eventually, order};
+use support::{Backend, Client, DataDir, Replica, SHORT_LEASE, eventually, order};
 use tokio::sync::{Mutex, watch};
 
 const KILLS: usize = 12;
@@ -45,7 +45,7 @@ async fn survive_kills(backend: Backend) {
 
     // Given a replica with one product in ample stock,
     let data = DataDir::new();
-    let mut replica = Replica::start(&data.path(), &backend, &[]).await;
+    let mut replica = Replica::start(&data.path(), &backend, SHORT_LEASE).await;
     let admin = Client::admin(&replica.url).await;
     let sku = admin.product(9.99, STOCK).await;
     let customer = Client::register(&replica.url).await;
@@ -73,7 +73,7 @@ async fn survive_kills(backend: Backend) {
         })
         .await;
         replica.kill().await;
-        replica = Replica::start(&data.path(), &backend, &[]).await;
+        replica = Replica::start(&data.path(), &backend, SHORT_LEASE).await;
         address.send_replace(replica.url.clone());
         eprintln!("kill {}: {} acknowledged", kill + 1, count.load(Ordering::SeqCst));
     }

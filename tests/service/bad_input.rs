@@ -18,8 +18,8 @@ async fn no_input_makes_a_5xx_on_any_route(app: App) {
     let http = reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
     let mut tried = 0;
     for (path, item) in api["paths"].as_object().unwrap() {
-        // The token must outlive the test.
-        if path.ends_with("/logout") {
+        // The token must outlive the test; and readiness says 503 by its own right.
+        if path.ends_with("/logout") || ["/readyz", "/health"].contains(&path.as_str()) {
             continue;
         }
         for (method, operation) in item.as_object().unwrap() {

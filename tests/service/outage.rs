@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::App;
-use crate::support::{Backend, Client, DataDir, Gate, Replica, eventually, order};
+use crate::support::{Backend, Client, DataDir, Gate, Replica, SHORT_LEASE, eventually, order};
 
 crate::over_both_stores!(orders_wait_for_an_absent_payment_provider);
 
@@ -51,7 +51,7 @@ async fn behind_gates() -> (Replica, Gate, Gate, DataDir) {
         redis: format!("redis://{}/", cache.address),
     };
     let data = DataDir::new();
-    let replica = Replica::start(&data.path(), &backend, &[]).await;
+    let replica = Replica::start(&data.path(), &backend, SHORT_LEASE).await;
     (replica, store, cache, data)
 }
 

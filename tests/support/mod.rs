@@ -19,6 +19,10 @@ use tokio::time::{Instant, interval, timeout};
 pub const ADMIN_EMAIL: &str = "admin@example.com";
 pub const ADMIN_PASSWORD: &str = "a-strong-test-passphrase-41";
 
+/// For tests in which replicas die: what they leave is taken over soon.
+pub const SHORT_LEASE: &[(&str, &str)] =
+    &[("STEWARD__CLUSTER__LEASE_SECONDS", "3"), ("STEWARD__CLUSTER__HEARTBEAT_SECONDS", "1")];
+
 /// What a replica is started on.
 #[derive(Clone, Debug)]
 pub enum Backend {
@@ -76,8 +80,6 @@ impl Replica {
             .env("STEWARD__HTTP__BIND", "127.0.0.1:0")
             .env("STEWARD__LOG__FORMAT", "json")
             .env("STEWARD__LOG__FILTER", "info")
-            .env("STEWARD__CLUSTER__LEASE_SECONDS", "3")
-            .env("STEWARD__CLUSTER__HEARTBEAT_SECONDS", "1")
             .env("STEWARD__ADMIN__EMAIL", ADMIN_EMAIL)
             .env("STEWARD__ADMIN__PASSWORD", ADMIN_PASSWORD)
             .envs(more.iter().copied())
