@@ -211,7 +211,7 @@ impl<A: Actor<Context = Context<A>>> Run<A> {
                 Ok(actor) => actor,
                 Err(reason) => return End::Fell(reason),
             },
-            () = self.lifeline.draining() => return End::Left,
+            () = self.drained_before_it_lived() => return End::Left,
         };
         let mut context = Context::<A>::new();
         // The real bound is the semaphore; the mailbox must never be what refuses.
@@ -254,6 +254,17 @@ impl<A: Actor<Context = Context<A>>> Run<A> {
             Ok(Ok(made)) => made.map_err(|error| error.to_string()),
             Ok(Err(panic)) => Err(panic),
             Err(_deadline) => Err(format!("its state did not load within {} s", START_DEADLINE.as_secs())),
+        }
+    }
+
+    /// Resolves when a drain makes the actor useless before it has loaded: nothing was accepted, or
+    /// the time is up.
+    async fn drained_before_it_lived(&self) {
+        self.lifeline.draining().await;
+        self.actor.close();
+        let until = Instant::now() + self.drain;
+        while self.actor.waiting() > 0 && Instant::now() < until {
+            sleep(Duration::from_millis(5)).await;
         }
     }
 

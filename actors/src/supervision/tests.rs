@@ -109,8 +109,8 @@ enum Ask {
     Block(Arc<Notify>, Arc<AtomicUsize>),
     /// Never answers, and lets go of the reply.
     Ignore,
-    /// Stops the actor from inside.
-    Stop,
+    /// Stops the actor from inside, without an answer, as long as there is something left.
+    Stop(Arc<AtomicUsize>),
     /// Commits the mark and says that nothing is left to do.
     Finish(u64),
 }
@@ -161,7 +161,8 @@ impl Handler<Envelope<Ask>> for Marker {
                 ctx.wait(blocking.into_actor(self));
             }
             Ask::Ignore => drop(reply),
-            Ask::Stop => ctx.stop(),
+            Ask::Stop(left) if one_of(&left) => ctx.stop(),
+            Ask::Stop(_) => reply.send(self.known.clone()),
             Ask::Finish(mark) => {
                 self.lifeline.finish();
                 reply.send(self.keep(mark));

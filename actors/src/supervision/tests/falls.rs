@@ -46,10 +46,10 @@ fn a_panic_in_stopped_when_an_actor_leaves_harms_nobody() {
         let (tree, world) = (tree(), Arc::new(World::default()));
         let actors = many(&tree, &world, Arbiters::here(), OPTIONS);
         world.panicking_stops.store(1, Ordering::Release);
-        // It stops itself without an answer, so its successor is asked; that one stops well.
-        let asked = actors.ask("a", Ask::Stop, Duration::from_secs(1)).await;
-        assert_eq!(asked, Err(AskError::OutcomeUnknown));
+        // It stops itself without an answer, and panics over that; its successor is asked.
+        assert_eq!(actors.ask("a", Ask::Stop(times(1)), LONG).await, Ok(marks([])));
         assert_eq!(actors.ask("a", Ask::Keep(1), LONG).await, Ok(marks([1])));
+        assert_eq!((world.loads(), world.stops.load(Ordering::Acquire)), (2, 1));
     });
 }
 

@@ -106,16 +106,27 @@ fn what_an_actor_left_unanswered_when_it_stopped_itself_is_asked_again() {
         };
         let blocked = ask(Ask::Block(told.clone(), times(0)));
         settle().await;
-        let stopping = ask(Ask::Stop);
+        let stopping = ask(Ask::Stop(times(1)));
         settle().await;
         let behind = ask(Ask::Keep(1));
         settle().await;
         told.notify_one();
-        // then those are answered by its successors, and each stops once.
+        // then all are answered by its successor, and it stopped once.
         assert!(blocked.await.unwrap().is_ok());
+        assert!(stopping.await.unwrap().is_ok());
         assert_eq!(behind.await.unwrap(), Ok(marks([1])));
-        assert_eq!(stopping.await.unwrap(), Err(AskError::OutcomeUnknown));
-        assert_eq!(world.stops.load(Ordering::Acquire), world.loads() - actors.len());
+        assert_eq!((world.loads(), world.stops.load(Ordering::Acquire)), (2, 1));
+    });
+}
+
+#[test]
+fn a_command_that_no_actor_survives_is_not_asked_for_ever() {
+    in_stopped_time(async {
+        let (tree, world) = (tree(), Arc::new(World::default()));
+        let actors = many(&tree, &world, Arbiters::here(), OPTIONS);
+        let asked = actors.ask("a", Ask::Stop(times(usize::MAX)), LONG).await;
+        assert_eq!(asked, Err(AskError::OutcomeUnknown));
+        assert_eq!(world.loads(), 3);
     });
 }
 
@@ -174,22 +185,40 @@ fn a_drain_waits_no_longer_than_told_and_says_that_the_outcome_is_unknown() {
 }
 
 #[test]
-fn a_drain_does_not_wait_for_actors_that_load_or_are_suspended() {
+fn a_drain_does_not_wait_for_actors_that_have_nothing_to_answer() {
     in_stopped_time(async {
         let (tree, world) = (tree(), Arc::new(World::default()));
         let actors = many(&tree, &world, Arbiters::here(), OPTIONS);
         world.failing_loads.store(6, Ordering::Release);
         assert!(actors.ask("suspended", Ask::Keep(1), LONG).await.is_err());
         world.hanging_loads.store(1, Ordering::Release);
-        let loading = actix_rt::spawn({
-            let actors = actors.clone();
-            async move { actors.ask("loading", Ask::Keep(1), LONG).await }
-        });
+        actors.get("loading").unwrap();
         settle().await;
         let began = Instant::now();
         actors.drain(LONG).await;
-        assert_eq!(loading.await.unwrap(), Err(AskError::Leaving));
         assert_eq!((began.elapsed(), tree.len()), (Duration::ZERO, 0));
+    });
+}
+
+#[test]
+fn a_drain_answers_what_was_accepted_while_an_actor_loads_but_not_for_ever() {
+    in_stopped_time(async {
+        let (tree, world) = (tree(), Arc::new(World::default()));
+        let actors = many(&tree, &world, Arbiters::here(), OPTIONS);
+        // Given an actor whose store does not answer, and one that is about to load,
+        world.hanging_loads.store(1, Ordering::Release);
+        let mut hanging = Box::pin(actors.ask("hanging", Ask::Keep(1), LONG));
+        assert!(futures_util::poll!(&mut hanging).is_pending());
+        settle().await;
+        let mut loading = Box::pin(actors.ask("loading", Ask::Keep(1), LONG));
+        assert!(futures_util::poll!(&mut loading).is_pending());
+        // when they are drained,
+        let began = Instant::now();
+        let (hanging, loading, ()) = futures_util::join!(hanging, loading, actors.drain(LONG));
+        // then the one is answered, and the other is let go in time.
+        assert_eq!(loading, Ok(marks([1])));
+        assert_eq!(hanging, Err(AskError::Leaving));
+        assert!(began.elapsed() <= OPTIONS.drain + Duration::from_millis(10), "{:?}", began.elapsed());
     });
 }
 
