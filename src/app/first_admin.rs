@@ -15,7 +15,7 @@ const MADE_UP_EMAIL: &str = "admin@steward.example";
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// `admin.email` or `admin.password` won't do.
-    #[error("{key} {problem}")]
+    #[error("{key}: {problem}")]
     Invalid {
         /// The key.
         key: &'static str,

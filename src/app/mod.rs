@@ -34,7 +34,7 @@ use steward_actors::supervision::{Arbiters, Escalation, InfrastructureTask, Tree
 use steward_actors::users::Users;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::{Config, Profile};
 use crate::http::caller::Authenticator;
@@ -74,12 +74,20 @@ pub enum ServeError {
     /// The store does not take this replica's record.
     #[error("this replica cannot join: {0}")]
     Join(#[from] CommitError),
-    /// Several replicas need Redis to tell each other about sessions.
+    /// Several replicas need one Redis to tell each other about sessions.
     #[error(
-        "another replica runs on this database, and without Redis they cannot tell each other which \
-         sessions were ended: set redis.uri, or stop the other replica"
+        "{host} runs on this database with {theirs}, this replica has {ours}: replicas need the same \
+         redis.uri and redis.prefix to tell each other which sessions were ended; set them, or stop \
+         the other replica"
     )]
-    RedisNeeded,
+    OneRedisNeeded {
+        /// Where the other one runs.
+        host: String,
+        /// What it has.
+        theirs: String,
+        /// What this one has.
+        ours: String,
+    },
     /// Redis cannot be used.
     #[error("Redis: {0}")]
     Redis(#[from] RedisError),
@@ -141,6 +149,8 @@ impl Steward {
         let listener = Listener::bind(&config.http)
             .map_err(system(&format!("cannot listen on {}", config.http.bind)))?;
 
+        stores::make_private(&config.data.dir)
+            .map_err(system(&format!("cannot make {}", config.data.dir.display())))?;
         let opened = OpenStore::open(&config).await?;
         let store = opened.store.clone();
         let clock = Arc::new(StoreClock::start(store.as_ref()).await?);
@@ -149,11 +159,22 @@ impl Steward {
             heartbeat: Duration::from_secs(config.cluster.heartbeat_seconds),
         };
         let roles = ["api", "orders", "sync", "jobs"].map(str::to_owned).to_vec();
-        let membership = Membership::join(store.clone(), clock.clone(), lease, host(), roles).await?;
+        let membership =
+            Membership::join(store.clone(), clock.clone(), lease, host(), roles, channel(&config)).await?;
         if opened.is_exclusive() {
             membership.forget_others().await?;
         }
-        let redis = redis(&config, &membership, opened.is_exclusive()).await?;
+        if !opened.is_exclusive()
+            && let Err(error) = others_hear_us(&config, &membership, lease).await
+        {
+            // A record that stays would keep the next attempt waiting.
+            let _ = membership.leave().await;
+            return Err(error);
+        }
+        let redis = match &config.redis.uri {
+            Some(uri) => Some(RedisPool::connect(uri, &config.redis.prefix)?),
+            None => None,
+        };
         let outside = Outside::start(&config).await?;
 
         let tree = Tree::new(clock.clone());
@@ -389,7 +410,7 @@ impl Parts {
 async fn sweep(inventory: &Inventory, clock: &StoreClock, mut stop: watch::Receiver<bool>) {
     loop {
         tokio::select! {
-            () = tokio::time::sleep(SWEEP) => {}
+            () = sleep(SWEEP) => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
         if let Err(error) = inventory.release_expired(clock.now(), 500).await {
@@ -445,22 +466,41 @@ fn session_ports(redis: Option<&RedisPool>, tree: &Tree) -> SessionPorts {
     }
 }
 
-/// Redis, if it is configured. Without it only one replica may run on a shared database.
-async fn redis(
-    config: &Config,
-    membership: &Membership,
-    exclusive: bool,
-) -> Result<Option<RedisPool>, ServeError> {
-    if let Some(uri) = &config.redis.uri {
-        return Ok(Some(RedisPool::connect(uri, &config.redis.prefix)?));
+/// How this replica tells others which sessions were ended.
+fn channel(config: &Config) -> String {
+    match &config.redis.uri {
+        Some(_) => format!("redis, prefix {}", config.redis.prefix),
+        None => "no Redis".to_owned(),
     }
-    if !exclusive && membership.live().await?.len() > 1 {
-        if let Err(error) = membership.leave().await {
-            tracing::warn!(%error, "this replica's record is left to lapse");
+}
+
+/// Waits until every other live replica on this database can be told which sessions were ended: by
+/// the same Redis, or because there is no other. One that crashed lapses meanwhile.
+async fn others_hear_us(config: &Config, membership: &Membership, lease: Lease) -> Result<(), ServeError> {
+    let until = Instant::now() + lease.length + lease.heartbeat;
+    let me = membership.incarnation();
+    let channel = channel(config);
+    let alone = config.redis.uri.is_none();
+    loop {
+        membership.heartbeat().await?;
+        let live = membership.live().await?;
+        let deaf = live.into_iter().find(|other| other.id != me && (alone || other.channel != channel));
+        let Some(other) = deaf else { return Ok(()) };
+        if Instant::now() >= until {
+            return Err(ServeError::OneRedisNeeded {
+                host: other.host,
+                theirs: other.channel,
+                ours: channel,
+            });
         }
-        return Err(ServeError::RedisNeeded);
+        tracing::warn!(
+            host = other.host,
+            theirs = other.channel,
+            ours = channel,
+            "waiting for another replica to leave"
+        );
+        sleep(lease.heartbeat.min(Duration::from_secs(1))).await;
     }
-    Ok(None)
 }
 
 /// Outside production, `STEWARD_CRASH_POINT=name:n` ends the process the hard way when it passes

@@ -1,7 +1,8 @@
 //! Opening stores: the embedded one or MongoDB, for Steward and for its sandbox.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,6 +72,8 @@ impl OpenStore {
     ) -> Result<Self, OpenStoreError> {
         let Some(uri) = &config.mongodb.uri else {
             let path = config.data.dir.join(file);
+            make_private(&config.data.dir)
+                .map_err(|source| OpenError::Io { path: config.data.dir.clone(), source })?;
             let store = Arc::new(SqliteStore::open(&path, schema)?);
             return Ok(Self { store: store.clone(), kind: Kind::Embedded { store, path } });
         };
@@ -110,6 +113,12 @@ impl OpenStore {
             }
         }
     }
+}
+
+/// Makes the data directory for the owner's eyes only: there are sessions, mails and credentials in
+/// it. One that is there already stays as its owner wanted it.
+pub(super) fn make_private(dir: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
 /// Connects, waiting for a MongoDB that is still starting.

@@ -5,6 +5,9 @@ use serde_path_to_error::{Path, Segment};
 
 use super::problem::{FieldError, Problem};
 
+/// Characters of a message or of a field's name that are passed on.
+const MOST_WORDS: usize = 200;
+
 /// How a place in the request is named.
 #[derive(Clone, Copy)]
 pub(super) enum Naming {
@@ -16,12 +19,14 @@ pub(super) enum Naming {
 
 impl Naming {
     fn name<'a>(self, segments: impl IntoIterator<Item = &'a str>) -> String {
-        match self {
+        let name = match self {
             Self::Parameter => segments.into_iter().next().unwrap_or_default().to_owned(),
             Self::Pointer => segments.into_iter().fold(String::new(), |pointer, segment| {
                 pointer + "/" + &segment.replace('~', "~0").replace('/', "~1")
             }),
-        }
+        };
+        // An unknown key can be as long as the body.
+        name.chars().take(MOST_WORDS).collect()
     }
 }
 
@@ -83,9 +88,11 @@ pub(super) fn camel_case(name: &str) -> String {
 /// our types.
 fn without_rust(message: &str) -> String {
     let message = message.split(" at line ").next().unwrap_or(message);
-    let Some((what, expected)) = message.split_once(", expected ") else {
-        return message.to_owned();
+    let Some((what, expected)) = message.rsplit_once(", expected ") else {
+        // Words of our own types; what was sent is never part of them.
+        return message.chars().take(MOST_WORDS).collect();
     };
+    let what = without_value(what);
     let expected = match expected.split(' ').next() {
         Some("struct" | "internally") => "an object",
         Some("tuple" | "sequence") => "an array",
@@ -98,9 +105,35 @@ fn without_rust(message: &str) -> String {
     format!("{what}, expected {expected}")
 }
 
+/// serde repeats the value it met. It may be a password, so only its type is passed on.
+fn without_value(what: &str) -> &str {
+    let end = what.find(['`', '"']).unwrap_or(what.len());
+    what[..end].trim_end()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_sent_is_not_repeated() {
+        for (said, expected) in [
+            (
+                "invalid type: integer `123456789`, expected a string",
+                "invalid type: integer, expected a string",
+            ),
+            (
+                "invalid type: string \"hunter2, expected x\", expected i64",
+                "invalid type: string, expected a whole number",
+            ),
+            (
+                "invalid value: floating point `1.5`, expected u32",
+                "invalid value: floating point, expected a whole number that is not negative",
+            ),
+        ] {
+            assert_eq!(without_rust(said), expected);
+        }
+    }
 
     #[test]
     fn names_are_those_of_the_wire() {
@@ -118,8 +151,8 @@ mod tests {
     #[test]
     fn names_of_our_types_stay_inside() {
         let said = without_rust("invalid type: integer `1`, expected struct Register at line 1 column 2");
-        assert_eq!(said, "invalid type: integer `1`, expected an object");
+        assert_eq!(said, "invalid type: integer, expected an object");
         let said = without_rust("invalid value: integer `-1`, expected u32 at line 1 column 2");
-        assert_eq!(said, "invalid value: integer `-1`, expected a whole number that is not negative");
+        assert_eq!(said, "invalid value: integer, expected a whole number that is not negative");
     }
 }

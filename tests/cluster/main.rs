@@ -8,10 +8,11 @@ mod support;
 use std::time::Duration;
 
 use serde_json::json;
-use support::{Backend, Client, DataDir, Replica, SHORT_LEASE, eventually, order};
+use support::{Backend, Client, DataDir, Replica, SHORT_LEASE, eventually, order, steward};
 use tokio::time::Instant;
 
 struct Pair {
+    backend: Backend,
     first: Replica,
     second: Replica,
     _data: [DataDir; 2],
@@ -22,7 +23,7 @@ async fn pair() -> Pair {
     let data = [DataDir::new(), DataDir::new()];
     let first = Replica::start(&data[0].path(), &backend, SHORT_LEASE).await;
     let second = Replica::start(&data[1].path(), &backend, SHORT_LEASE).await;
-    Pair { first, second, _data: data }
+    Pair { backend, first, second, _data: data }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -133,4 +134,48 @@ async fn a_terminated_replica_ends_cleanly_and_leaves_its_orders_to_the_other() 
         })
         .await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_without_the_others_redis_does_not_start() {
+    let pair = pair().await;
+    let Backend::Cluster { mongodb, database, redis } = &pair.backend else { unreachable!() };
+
+    // Given two replicas with one Redis, a third with another prefix, or with none, is refused,
+    for (name, value) in [("STEWARD__REDIS__PREFIX", "another:"), ("STEWARD__REDIS__URI", "")] {
+        let data = DataDir::new();
+        let mut third = steward(&data.path(), &pair.backend);
+        if value.is_empty() {
+            third.env_remove(name)
+        } else {
+            third.env(name, value)
+        };
+        third.envs(SHORT_LEASE.iter().copied()).env("STEWARD__HTTP__BIND", "127.0.0.1:0");
+        let ended = third.output().await.unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(1), "{said}");
+        assert!(said.contains("redis.prefix"), "{said}");
+    }
+
+    // and one with the same is welcome.
+    let data = DataDir::new();
+    let same =
+        Backend::Cluster { mongodb: mongodb.clone(), database: database.clone(), redis: redis.clone() };
+    let third = Replica::start(&data.path(), &same, SHORT_LEASE).await;
+    Client::new(&third.url).get("/readyz").await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_single_replica_without_redis_starts_again_after_a_crash() {
+    let Backend::Cluster { mongodb, database, .. } = Backend::cluster() else { unreachable!() };
+    let data = DataDir::new();
+    let start = async || {
+        let alone = Backend::MongoAlone { mongodb: mongodb.clone(), database: database.clone() };
+        Replica::start(&data.path(), &alone, SHORT_LEASE).await
+    };
+    let first = start().await;
+    let client = Client::register(&first.url).await;
+    first.kill().await;
+    let again = start().await;
+    client.at(&again.url).get("/v1/users/me").await.expect(200);
 }

@@ -30,6 +30,8 @@ pub enum Backend {
     Embedded,
     /// A database of its own on the MongoDB and Redis of `scripts/services`.
     Cluster { mongodb: String, database: String, redis: String },
+    /// A database without Redis.
+    MongoAlone { mongodb: String, database: String },
 }
 
 impl Backend {
@@ -54,12 +56,11 @@ pub fn steward(data: &Path, backend: &Backend) -> Command {
     let binary = std::env::var("STEWARD_BINARY");
     let mut command = Command::new(binary.as_deref().unwrap_or(env!("CARGO_BIN_EXE_steward")));
     command.env_clear().env("STEWARD__DATA__DIR", data);
-    if let Backend::Cluster { mongodb, database, redis } = backend {
-        command
-            .env("STEWARD__MONGODB__URI", mongodb)
-            .env("STEWARD__MONGODB__DATABASE", database)
-            .env("STEWARD__REDIS__URI", redis)
-            .env("STEWARD__REDIS__PREFIX", format!("{database}:"));
+    if let Backend::Cluster { mongodb, database, .. } | Backend::MongoAlone { mongodb, database } = backend {
+        command.env("STEWARD__MONGODB__URI", mongodb).env("STEWARD__MONGODB__DATABASE", database);
+    }
+    if let Backend::Cluster { database, redis, .. } = backend {
+        command.env("STEWARD__REDIS__URI", redis).env("STEWARD__REDIS__PREFIX", format!("{database}:"));
     }
     command
 }

@@ -41,6 +41,8 @@ pub struct Replica {
     pub host: String,
     /// The roles it has.
     pub roles: Vec<String>,
+    /// How it tells others which sessions were ended; replicas that differ in this cannot.
+    pub channel: String,
     /// When it started.
     pub started_at: Timestamp,
     /// When it last said that it lives.
@@ -88,12 +90,14 @@ impl Membership {
         lease: Lease,
         host: String,
         roles: Vec<String>,
+        channel: String,
     ) -> Result<Self, CommitError> {
         let now = clock.now();
         let me = Replica {
             id: ids::new_id(),
             host,
             roles,
+            channel,
             started_at: now,
             heartbeat_at: now,
             forget_at: now.plus(REMEMBERED),
