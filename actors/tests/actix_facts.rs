@@ -142,7 +142,7 @@ fn a_panic_in_a_handler_kills_the_address_for_good_and_a_supervisor_does_not_hel
         assert_eq!(addr.send(Add(1)).await, Ok(1));
         // The message that panics and those that are queued behind it are closed,
         let (panicking, queued) = (addr.send(Panic), addr.send(Add(1)));
-        let (panicking, queued) = futures_util::join!(panicking, queued);
+        let (panicking, queued) = tokio::join!(panicking, queued);
         assert_eq!(panicking, Err(MailboxError::Closed));
         assert_eq!(queued, Err(MailboxError::Closed));
         // and so is everything ever after; what is sent without waiting is dropped silently.
@@ -195,7 +195,7 @@ fn a_half_changed_actor_answers_if_stopping_says_continue() {
     system(async {
         let seen = Rc::new(Seen::default());
         let addr = Fragile { continues_when_stopping: true, ..Fragile::new(&seen) }.start();
-        let (panicking, queued) = futures_util::join!(addr.send(Panic), addr.send(Add(1)));
+        let (panicking, queued) = tokio::join!(addr.send(Panic), addr.send(Add(1)));
         assert_eq!(panicking, Err(MailboxError::Closed));
         assert_eq!(queued, Ok(667), "answered while the panic unwinds, from what it left behind");
     });

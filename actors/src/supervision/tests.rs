@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, WrapFuture};
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::sync::Notify;
 use tokio::time::Instant;
