@@ -9,6 +9,7 @@
 
 pub mod account_sync;
 pub mod accounts;
+pub mod audit;
 pub mod catalog;
 pub mod cluster;
 pub mod ids;

@@ -8,6 +8,7 @@ mod commands;
 mod first_admin;
 mod outside;
 mod readiness;
+mod schedules;
 pub mod schema;
 mod screen;
 mod stores;
@@ -21,8 +22,9 @@ use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
 use steward_actors::account_sync::{Connections, SyncOptions, SyncParts};
 use steward_actors::accounts::Accounts;
+use steward_actors::audit::AuditLog;
 use steward_actors::catalog::Catalog;
-use steward_actors::cluster::{Clock, Lease, Membership, StoreClock};
+use steward_actors::cluster::{Lease, Membership, StoreClock};
 use steward_actors::inventory::Inventory;
 use steward_actors::order_saga::{
     Adoption, CrashPoints, OrderConfirmation, Orders, OrdersOptions, OrdersParts,
@@ -56,8 +58,6 @@ use stores::OpenStore;
 const REMEMBERED_TOKENS: usize = 10_000;
 /// How long each part may take to finish what it has when the replica stops.
 const DRAIN: Duration = Duration::from_secs(10);
-/// The span between looks for holds whose time has come.
-const SWEEP: Duration = Duration::from_secs(1);
 
 /// Why Steward did not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -230,6 +230,7 @@ impl Steward {
             inventory: inventory.clone(),
             orders: orders.clone(),
             connections: connections.clone(),
+            audit: AuditLog::new(parts.store.clone()),
             tree: parts.tree.clone(),
             membership: membership.clone(),
             readiness: ReplicaReadiness {
@@ -397,25 +398,7 @@ impl Parts {
             let connections = connections.clone();
             async move { connections.schedule(stop).await }
         });
-        let (inventory, clock) = (inventory.clone(), self.clock.clone());
-        let sweep = supervise_task(&self.tree, "hold-sweep", move |stop| {
-            let (inventory, clock) = (inventory.clone(), clock.clone());
-            async move { sweep(&inventory, clock.as_ref(), stop).await }
-        });
-        vec![adoption, outbox, schedule, sweep]
-    }
-}
-
-/// Ends holds whose time has come, until `stop` becomes true.
-async fn sweep(inventory: &Inventory, clock: &StoreClock, mut stop: watch::Receiver<bool>) {
-    loop {
-        tokio::select! {
-            () = sleep(SWEEP) => {}
-            _ = stop.wait_for(|stop| *stop) => return,
-        }
-        if let Err(error) = inventory.release_expired(clock.now(), 500).await {
-            tracing::warn!(%error, "lapsed holds could not be looked for");
-        }
+        vec![adoption, outbox, schedule, schedules::start(self, inventory)]
     }
 }
 
@@ -429,6 +412,7 @@ struct Worker {
     inventory: Inventory,
     orders: Orders,
     connections: Connections,
+    audit: AuditLog,
     tree: Tree,
     membership: Arc<Membership>,
     readiness: ReplicaReadiness,
@@ -449,6 +433,7 @@ impl Worker {
             .app_data(Data::new(self.inventory.clone()))
             .app_data(Data::new(self.orders.clone()))
             .app_data(Data::new(self.connections.clone()))
+            .app_data(Data::new(self.audit.clone()))
             .app_data(Data::new(self.tree.clone()))
             .app_data(Data::from(self.membership.clone()));
     }

@@ -2,7 +2,7 @@
 
 use steward_actors::store::Collection;
 use steward_actors::{
-    account_sync, accounts, catalog, cluster, inventory, order_saga, outbox, session, users,
+    account_sync, accounts, audit, catalog, cluster, inventory, order_saga, outbox, session, users,
 };
 
 /// The collections, in the order in which they are made.
@@ -22,6 +22,8 @@ pub static SCHEMA: &[&Collection] = &[
     &order_saga::ORDERS,
     &order_saga::ORDER_EVENTS,
     &outbox::JOBS,
+    &outbox::SCHEDULES,
+    &audit::AUDIT,
 ];
 
 #[cfg(test)]

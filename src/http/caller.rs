@@ -7,13 +7,15 @@ use std::rc::Rc;
 
 use actix_web::dev::Payload;
 use actix_web::http::header;
-use actix_web::{FromRequest, HttpRequest};
+use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
+use steward_actors::audit::By;
 use steward_actors::session::{AuthError, Principal, SessionsHandle};
 
 use super::problem::Problem;
+use super::request_id::RequestId;
 
 /// Recognises callers. One per worker thread, so its futures may stay there.
 #[async_trait(?Send)]
@@ -58,6 +60,15 @@ impl Caller {
     /// 404.
     pub fn require_self_or(&self, user_id: &str, permission: &str) -> Result<(), Problem> {
         if self.0.user_id == user_id || self.0.may(permission) { Ok(()) } else { Err(Problem::not_found()) }
+    }
+}
+
+impl Caller {
+    /// Whose act this request is, for the audit log.
+    pub fn by(&self, request: &HttpRequest) -> By {
+        let from = request.peer_addr().map(|peer| peer.ip().to_string());
+        let id = request.extensions().get::<RequestId>().map(|id| id.0.clone());
+        By::user(&self.0.user_id, from, id)
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Who calls it: whoever decides on an effect inserts a [`Job`] in the batch that makes it due;
 //! the composition root runs [`Outbox`] under [`crate::supervision::supervise_task`] with a
-//! [`Performer`] for each kind; operators look after dead letters through [`DeadLetters`].
+//! [`Performer`] for each kind; operators look after dead letters through [`DeadLetters`]. Work that
+//! recurs is a [`Schedule`].
 //!
 //! **A job may be performed twice**, when a replica dies between doing it and saying so. Its id
 //! names the effect, and performers hand it on, so that it counts once. **A done job is deleted:**
@@ -14,12 +15,14 @@
 mod dead_letters;
 mod job;
 mod pump;
+mod schedule;
 
 use async_trait::async_trait;
 
 pub use dead_letters::{DeadLetterError, DeadLetters};
 pub use job::{JOBS, Job, JobStatus};
 pub use pump::{Outbox, OutboxOptions, Waker};
+pub use schedule::{SCHEDULES, Schedule, ScheduleState, Schedules, TurnError};
 
 use crate::store::StoreError;
 
@@ -80,5 +83,7 @@ pub trait Recipients: Send + Sync + 'static {
     async fn address(&self, user_id: &str) -> Result<Option<Recipient>, StoreError>;
 }
 
+#[cfg(test)]
+mod schedule_tests;
 #[cfg(test)]
 mod tests;

@@ -1,21 +1,20 @@
-//! What operators see.
+//! The actors of the replica that answers.
 
 use actix_web::{get, web};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
-use steward_actors::cluster::{Membership, Replica};
 use steward_actors::supervision::{Listing, NodeState, Tree};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::caller::Caller;
-use super::page::Limit;
-use super::problem::Problem;
-use super::query::ValidQuery;
-use super::values::Time;
+use crate::http::caller::Caller;
+use crate::http::page::Limit;
+use crate::http::problem::Problem;
+use crate::http::query::ValidQuery;
+use crate::http::values::Time;
 
 pub(super) fn configure(config: &mut ServiceConfig) {
-    config.service(list_actors).service(list_replicas);
+    config.service(list_actors);
 }
 
 /// What narrows the list.
@@ -85,49 +84,4 @@ async fn list_actors(
     let listed = tree.list(filter.0.kind.as_deref(), filter.0.limit.get());
     let items = listed.into_iter().map(ActorView::of).collect();
     Ok(web::Json(Actors { items, total: tree.len() }))
-}
-
-/// The replicas that the store remembers.
-#[derive(Serialize, ToSchema)]
-struct Replicas {
-    /// Newest first.
-    items: Vec<ReplicaView>,
-}
-
-/// One incarnation of a replica.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct ReplicaView {
-    /// The incarnation.
-    id: String,
-    host: String,
-    roles: Vec<String>,
-    started_at: Time,
-    heartbeat_at: Time,
-    /// Whether its heartbeat stands.
-    live: bool,
-}
-
-/// The replicas.
-#[utoipa::path(
-    tag = "operations",
-    responses((status = 200, body = Replicas)),
-    security(("bearer" = [])),
-)]
-#[get("/admin/replicas")]
-async fn list_replicas(
-    caller: Caller,
-    membership: web::Data<Membership>,
-) -> Result<web::Json<Replicas>, Problem> {
-    caller.require("admin:read")?;
-    let all = membership.all().await?;
-    let view = |replica: Replica| ReplicaView {
-        live: membership.stands(&replica),
-        id: replica.id,
-        host: replica.host,
-        roles: replica.roles,
-        started_at: replica.started_at.into(),
-        heartbeat_at: replica.heartbeat_at.into(),
-    };
-    Ok(web::Json(Replicas { items: all.into_iter().map(view).collect() }))
 }

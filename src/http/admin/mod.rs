@@ -1,0 +1,12 @@
+//! What operators see and do. Reading needs `admin:read`, acting `admin:write`; every act is in the
+//! audit log, in the commit that does it where there is one.
+
+mod actors;
+mod audit;
+mod replicas;
+
+use utoipa_actix_web::service_config::ServiceConfig;
+
+pub(super) fn configure(config: &mut ServiceConfig) {
+    config.configure(actors::configure).configure(replicas::configure).configure(audit::configure);
+}
