@@ -114,7 +114,7 @@ async fn store(config: &Config) -> Check {
 }
 
 /// To standard output; a reader that has gone is no failure.
-fn say(text: &str) -> Result<(), Failure> {
+pub(super) fn say(text: &str) -> Result<(), Failure> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(error)),
         _ => Ok(()),

@@ -6,6 +6,7 @@
 
 mod commands;
 mod first_admin;
+mod operators;
 mod outside;
 mod readiness;
 mod schedules;
@@ -29,7 +30,7 @@ use steward_actors::inventory::Inventory;
 use steward_actors::order_saga::{
     Adoption, CrashPoints, OrderConfirmation, Orders, OrdersOptions, OrdersParts,
 };
-use steward_actors::outbox::{Outbox, OutboxOptions, Waker};
+use steward_actors::outbox::{Jobs, Outbox, OutboxOptions, Performer, Waker};
 use steward_actors::session::{Invalidations, LocalInvalidations, SessionLocator, SessionParts, Sessions};
 use steward_actors::store::{CommitError, Store, StoreError};
 use steward_actors::supervision::{Arbiters, Escalation, InfrastructureTask, Tree, Watchdog, supervise_task};
@@ -47,6 +48,7 @@ use crate::storage::redis::{RedisError, RedisInvalidations, RedisLocator, RedisP
 
 pub use commands::{checks, migrate, sandbox, seed, serve};
 pub use first_admin::AdminError;
+pub use operators::{JobsAct, jobs};
 pub use outside::OutsideError;
 pub use stores::OpenStoreError;
 
@@ -218,7 +220,9 @@ impl Steward {
             outside.mailer.clone(),
             crash_points,
         );
-        let claiming = parts.claiming(&orders, &membership, &connections, &inventory, waker, confirmation);
+        let performers: Vec<Arc<dyn Performer>> = vec![Arc::new(confirmation)];
+        let jobs = Jobs::new(parts.store.clone(), parts.clock.clone(), waker.clone(), &performers);
+        let claiming = parts.claiming(&orders, &membership, &connections, &inventory, waker, performers);
 
         let (draining, drains) = watch::channel(false);
         let url = listener.public_url().to_owned();
@@ -230,6 +234,7 @@ impl Steward {
             inventory: inventory.clone(),
             orders: orders.clone(),
             connections: connections.clone(),
+            jobs,
             audit: AuditLog::new(parts.store.clone()),
             tree: parts.tree.clone(),
             membership: membership.clone(),
@@ -374,7 +379,7 @@ impl Parts {
         connections: &Connections,
         inventory: &Inventory,
         waker: Waker,
-        confirmation: OrderConfirmation,
+        performers: Vec<Arc<dyn Performer>>,
     ) -> Vec<InfrastructureTask> {
         let adoption = Arc::new(Adoption::new(orders.clone(), membership.clone()));
         let adoption = supervise_task(&self.tree, "adoption", move |stop| {
@@ -386,7 +391,7 @@ impl Parts {
             self.clock.clone(),
             self.incarnation.clone(),
             waker,
-            vec![Arc::new(confirmation)],
+            performers,
             OutboxOptions::default(),
         ));
         let outbox = supervise_task(&self.tree, "outbox", move |stop| {
@@ -412,6 +417,7 @@ struct Worker {
     inventory: Inventory,
     orders: Orders,
     connections: Connections,
+    jobs: Jobs,
     audit: AuditLog,
     tree: Tree,
     membership: Arc<Membership>,
@@ -433,6 +439,7 @@ impl Worker {
             .app_data(Data::new(self.inventory.clone()))
             .app_data(Data::new(self.orders.clone()))
             .app_data(Data::new(self.connections.clone()))
+            .app_data(Data::new(self.jobs.clone()))
             .app_data(Data::new(self.audit.clone()))
             .app_data(Data::new(self.tree.clone()))
             .app_data(Data::from(self.membership.clone()));

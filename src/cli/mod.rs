@@ -4,6 +4,7 @@
 //! the configuration and calls [`crate::app`].
 
 mod doctor;
+mod operators;
 
 use std::fmt::Display;
 use std::future::Future;
@@ -53,6 +54,9 @@ enum Command {
     /// Say what is wrong with the configuration and with what it points to.
     #[command(after_help = "Example:\n  steward doctor --config steward.toml")]
     Doctor,
+    /// List jobs; try dead letters again, or drop them.
+    #[command(subcommand, after_help = "Example:\n  steward jobs retry order_confirmation.0198c0de")]
+    Jobs(operators::Jobs),
     /// Print the OpenAPI document.
     #[command(after_help = "Example:\n  steward openapi > openapi.json")]
     Openapi,
@@ -114,6 +118,7 @@ fn obey(line: Line) -> Result<ExitCode, Failure> {
             let failed = checks.iter().any(|check| matches!(check.verdict, Verdict::Fail { .. }));
             Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
         }
+        Command::Jobs(jobs) => with_logs(load()?, |config| app::jobs(config, jobs.into())),
         Command::Openapi => {
             let document = http::openapi_document().to_pretty_json().map_err(Failure::new)?;
             print(&format!("{document}\n"))

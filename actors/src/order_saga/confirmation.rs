@@ -56,6 +56,10 @@ impl Performer for OrderConfirmation {
         ORDER_CONFIRMATION
     }
 
+    fn shown(&self) -> &'static [&'static str] {
+        &["orderId"]
+    }
+
     async fn perform(&self, job: &Job) -> Result<(), JobError> {
         let Payload { order_id } = job.payload()?;
         let order = load::<Order>(self.store.as_ref(), &order_id).await?;

@@ -129,6 +129,11 @@ impl Job {
         self.created_at
     }
 
+    /// Its payload as it is stored.
+    pub(super) fn raw_payload(&self) -> &Map<String, Value> {
+        &self.payload
+    }
+
     /// Its payload.
     ///
     /// # Errors
@@ -160,7 +165,7 @@ impl Job {
             }
             _ => (JobStatus::Dead, now),
         };
-        Self { status, due_at, owner: None, last_error: Some(error.to_string()), ..self.clone() }
+        Self { status, due_at, owner: None, last_error: Some(kept(error)), ..self.clone() }
     }
 
     /// A dead letter that an operator wants tried again, with all its attempts.
@@ -177,6 +182,11 @@ impl Entity for Job {
     fn id(&self) -> &str {
         &self.id
     }
+}
+
+/// What is kept of an error: the other side may say a lot.
+fn kept(error: &JobError) -> String {
+    error.to_string().chars().take(500).collect()
 }
 
 /// How a failed job is tried again.

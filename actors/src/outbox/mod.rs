@@ -2,7 +2,7 @@
 //!
 //! Who calls it: whoever decides on an effect inserts a [`Job`] in the batch that makes it due;
 //! the composition root runs [`Outbox`] under [`crate::supervision::supervise_task`] with a
-//! [`Performer`] for each kind; operators look after dead letters through [`DeadLetters`]. Work that
+//! [`Performer`] for each kind; operators look after jobs through [`Jobs`]. Work that
 //! recurs is a [`Schedule`].
 //!
 //! **A job may be performed twice**, when a replica dies between doing it and saying so. Its id
@@ -12,15 +12,15 @@
 //!
 //! What never happens here: an effect before the commit of its job, a job lost, an endless retry.
 
-mod dead_letters;
 mod job;
+mod jobs;
 mod pump;
 mod schedule;
 
 use async_trait::async_trait;
 
-pub use dead_letters::{DeadLetterError, DeadLetters};
 pub use job::{JOBS, Job, JobStatus};
+pub use jobs::{DeadLetterError, Jobs};
 pub use pump::{Outbox, OutboxOptions, Waker};
 pub use schedule::{SCHEDULES, Schedule, ScheduleState, Schedules, TurnError};
 
@@ -56,6 +56,12 @@ impl From<StoreError> for JobError {
 pub trait Performer: Send + Sync + 'static {
     /// The kind.
     fn kind(&self) -> &'static str;
+
+    /// The fields of its payload that operators may see. Whatever is not named is hidden, so a
+    /// secret needs no care.
+    fn shown(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     /// Does the job. It may have been done before: the job's id must make it count once.
     ///

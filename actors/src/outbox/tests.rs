@@ -9,6 +9,7 @@ use serde::Serialize;
 use tokio::sync::{oneshot, watch};
 
 use super::*;
+use crate::audit::{AuditFilter, AuditLog, By};
 use crate::cluster::Clock;
 use crate::store::{Batch, CommitError, Conflict, Store, Versioned};
 use crate::supervision::lock;
@@ -59,6 +60,10 @@ impl Performer for Letters {
         KIND
     }
 
+    fn shown(&self) -> &'static [&'static str] {
+        &["to"]
+    }
+
     async fn perform(&self, job: &Job) -> Result<(), JobError> {
         let gate = lock(&self.gates).pop_front();
         if let Some((arrive, going)) = gate {
@@ -81,7 +86,7 @@ struct World {
     clock: Arc<ManualClock>,
     store: Arc<MemoryStore>,
     letters: Arc<Letters>,
-    dead: DeadLetters,
+    dead: Jobs,
     options: OutboxOptions,
 }
 
@@ -89,7 +94,7 @@ impl World {
     fn new() -> Self {
         let clock = Arc::new(ManualClock::default());
         let store = Arc::new(MemoryStore::new(clock.clone()));
-        let dead = DeadLetters::new(store.clone(), clock.clone(), Waker::default());
+        let dead = Jobs::new(store.clone(), clock.clone(), Waker::default(), &[Arc::new(Letters::default())]);
         let options = OutboxOptions { attempts: 4, ..OutboxOptions::default() };
         Self { clock, store, letters: Arc::default(), dead, options }
     }
@@ -110,7 +115,7 @@ impl World {
     }
 
     async fn listed(&self, status: JobStatus) -> Vec<Job> {
-        let (jobs, _) = self.dead.list(status, 100, None).await.unwrap();
+        let (jobs, _) = self.dead.find(Jobs::query(Some(status))).await.unwrap();
         jobs.into_iter().map(|Versioned { value, .. }| value).collect()
     }
 }
@@ -204,18 +209,18 @@ async fn a_dead_letter_can_be_tried_again_or_dropped_and_others_cannot() {
     world.letters.meets([permanent.clone(), permanent]);
     world.post("j1").await.unwrap();
     world.post("j2").await.unwrap();
-    assert_eq!(world.dead.retry("j1").await, Err(DeadLetterError::NotDead(JobStatus::Due)));
+    assert_eq!(world.dead.retry("j1", &By::system()).await, Err(DeadLetterError::NotDead(JobStatus::Due)));
     outbox.round().await.unwrap();
     assert_eq!(world.listed(JobStatus::Dead).await.len(), 2);
 
-    world.dead.retry("j1").await.unwrap();
-    world.dead.drop("j2").await.unwrap();
+    world.dead.retry("j1", &By::system()).await.unwrap();
+    world.dead.discard("j2", &By::system()).await.unwrap();
 
     outbox.round().await.unwrap();
     assert_eq!(world.letters.done(), ["j1"]);
     for id in ["j1", "j2", "j3"] {
-        assert_eq!(world.dead.retry(id).await, Err(DeadLetterError::NotFound));
-        assert_eq!(world.dead.drop(id).await, Err(DeadLetterError::NotFound));
+        assert_eq!(world.dead.retry(id, &By::system()).await, Err(DeadLetterError::NotFound));
+        assert_eq!(world.dead.discard(id, &By::system()).await, Err(DeadLetterError::NotFound));
     }
 }
 
@@ -326,4 +331,44 @@ async fn the_loop_is_woken_keeps_its_bound_and_finishes_what_it_began() {
     go_third.send(()).unwrap();
     running.await.unwrap();
     assert_eq!(world.letters.done().len(), 3);
+}
+
+#[tokio::test]
+async fn an_act_and_its_audit_entry_are_there_together_or_not_at_all() {
+    let world = World::new();
+    let outbox = world.outbox("r1");
+    world.letters.meets([Luck::Fails(JobError::Permanent("no".to_owned()))]);
+    world.post("j1").await.unwrap();
+    outbox.round().await.unwrap();
+    let una = By::user("una", Some("192.0.2.1".to_owned()), Some("r1".to_owned()));
+    let log = AuditLog::new(world.store.clone());
+    let logged = async || log.find(AuditLog::query(&AuditFilter::All)).await.unwrap().0;
+
+    world.store.fail_commits([CommitFault::Unavailable]);
+    assert!(matches!(world.dead.retry("j1", &una).await, Err(DeadLetterError::Unavailable(_))));
+    assert!(logged().await.is_empty());
+    assert_eq!(world.listed(JobStatus::Dead).await.len(), 1);
+
+    let (one, other) = tokio::join!(world.dead.discard("j1", &una), world.dead.retry("j1", &una));
+    assert!(one.is_ok() != other.is_ok(), "one of two operators is told that he came too late");
+    let entries = logged().await;
+    assert_eq!(entries.len(), 1);
+    let entry = &entries[0].value;
+    assert_eq!((entry.actor(), entry.target()), ("una", "job/j1"));
+    assert_eq!((entry.from(), entry.request_id()), (Some("192.0.2.1"), Some("r1")));
+}
+
+#[tokio::test]
+async fn what_a_performer_does_not_name_is_hidden() {
+    #[derive(Serialize)]
+    struct Reset {
+        to: &'static str,
+        token: &'static str,
+    }
+    let world = World::new();
+    for (kind, to) in [(KIND, "una"), ("telegram", "(hidden)")] {
+        let job = Job::new("j1".to_owned(), kind, &Reset { to: "una", token: "canary" }, world.clock.now());
+        let shown = world.dead.shown(&job);
+        assert_eq!((shown["to"].as_str(), shown["token"].as_str()), (Some(to), Some("(hidden)")));
+    }
 }

@@ -3,10 +3,15 @@
 
 mod actors;
 mod audit;
+mod jobs;
 mod replicas;
 
 use utoipa_actix_web::service_config::ServiceConfig;
 
 pub(super) fn configure(config: &mut ServiceConfig) {
-    config.configure(actors::configure).configure(replicas::configure).configure(audit::configure);
+    config
+        .configure(actors::configure)
+        .configure(replicas::configure)
+        .configure(jobs::configure)
+        .configure(audit::configure);
 }

@@ -9,5 +9,6 @@ mod catalog;
 mod connections;
 mod infrastructure;
 mod inventory;
+mod operations;
 mod orders;
 mod users;

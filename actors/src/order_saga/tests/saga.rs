@@ -10,7 +10,7 @@ use crate::inventory::HoldStatus;
 use crate::order_saga::{
     AcceptError, AcceptOrder, OrderStatus, OrdersOptions, PaymentStatus, Reason, Step, TimelineStatus,
 };
-use crate::outbox::{DeadLetters, JobStatus};
+use crate::outbox::{JobStatus, Jobs};
 use crate::providers::{Intent, IntentRequest, IntentStatus, MailError, PaymentError, Payments};
 use crate::supervision::lock;
 use crate::testing::{CommitFault, MailFault, PaymentCall, PaymentFault, ScriptedPayments};
@@ -450,8 +450,8 @@ async fn a_message_that_may_have_gone_out_is_sent_again_under_its_id() {
     let sent = world.mailer.sent();
     assert_eq!(sent.len(), 2);
     assert_eq!(sent[0], sent[1]);
-    let letters = DeadLetters::new(world.store.clone(), world.clock.clone(), Default::default());
+    let jobs = Jobs::new(world.store.clone(), world.clock.clone(), Default::default(), &[]);
     for status in [JobStatus::Due, JobStatus::Running, JobStatus::Dead] {
-        assert!(letters.list(status, 10, None).await.unwrap().0.is_empty());
+        assert!(jobs.find(Jobs::query(Some(status))).await.unwrap().0.is_empty());
     }
 }
