@@ -39,6 +39,7 @@ mod hello;
 mod inventory;
 mod orders;
 mod products;
+mod sessions;
 mod users;
 
 pub use openapi::document as openapi_document;

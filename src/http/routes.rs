@@ -6,12 +6,15 @@ use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 use utoipa_actix_web::{AppExt, scope};
 
-use super::{accounts, admin, connections, docs, health, hello, inventory, openapi, orders, products, users};
+use super::{
+    accounts, admin, connections, docs, health, hello, inventory, openapi, orders, products, sessions, users,
+};
 
 /// What version 1 has, and what the paths without a version are.
 fn v1(config: &mut ServiceConfig) {
     config
         .service(hello::v1)
+        .configure(sessions::configure)
         .configure(users::configure)
         .configure(connections::configure)
         .configure(accounts::configure)

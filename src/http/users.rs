@@ -1,11 +1,11 @@
-//! Users and their sessions.
+//! Users.
 
-use actix_web::http::header::{AUTHORIZATION, LOCATION};
+use actix_web::http::header::LOCATION;
 use actix_web::{HttpRequest, HttpResponse, get, post, put, web};
 use garde::Validate;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
-use steward_actors::session::{Device, LogIn, LoggedIn, Sessions};
+use steward_actors::session::Sessions;
 use steward_actors::store::Versioned;
 use steward_actors::users::{
     Age, DisplayName, Email, InvalidValue, NewUser, Password, User, Username, Users,
@@ -13,23 +13,15 @@ use steward_actors::users::{
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::NO_STORE;
 use super::caller::Caller;
 use super::etag;
 use super::json::ValidJson;
 use super::problem::{FieldError, Problem};
+use super::sessions::{Login, device, opened};
 use super::values::Time;
 
 pub(super) fn configure(config: &mut ServiceConfig) {
-    config
-        .service(register)
-        .service(login)
-        .service(login_literal)
-        .service(logout)
-        .service(get_me)
-        .service(post_name)
-        .service(put_name)
-        .service(get_name);
+    config.service(register).service(get_me).service(post_name).service(put_name).service(get_name);
 }
 
 /// Someone who registers.
@@ -82,42 +74,10 @@ fn checked<T>(errors: &mut Vec<FieldError>, pointer: &str, parsed: Result<T, Inv
     parsed.map_err(|wrong| errors.push(FieldError::new(pointer, wrong.code, wrong.message))).ok()
 }
 
-/// Someone who logs in, by address or by username.
-#[derive(Deserialize, Validate, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Credentials {
-    #[garde(length(chars, max = 254))]
-    #[schema(max_length = 254)]
-    email: Option<String>,
-    #[garde(length(chars, max = 254))]
-    #[schema(max_length = 254)]
-    username: Option<String>,
-    #[garde(skip)]
-    #[schema(value_type = String, format = Password)]
-    password: SecretString,
-    /// What the user calls this device.
-    #[garde(length(chars, max = 100))]
-    #[schema(max_length = 100)]
-    device_name: Option<String>,
-}
-
-/// A session that was opened. Its token is told this once.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct Login {
-    user_id: String,
-    session_id: String,
-    /// A UUID; sent as `Authorization: Bearer <token>`.
-    session_token: String,
-    /// `Bearer`.
-    token_type: &'static str,
-    user: UserView,
-}
-
 /// A user.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct UserView {
+pub(super) struct UserView {
     id: String,
     email: String,
     #[schema(required = true)]
@@ -134,7 +94,7 @@ struct UserView {
 }
 
 impl UserView {
-    fn of(user: Versioned<User>) -> Self {
+    pub(super) fn of(user: Versioned<User>) -> Self {
         let Versioned { value: user, version } = user;
         Self {
             id: user.id,
@@ -150,22 +110,6 @@ impl UserView {
             updated_at: user.updated_at.into(),
         }
     }
-}
-
-fn device(request: &HttpRequest, name: Option<String>) -> Device {
-    Device { name, ip: request.peer_addr().map(|peer| peer.ip().to_string()) }
-}
-
-/// The answer with the session's token in it, in body and header.
-fn opened(mut response: actix_web::HttpResponseBuilder, opened: LoggedIn) -> HttpResponse {
-    let token = opened.token.expose().to_owned();
-    response.insert_header((AUTHORIZATION, format!("Bearer {token}"))).insert_header(NO_STORE).json(Login {
-        user_id: opened.user.value.id.clone(),
-        session_id: opened.session_id,
-        session_token: token,
-        token_type: "Bearer",
-        user: UserView::of(opened.user),
-    })
 }
 
 /// Registers a user and opens their first session.
@@ -188,63 +132,6 @@ async fn register(
     let mut response = HttpResponse::Created();
     response.insert_header((LOCATION, "/v1/users/me"));
     Ok(opened(response, registered))
-}
-
-async fn open_session(
-    credentials: Credentials,
-    sessions: &Sessions,
-    request: &HttpRequest,
-) -> Result<HttpResponse, Problem> {
-    let Credentials { email, username, password, device_name } = credentials;
-    let known_as = match (email, username) {
-        (Some(email), None) => email,
-        (None, Some(username)) => username,
-        (None, None) => return Err(Problem::missing("/email")),
-        (Some(_), Some(_)) => {
-            let message = "is there next to email; one of them is enough";
-            return Err(Problem::invalid_field("/username", "ambiguous", message));
-        }
-    };
-    let log_in = LogIn { login: known_as, password, device: device(request, device_name) };
-    Ok(opened(HttpResponse::Ok(), sessions.log_in(log_in).await?))
-}
-
-/// Opens a session.
-#[utoipa::path(
-    tag = "users",
-    request_body = Credentials,
-    responses((status = 200, body = Login), (status = 401, description = "Not these credentials")),
-)]
-#[post("/users/login")]
-async fn login(
-    body: ValidJson<Credentials>,
-    sessions: web::Data<Sessions>,
-    request: HttpRequest,
-) -> Result<HttpResponse, Problem> {
-    open_session(body.0, &sessions, &request).await
-}
-
-/// Opens a session; the token is in the `Authorization` header of the answer.
-#[utoipa::path(
-    tag = "users",
-    request_body = Credentials,
-    responses((status = 200, body = Login), (status = 401, description = "Not these credentials")),
-)]
-#[post("/login")]
-async fn login_literal(
-    body: ValidJson<Credentials>,
-    sessions: web::Data<Sessions>,
-    request: HttpRequest,
-) -> Result<HttpResponse, Problem> {
-    open_session(body.0, &sessions, &request).await
-}
-
-/// Ends this session, on every replica.
-#[utoipa::path(tag = "users", responses((status = 204)), security(("bearer" = [])))]
-#[post("/users/logout")]
-async fn logout(caller: Caller, sessions: web::Data<Sessions>) -> Result<HttpResponse, Problem> {
-    sessions.log_out(&caller.session_id).await?;
-    Ok(HttpResponse::NoContent().finish())
 }
 
 async fn myself(caller: &Caller, users: &Users) -> Result<Versioned<User>, Problem> {

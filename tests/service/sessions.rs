@@ -13,6 +13,8 @@ crate::over_both_stores!(
     of_many_at_once_with_one_address_one_is_registered,
     a_wrong_password_and_an_unknown_address_get_the_same_answer,
     tokens_that_are_none_are_refused,
+    devices_are_listed_and_ended_by_their_owner_only,
+    an_operator_lists_and_ends_a_users_sessions,
 );
 
 async fn a_registered_user_logs_in_reads_herself_and_logs_out(app: App) {
@@ -120,4 +122,59 @@ async fn tokens_that_are_none_are_refused(app: App) {
     }
     let query = format!("{}/v1/users/me?token=x&access_token=x", app.url());
     assert_eq!(http.get(query).send().await.unwrap().status(), 401);
+}
+
+async fn devices_are_listed_and_ended_by_their_owner_only(app: App) {
+    let ada = Client::register(app.url()).await;
+    let email = ada.get("/v1/users/me").await.expect(200)["email"].as_str().unwrap().to_owned();
+    let login = json!({"email": email, "password": "quite-a-long-passphrase-7", "deviceName": "Phone"});
+    let phone = ada.post("/v1/users/login", login.clone()).await.expect(200);
+    let laptop = ada.post("/v1/users/login", login).await.expect(200);
+    let with = |login: &serde_json::Value| {
+        let mut client = ada.clone();
+        client.token = login["sessionToken"].as_str().map(str::to_owned);
+        client
+    };
+    let listed = ada.get("/v1/sessions").await.expect(200);
+    let listed = listed["items"].as_array().unwrap().clone();
+    assert_eq!(listed.len(), 3);
+    let current: Vec<_> = listed.iter().filter(|session| session["current"] == true).collect();
+    assert_eq!(current.len(), 1);
+    assert_eq!((&listed[0]["deviceName"], &listed[2]["deviceName"]), (&json!("Phone"), &json!(null)));
+    assert_eq!(listed[0]["ip"], "127.0.0.1");
+    let page = ada.get("/v1/sessions?limit=2").await.expect(200);
+    let next = format!("/v1/sessions?limit=2&cursor={}", page["nextCursor"].as_str().unwrap());
+    assert_eq!(ada.get(&next).await.expect(200)["items"][0], listed[2]);
+
+    let one = format!("/v1/sessions/{}", phone["sessionId"].as_str().unwrap());
+    let delete = reqwest::Method::DELETE;
+    let bob = Client::register(app.url()).await;
+    bob.send(delete.clone(), &one, None, None).await.unwrap().expect(404);
+    with(&phone).get("/v1/users/me").await.expect(200);
+    ada.send(delete.clone(), &one, None, None).await.unwrap().expect(204);
+    with(&phone).get("/v1/users/me").await.expect(401);
+    ada.send(delete.clone(), &one, None, None).await.unwrap().expect(404);
+    ada.send(delete, "/sessions/", None, None).await.unwrap().expect(204);
+    with(&laptop).get("/v1/users/me").await.expect(401);
+    ada.get("/v1/users/me").await.expect(200);
+    assert_eq!(ada.get("/v1/sessions").await.expect(200)["items"].as_array().unwrap().len(), 1);
+}
+
+async fn an_operator_lists_and_ends_a_users_sessions(app: App) {
+    let (ada, bob) = (Client::register(app.url()).await, Client::register(app.url()).await);
+    let admin = Client::admin(app.url()).await;
+    let path = format!("/v1/users/{}/sessions", ada.user_id);
+    let delete = reqwest::Method::DELETE;
+    bob.get(&path).await.expect(403);
+    bob.send(delete.clone(), &path, None, None).await.unwrap().expect(403);
+    let listed = admin.get(&path).await.expect(200);
+    assert_eq!(
+        (listed["items"].as_array().unwrap().len(), &listed["items"][0]["current"]),
+        (1, &json!(false))
+    );
+    admin.send(delete.clone(), &path, None, None).await.unwrap().expect(204);
+    ada.get("/v1/users/me").await.expect(401);
+    bob.get("/v1/users/me").await.expect(200);
+    admin.get("/v1/users/nobody/sessions").await.expect(404);
+    admin.send(delete, "/v1/users/nobody/sessions", None, None).await.unwrap().expect(404);
 }

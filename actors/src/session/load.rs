@@ -59,7 +59,7 @@ impl Loader {
     async fn look(&self, token: TokenHash) -> Result<Option<Loaded>, StoreError> {
         let Some(session) = self.session(token).await? else { return Ok(None) };
         let Some(user) = load::<User>(self.store.as_ref(), &session.user_id).await? else { return Ok(None) };
-        if user.value.disabled || !session.is_live(self.clock.now()) {
+        if !session.counts_for(&user.value, self.clock.now()) {
             return Ok(None);
         }
         Ok(Some(Loaded {

@@ -14,6 +14,7 @@
 
 mod actor;
 mod cache;
+mod ending;
 mod invalidation;
 mod load;
 mod locator;
@@ -23,15 +24,14 @@ mod service;
 mod token;
 
 pub use actor::SessionActor;
+pub use ending::{LogOutError, MOST_SESSIONS};
 pub use invalidation::{
     Feed, Invalidation, Invalidations, LocalInvalidations, SILENCE, Subscription, Unreached,
 };
 pub use locator::{LocatorError, SessionLocator};
 pub use principal::Principal;
 pub use record::{ABSOLUTE, Device, IDLE, SEEN_EVERY, SESSIONS, Session};
-pub use service::{
-    AuthError, LogIn, LogInError, LogOutError, LoggedIn, SessionParts, Sessions, SessionsHandle,
-};
+pub use service::{AuthError, LogIn, LogInError, LoggedIn, SessionParts, Sessions, SessionsHandle};
 pub use token::{SessionToken, TokenHash};
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::TokenHash;
 use crate::store::{Collection, Entity, Field, Index, Kind};
 use crate::time::Timestamp;
+use crate::users::User;
 
 /// A session that was not used for this long has ended.
 pub const IDLE: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -22,18 +23,20 @@ pub static SESSIONS: Collection = Collection {
         Field::required("id", Kind::Text),
         Field::required("userId", Kind::Text),
         Field::required("tokenHash", Kind::Text),
+        Field::optional("credentialsVersion", Kind::Integer),
         Field::optional("deviceName", Kind::Text),
         Field::optional("ip", Kind::Text),
         Field::required("createdAt", Kind::Time),
         Field::required("lastSeenAt", Kind::Time),
         Field::required("expiresAt", Kind::Time),
     ],
-    indexes: &[Index::unique(BY_TOKEN, &["tokenHash"]), Index::by("user", &["userId", "createdAt"])],
+    indexes: &[Index::unique(BY_TOKEN, &["tokenHash"]), Index::by(BY_USER, &["userId", "createdAt"])],
     words: &[],
     expires: Some("expiresAt"),
 };
 
 pub(super) const BY_TOKEN: &str = "token";
+pub(super) const BY_USER: &str = "user";
 
 /// Where someone logs in from, as far as is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,6 +57,9 @@ pub struct Session {
     pub user_id: String,
     /// What its token is kept as.
     pub token_hash: TokenHash,
+    /// What [`User::credentials_version`] was when it was opened.
+    #[serde(default)]
+    pub credentials_version: u64,
     /// What its user calls the device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_name: Option<String>,
@@ -80,12 +86,13 @@ impl Entity for Session {
 }
 
 impl Session {
-    /// A session that begins now.
-    pub fn begin(id: String, user_id: String, token_hash: TokenHash, device: Device, now: Timestamp) -> Self {
+    /// A session of `user` that begins now.
+    pub fn begin(id: String, user: &User, token_hash: TokenHash, device: Device, now: Timestamp) -> Self {
         Self {
             id,
-            user_id,
+            user_id: user.id.clone(),
             token_hash,
+            credentials_version: user.credentials_version,
             device_name: device.name.map(|name| name.chars().take(100).collect()),
             ip: device.ip,
             created_at: now,
@@ -97,6 +104,14 @@ impl Session {
     /// Whether it counts at `now`.
     pub fn is_live(&self, now: Timestamp) -> bool {
         now < self.expires_at
+    }
+
+    /// Whether it counts at `now` as a session of `user`, as the user's record stands.
+    pub fn counts_for(&self, user: &User, now: Timestamp) -> bool {
+        self.is_live(now)
+            && self.user_id == user.id
+            && self.credentials_version == user.credentials_version
+            && !user.disabled
     }
 
     /// When its being used should be written down again.
@@ -125,7 +140,25 @@ mod tests {
 
     fn session() -> Session {
         let hash = SessionToken::generate().hash();
-        Session::begin("s".into(), "u".into(), hash, Device::default(), at(0))
+        Session::begin("s".into(), &user(), hash, Device::default(), at(0))
+    }
+
+    fn user() -> User {
+        let json = serde_json::json!({
+            "id": "u", "email": "u@example.org", "name": "U", "roles": [], "passwordHash": "", "disabled": false,
+            "emailVerified": false, "createdAt": 0, "updatedAt": 0,
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn a_session_counts_for_its_user_under_the_credentials_that_opened_it() {
+        let (session, user) = (session(), user());
+        assert!(session.counts_for(&user, at(1)));
+        assert!(!session.counts_for(&user, at(30)));
+        assert!(!session.counts_for(&User { credentials_version: 1, ..user.clone() }, at(1)));
+        assert!(!session.counts_for(&User { disabled: true, ..user.clone() }, at(1)));
+        assert!(!session.counts_for(&User { id: "v".into(), ..user }, at(1)));
     }
 
     #[test]

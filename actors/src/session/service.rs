@@ -7,15 +7,13 @@ use secrecy::SecretString;
 
 use super::actor::{Authenticate, SessionActor};
 use super::load::{Loader, RETRY_AFTER};
-use super::{
-    Device, Invalidation, Invalidations, Principal, Session, SessionLocator, SessionToken, TokenHash,
-};
+use super::{Device, Invalidations, Principal, Session, SessionLocator, SessionToken, TokenHash};
 use crate::cluster::Clock;
 use crate::ids;
-use crate::store::{Batch, CommitError, Store, StoreError, Versioned, load};
+use crate::store::{Batch, Store, StoreError, Versioned};
 use crate::supervision::{ActorRef, AskError, Tree, spawn_here};
 use crate::time::Timestamp;
-use crate::users::{HashError, NewUser, Password, RegisterError, User, Users, pause};
+use crate::users::{HashError, NewUser, Password, RegisterError, User, Users};
 
 /// Why nobody is calling, as far as can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,17 +60,6 @@ impl From<HashError> for LogInError {
     }
 }
 
-/// Why a session was not ended, or may not have been.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LogOutError {
-    /// The session counts still; try again later.
-    #[error("sessions are unavailable: {0}")]
-    Unavailable(String),
-    /// The session may have ended; try again.
-    #[error("the outcome is unknown: {0}")]
-    OutcomeUnknown(String),
-}
-
 /// Who wants to log in.
 #[derive(Debug)]
 pub struct LogIn {
@@ -115,8 +102,6 @@ pub struct SessionParts {
     pub cache_capacity: usize,
 }
 
-/// Attempts at ending a session that is being written at the same time.
-const ATTEMPTS: u32 = 8;
 /// How long a check may take before the caller is told to come back.
 const CHECK_DEADLINE: Duration = Duration::from_secs(3);
 /// Checks that one actor may have accepted and not answered.
@@ -125,8 +110,8 @@ const MAILBOX: usize = 1024;
 /// The sessions. Cheap to clone; any thread may use it.
 #[derive(Clone)]
 pub struct Sessions {
-    parts: Arc<SessionParts>,
-    loader: Arc<Loader>,
+    pub(super) parts: Arc<SessionParts>,
+    pub(super) loader: Arc<Loader>,
 }
 
 impl Sessions {
@@ -208,69 +193,13 @@ impl Sessions {
         let committed = self.parts.store.commit(Batch::shared().insert(&session)).await;
         committed.map_err(|error| LogInError::Unavailable(error.to_string()))?;
         self.loader.remember(&session).await;
+        self.trim(&user.value.id).await;
         Ok(LoggedIn { user, session_id: session.id, token, expires_at: session.expires_at })
     }
 
-    /// Ends a session. When this returns, its token is refused by this replica, and by the others
-    /// as soon as they have heard of it: within half a second as long as this replica reaches the
-    /// channel, within ten seconds otherwise. Ending it again is no error.
-    ///
-    /// # Errors
-    /// [`LogOutError`].
-    pub async fn log_out(&self, session_id: &str) -> Result<(), LogOutError> {
-        let ended = self.end(session_id).await;
-        if matches!(ended, Ok(_) | Err(LogOutError::OutcomeUnknown(_))) {
-            // Also if it was gone already: whoever ended it may have fallen before telling.
-            self.publish(Invalidation::Session(session_id.to_owned())).await;
-        }
-        ended
-    }
-
-    /// Tells every replica that a user has other roles, was disabled, or was deleted. Call it after
-    /// the commit and before the reply.
-    pub async fn user_changed(&self, user_id: &str) {
-        self.publish(Invalidation::User(user_id.to_owned())).await;
-    }
-
     fn begin(&self, user: &User, token: TokenHash, device: Device) -> Session {
-        Session::begin(ids::new_id(), user.id.clone(), token, device, self.parts.clock.now())
+        Session::begin(ids::new_id(), user, token, device, self.parts.clock.now())
     }
-
-    async fn end(&self, session_id: &str) -> Result<(), LogOutError> {
-        let mut unknown = false;
-        let mut reason = "it keeps being written".to_owned();
-        for attempt in 0..ATTEMPTS {
-            let found = match load::<Session>(self.parts.store.as_ref(), session_id).await {
-                Ok(Some(found)) => found,
-                Ok(None) => return Ok(()),
-                Err(error) => return Err(not_ended(error.to_string(), unknown)),
-            };
-            match self.parts.store.commit(Batch::shared().delete(&found)).await {
-                Ok(()) => {
-                    self.loader.forget(found.value.token_hash).await;
-                    return Ok(());
-                }
-                Err(CommitError::Conflict(_)) => {}
-                Err(CommitError::Unavailable(reason)) => return Err(not_ended(reason, unknown)),
-                Err(CommitError::OutcomeUnknown(why)) => {
-                    unknown = true;
-                    reason = why;
-                }
-            }
-            pause(attempt).await;
-        }
-        Err(not_ended(reason, unknown))
-    }
-
-    async fn publish(&self, what: Invalidation) {
-        if let Err(error) = self.parts.invalidations.publish(what).await {
-            tracing::warn!(%error, "other replicas hear of a change later");
-        }
-    }
-}
-
-fn not_ended(reason: String, unknown: bool) -> LogOutError {
-    if unknown { LogOutError::OutcomeUnknown(reason) } else { LogOutError::Unavailable(reason) }
 }
 
 /// A handle on the session actor of one thread. Cheap to clone.

@@ -22,6 +22,7 @@ pub static USERS: Collection = Collection {
         Field::required("roles", Kind::List),
         Field::optional("admin", Kind::Boolean),
         Field::required("passwordHash", Kind::Text),
+        Field::optional("credentialsVersion", Kind::Integer),
         Field::required("disabled", Kind::Boolean),
         Field::required("emailVerified", Kind::Boolean),
         Field::required("createdAt", Kind::Time),
@@ -61,6 +62,10 @@ pub struct User {
     pub roles: Vec<String>,
     /// What the password is verified against.
     pub password_hash: PasswordHash,
+    /// One more with everything that ends the user's sessions. A session that was opened under
+    /// another one doesn't count, so a log-in that races a change of password leaves nothing live.
+    #[serde(default)]
+    pub credentials_version: u64,
     /// A disabled user can't log in, and their sessions don't count.
     pub disabled: bool,
     /// Whether the address was shown to be theirs.
@@ -120,6 +125,7 @@ impl User {
             age: new.age.map(Age::years),
             roles: roles.iter().map(|role| (*role).to_owned()).collect(),
             password_hash,
+            credentials_version: 0,
             disabled: false,
             email_verified: false,
             created_at: now,

@@ -41,6 +41,7 @@ impl From<LogInError> for Problem {
 impl From<LogOutError> for Problem {
     fn from(error: LogOutError) -> Self {
         match error {
+            LogOutError::NotFound => Self::not_found(),
             LogOutError::Unavailable(_) => Self::unavailable(error),
             LogOutError::OutcomeUnknown(_) => Self::outcome_unknown(error),
         }

@@ -1,6 +1,7 @@
 //! Sessions over the store in memory, with session actors that really run.
 
 mod checking;
+mod ending;
 mod lifetime;
 
 use std::collections::HashMap;
@@ -16,7 +17,7 @@ use crate::cluster::Clock;
 use crate::store::{Batch, Store, Versioned, load};
 use crate::supervision::{Tree, lock};
 use crate::testing::{CommitFault, FastHasher, ManualClock, MemoryStore, WatchedStore};
-use crate::users::{Email, NewUser, Password, User, Users};
+use crate::users::{ChangeError, Email, NewUser, Password, User, Users};
 
 /// A locator that a test changes behind everyone's back.
 #[derive(Default)]

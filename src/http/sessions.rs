@@ -1,0 +1,281 @@
+//! Sessions: logging in and out, and the list of devices.
+
+use actix_web::http::header::AUTHORIZATION;
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, delete, get, post, web};
+use garde::Validate;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use steward_actors::session::{Device, LogIn, LoggedIn, Session, Sessions};
+use steward_actors::users::{Users, roles};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::NO_STORE;
+use super::caller::Caller;
+use super::json::ValidJson;
+use super::page::{Binding, CursorText, Limit, Listed, paged};
+use super::problem::Problem;
+use super::query::{InPath, PathId, ValidQuery};
+use super::users::UserView;
+use super::values::Time;
+
+pub(super) fn configure(config: &mut ServiceConfig) {
+    config
+        .service(login)
+        .service(login_literal)
+        .service(logout)
+        .service(list_sessions)
+        .service(end_other_sessions)
+        .service(end_session)
+        .service(list_sessions_of_user)
+        .service(end_sessions_of_user);
+}
+
+/// Someone who logs in, by address or by username.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Credentials {
+    #[garde(length(chars, max = 254))]
+    #[schema(max_length = 254)]
+    email: Option<String>,
+    #[garde(length(chars, max = 254))]
+    #[schema(max_length = 254)]
+    username: Option<String>,
+    #[garde(skip)]
+    #[schema(value_type = String, format = Password)]
+    password: SecretString,
+    /// What the user calls this device.
+    #[garde(length(chars, max = 100))]
+    #[schema(max_length = 100)]
+    device_name: Option<String>,
+}
+
+/// A session that was opened. Its token is told this once.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Login {
+    user_id: String,
+    session_id: String,
+    /// A UUID; sent as `Authorization: Bearer <token>`.
+    session_token: String,
+    /// `Bearer`.
+    token_type: &'static str,
+    user: UserView,
+}
+
+/// Where a request comes from.
+pub(super) fn device(request: &HttpRequest, name: Option<String>) -> Device {
+    Device { name, ip: request.peer_addr().map(|peer| peer.ip().to_string()) }
+}
+
+/// The answer with the session's token in it, in body and header.
+pub(super) fn opened(mut response: HttpResponseBuilder, opened: LoggedIn) -> HttpResponse {
+    let token = opened.token.expose().to_owned();
+    response.insert_header((AUTHORIZATION, format!("Bearer {token}"))).insert_header(NO_STORE).json(Login {
+        user_id: opened.user.value.id.clone(),
+        session_id: opened.session_id,
+        session_token: token,
+        token_type: "Bearer",
+        user: UserView::of(opened.user),
+    })
+}
+
+async fn open_session(
+    credentials: Credentials,
+    sessions: &Sessions,
+    request: &HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let Credentials { email, username, password, device_name } = credentials;
+    let known_as = match (email, username) {
+        (Some(email), None) => email,
+        (None, Some(username)) => username,
+        (None, None) => return Err(Problem::missing("/email")),
+        (Some(_), Some(_)) => {
+            let message = "is there next to email; one of them is enough";
+            return Err(Problem::invalid_field("/username", "ambiguous", message));
+        }
+    };
+    let log_in = LogIn { login: known_as, password, device: device(request, device_name) };
+    Ok(opened(HttpResponse::Ok(), sessions.log_in(log_in).await?))
+}
+
+/// Opens a session.
+#[utoipa::path(
+    tag = "users",
+    request_body = Credentials,
+    responses((status = 200, body = Login), (status = 401, description = "Not these credentials")),
+)]
+#[post("/users/login")]
+async fn login(
+    body: ValidJson<Credentials>,
+    sessions: web::Data<Sessions>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    open_session(body.0, &sessions, &request).await
+}
+
+/// Opens a session; the token is in the `Authorization` header of the answer.
+#[utoipa::path(
+    tag = "users",
+    request_body = Credentials,
+    responses((status = 200, body = Login), (status = 401, description = "Not these credentials")),
+)]
+#[post("/login")]
+async fn login_literal(
+    body: ValidJson<Credentials>,
+    sessions: web::Data<Sessions>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    open_session(body.0, &sessions, &request).await
+}
+
+/// Ends this session, on every replica.
+#[utoipa::path(tag = "users", responses((status = 204)), security(("bearer" = [])))]
+#[post("/users/logout")]
+async fn logout(caller: Caller, sessions: web::Data<Sessions>) -> Result<HttpResponse, Problem> {
+    sessions.log_out(&caller.session_id).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// A session as its user sees it.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct SessionView {
+    id: String,
+    /// What the user calls the device.
+    #[schema(required = true)]
+    device_name: Option<String>,
+    created_at: Time,
+    /// To within ten minutes.
+    last_seen_at: Time,
+    /// Where it was opened from.
+    #[schema(required = true)]
+    ip: Option<String>,
+    /// Whether this request belongs to it.
+    current: bool,
+}
+
+impl SessionView {
+    fn of(session: Session, caller: &Caller) -> Self {
+        Self {
+            current: session.id == caller.session_id,
+            id: session.id,
+            device_name: session.device_name,
+            created_at: session.created_at.into(),
+            last_seen_at: session.last_seen_at.into(),
+            ip: session.ip,
+        }
+    }
+}
+
+/// Which part of the list.
+#[derive(Deserialize, Validate, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct SessionPage {
+    #[serde(default)]
+    #[garde(skip)]
+    #[param(inline)]
+    limit: Limit,
+    #[garde(skip)]
+    #[param(inline)]
+    cursor: Option<CursorText>,
+}
+
+async fn list(
+    caller: &Caller,
+    user_id: &str,
+    page: SessionPage,
+    sessions: &Sessions,
+    request: &HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let binding = Binding::new("sessions", &user_id);
+    let listing = paged(Sessions::listing(user_id), page.limit, page.cursor.as_deref(), &binding)?;
+    let (found, next) = sessions.page(user_id, listing).await?;
+    let found = found.into_iter().map(|session| SessionView::of(session, caller)).collect();
+    Ok(Listed::new(found, next.as_ref(), &binding).respond(request))
+}
+
+/// My sessions, the newest first.
+#[utoipa::path(
+    tag = "sessions",
+    params(SessionPage),
+    responses((status = 200, body = Listed<SessionView>)),
+    security(("bearer" = [])),
+)]
+#[get("/sessions")]
+async fn list_sessions(
+    caller: Caller,
+    page: ValidQuery<SessionPage>,
+    sessions: web::Data<Sessions>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    list(&caller, &caller.user_id, page.0, &sessions, &request).await
+}
+
+/// Ends all my sessions but this one.
+#[utoipa::path(tag = "sessions", responses((status = 204)), security(("bearer" = [])))]
+#[delete("/sessions")]
+async fn end_other_sessions(caller: Caller, sessions: web::Data<Sessions>) -> Result<HttpResponse, Problem> {
+    sessions.end_others(&caller.user_id, Some(&caller.session_id)).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Ends one of my sessions.
+#[utoipa::path(
+    tag = "sessions",
+    params(("id" = String, Path)),
+    responses((status = 204)),
+    security(("bearer" = [])),
+)]
+#[delete("/sessions/{id}")]
+async fn end_session(
+    caller: Caller,
+    id: InPath<PathId>,
+    sessions: web::Data<Sessions>,
+) -> Result<HttpResponse, Problem> {
+    sessions.end_one(&caller.user_id, &id.0.0).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// A user's sessions, the newest first.
+#[utoipa::path(
+    tag = "sessions",
+    params(("id" = String, Path), SessionPage),
+    responses((status = 200, body = Listed<SessionView>), (status = 403, description = "Needs users:read")),
+    security(("bearer" = [])),
+)]
+#[get("/users/{id}/sessions")]
+async fn list_sessions_of_user(
+    caller: Caller,
+    id: InPath<PathId>,
+    page: ValidQuery<SessionPage>,
+    sessions: web::Data<Sessions>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    caller.require("users:read")?;
+    list(&caller, &id.0.0, page.0, &sessions, &request).await
+}
+
+/// Ends all sessions of a user.
+#[utoipa::path(
+    tag = "sessions",
+    params(("id" = String, Path)),
+    responses((status = 204), (status = 403, description = "Needs users:write, and every permission that the user has")),
+    security(("bearer" = [])),
+)]
+#[delete("/users/{id}/sessions")]
+async fn end_sessions_of_user(
+    caller: Caller,
+    id: InPath<PathId>,
+    sessions: web::Data<Sessions>,
+    users: web::Data<Users>,
+) -> Result<HttpResponse, Problem> {
+    caller.require("users:write")?;
+    let user = users.get(&id.0.0).await?.ok_or_else(Problem::not_found)?.value;
+    for permission in roles::permissions_of(&user.roles) {
+        caller.require(&permission)?;
+    }
+    sessions.end_others(&user.id, None).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
