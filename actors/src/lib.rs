@@ -14,6 +14,7 @@ pub mod catalog;
 pub mod cluster;
 pub mod ids;
 pub mod inventory;
+pub mod limits;
 pub mod money;
 pub mod order_saga;
 pub mod outbox;
