@@ -130,7 +130,7 @@ async fn actors(
                 id: uuid::Uuid::now_v7().to_string(),
                 user_id: "buyer".to_owned(),
                 lines: vec![HoldLine { sku: SKU.to_owned(), quantity: 1 }],
-                expires_at: None,
+                ttl: None,
             };
             let held = inventory.hold(request).await.is_ok();
             refused.fetch_add(usize::from(!held), Ordering::Relaxed);

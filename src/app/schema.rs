@@ -19,6 +19,7 @@ pub static SCHEMA: &[&Collection] = &[
     &inventory::STOCK,
     &inventory::HOLDS,
     &inventory::MOVEMENTS,
+    &inventory::SHOPPERS,
     &order_saga::ORDERS,
     &order_saga::ORDER_EVENTS,
     &outbox::JOBS,

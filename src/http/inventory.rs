@@ -63,7 +63,7 @@ async fn get_stock(
     sku: InPath<Sku>,
     inventory: web::Data<Inventory>,
 ) -> Result<web::Json<StockView>, Problem> {
-    let stock = inventory.stock(&sku.0.0).await?.ok_or_else(Problem::not_found)?;
+    let stock = inventory.stock_now(&sku.0.0).await?.ok_or_else(Problem::not_found)?;
     Ok(web::Json(StockView::of(&stock, caller.may("inventory:read"))))
 }
 

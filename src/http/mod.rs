@@ -36,6 +36,7 @@ mod connections;
 mod docs;
 pub mod health;
 mod hello;
+mod holds;
 mod inventory;
 mod orders;
 mod products;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use steward_actors::catalog::Catalog;
 use steward_actors::money::Money;
-use steward_actors::order_saga::{AcceptOrder, Line, Order, Orders, PaymentStatus, TimelineEntry};
+use steward_actors::order_saga::{AcceptOrder, Accepted, Line, Order, Orders, PaymentStatus, TimelineEntry};
 use steward_actors::store::Versioned;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
@@ -35,6 +35,11 @@ struct NewOrder {
     #[garde(length(min = 1, max = 100), dive)]
     #[schema(min_items = 1, max_items = 100)]
     lines: Vec<NewLine>,
+    /// A hold of mine over the same lines: the order takes it over.
+    #[garde(length(min = 1, max = 64), pattern("^[A-Za-z0-9_-]+$"))]
+    #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_-]+$")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hold_id: Option<String>,
     /// Where to.
     #[garde(dive)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -199,7 +204,11 @@ impl OrderView {
     request_body = NewOrder,
     responses(
         (status = 202, description = "Accepted; its saga has begun", body = OrderView),
-        (status = 409, description = "The price is not what the client expected (`price_changed`)"),
+        (
+            status = 409,
+            description = "The price is not what the client expected (`price_changed`), or the hold has \
+                           ended (`hold_expired`) or is another order's (`hold_taken`)",
+        ),
     ),
     security(("bearer" = [])),
 )]
@@ -212,24 +221,37 @@ async fn create_order(
     orders: web::Data<Orders>,
 ) -> Result<HttpResponse, Problem> {
     let asked = body.0;
-    let lines = priced(&asked, &catalog).await?;
+    let (command_key, fingerprint) = (key.of(&caller.user_id), fingerprint(&asked));
+    let lines = match priced(&asked, &catalog).await {
+        Ok(lines) => lines,
+        // Prices and wares change; what was ordered before they did stays ordered.
+        Err(refused) => {
+            let earlier = orders.earlier(&caller.user_id, &command_key, &fingerprint).await?;
+            return earlier.map(respond).ok_or(refused);
+        }
+    };
     let accepted = orders
         .accept(AcceptOrder {
-            command_key: key.of(&caller.user_id),
-            fingerprint: fingerprint(&asked),
+            command_key,
+            fingerprint,
             user_id: caller.user_id.clone(),
             lines,
+            hold_id: asked.hold_id,
             shipping_address: asked.shipping_address.as_ref().and_then(as_object),
             payment_method: asked.payment_method,
         })
         .await?;
+    Ok(respond(accepted))
+}
+
+fn respond(accepted: Accepted) -> HttpResponse {
     let order = OrderView::of(accepted.order);
     let mut response = HttpResponse::Accepted();
     response.insert_header((header::LOCATION, format!("/v1/orders/{}", order.id)));
     if accepted.replayed {
         response.insert_header(REPLAYED);
     }
-    Ok(response.json(order))
+    response.json(order)
 }
 
 fn as_object(address: &ShippingAddress) -> Option<Map<String, Value>> {

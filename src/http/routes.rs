@@ -7,7 +7,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use utoipa_actix_web::{AppExt, scope};
 
 use super::{
-    accounts, admin, connections, docs, health, hello, inventory, openapi, orders, products, sessions, users,
+    accounts, admin, connections, docs, health, hello, holds, inventory, openapi, orders, products, sessions,
+    users,
 };
 
 /// What version 1 has, and what the paths without a version are.
@@ -20,6 +21,7 @@ fn v1(config: &mut ServiceConfig) {
         .configure(accounts::configure)
         .configure(products::configure)
         .configure(inventory::configure)
+        .configure(holds::configure)
         .configure(orders::configure)
         .configure(admin::configure);
 }

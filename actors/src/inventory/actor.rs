@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::adjustment::{AdjustError, Adjusted, Adjustment};
 use super::decide::Settlement;
-use super::holds::{Hold, HoldError, HoldRequest};
+use super::holds::{Hold, HoldError, HoldRequest, Placed};
 use super::pace::Pace;
 use super::pending::{Answer, Pending, Trouble, Work};
 use super::round::{self, Attempt, Books, End, Known};
@@ -36,7 +36,7 @@ pub(super) const PARKED_FOR: Duration = Duration::from_secs(1);
 pub(super) struct PlaceHold(pub(super) HoldRequest);
 
 impl Command for PlaceHold {
-    type Reply = Result<Hold, HoldError>;
+    type Reply = Result<Placed, HoldError>;
 }
 
 /// Asks to end a hold on this SKU alone.

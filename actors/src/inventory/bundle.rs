@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use super::actor::{PARKED_FOR, Park, Parked, StockActor};
-use super::holds::{Hold, HoldError};
+use super::holds::HoldError;
 use super::pace::Pace;
 use super::pending::{Answer, Pending, Trouble, Work};
 use super::round::{self, Books, End};
@@ -25,13 +25,13 @@ use crate::store::Store;
 use crate::supervision::{AskError, Registry};
 
 /// Does `work` on all of `skus` at once.
-pub(super) async fn run(
+pub(super) async fn run<T: Send + 'static>(
     registry: &Registry<StockActor>,
     store: &dyn Store,
     clock: &dyn Clock,
     skus: BTreeSet<String>,
-    work: impl FnOnce(Answer<Hold, HoldError>) -> Work,
-) -> Result<Hold, HoldError> {
+    work: impl FnOnce(Answer<T, HoldError>) -> Work,
+) -> Result<T, HoldError> {
     let parked = park(registry, skus).await?;
     let (tell, told) = oneshot::channel();
     let answer = Answer::to(move |answer| drop(tell.send(answer)));

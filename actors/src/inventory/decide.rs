@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::adjustment::{AdjustError, Adjusted, Adjustment};
-use super::holds::{Hold, HoldError, HoldLine, HoldRequest, HoldStatus};
+use super::holds::{Hold, HoldError, HoldRequest, HoldStatus, Placed, totals};
 use super::records::{Movement, MovementKind};
+use super::shopper::{MOST_LIVE, Shopper};
 use super::state::{MOST_ON_HAND, NotAdjustable, Stock};
 use crate::store::{Batch, Entity, Versioned};
 use crate::time::Timestamp;
@@ -17,7 +18,8 @@ use crate::time::Timestamp;
 /// Why a command is refused, and what that rests on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal<E> {
-    /// On the counters: it stands only when the store has confirmed these since the command came.
+    /// On what others change too, counters above all: it stands only when the store has confirmed
+    /// these since the command came.
     ByStock(E),
     /// On the command's own record, which only ever moves on.
     ByRecord(E),
@@ -30,6 +32,8 @@ pub(super) enum Settlement {
     Commit,
     /// Its units become available.
     Release,
+    /// Its units become available, as its shopper wishes: unless an order took it over.
+    Withdraw,
     /// Its units become available, if its time has come.
     Lapse,
 }
@@ -39,6 +43,7 @@ pub(super) struct Plan {
     stocks: BTreeMap<String, Planned<Stock>>,
     holds: BTreeMap<String, Planned<Hold>>,
     movements: BTreeMap<String, Planned<Movement>>,
+    shoppers: BTreeMap<String, Planned<Shopper>>,
 }
 
 struct Planned<T> {
@@ -65,25 +70,37 @@ impl<T> Planned<T> {
 
 impl Plan {
     /// A plan that changes nothing yet. `stocks` has those of the SKUs in question that exist,
-    /// `holds` and `movements` the records of commands that are known to have come before.
+    /// `holds` and `movements` the records of commands that are known to have come before,
+    /// `shoppers` those of the users who ask for holds, as far as they have one.
     pub(super) fn on(
         stocks: impl IntoIterator<Item = Versioned<Stock>>,
         holds: impl IntoIterator<Item = Versioned<Hold>>,
         movements: impl IntoIterator<Item = Versioned<Movement>>,
+        shoppers: impl IntoIterator<Item = Versioned<Shopper>>,
     ) -> Self {
         fn by_id<T: Entity>(records: impl IntoIterator<Item = Versioned<T>>) -> BTreeMap<String, Planned<T>> {
             records.into_iter().map(|r| (r.value.id().to_owned(), Planned::read(r))).collect()
         }
-        Self { stocks: by_id(stocks), holds: by_id(holds), movements: by_id(movements) }
+        Self {
+            stocks: by_id(stocks),
+            holds: by_id(holds),
+            movements: by_id(movements),
+            shoppers: by_id(shoppers),
+        }
     }
 
     /// Holds all lines or none. A hold that is known already is returned as it stands.
-    pub(super) fn hold(&mut self, request: &HoldRequest, now: Timestamp) -> Result<Hold, Refusal<HoldError>> {
+    pub(super) fn hold(
+        &mut self,
+        request: &HoldRequest,
+        now: Timestamp,
+    ) -> Result<Placed, Refusal<HoldError>> {
         if let Some(known) = self.holds.get(&request.id) {
-            if known.value.has_lapsed(now) {
-                return self.end(&request.id, HoldStatus::Released, now);
-            }
-            return Ok(known.value.clone());
+            let hold = match known.value.has_lapsed(now) {
+                true => self.end(&request.id, HoldStatus::Released, now)?,
+                false => known.value.clone(),
+            };
+            return Ok(Placed { hold, replayed: true });
         }
         let wanted = totals(&request.lines);
         let mut held = Vec::with_capacity(wanted.len());
@@ -98,6 +115,10 @@ impl Plan {
         if !short.is_empty() {
             return Err(Refusal::ByStock(HoldError::OutOfStock(short)));
         }
+        let expires_at = request.ttl.map(|ttl| now.plus(ttl));
+        if let Some(expires_at) = expires_at {
+            self.count(request, expires_at, now)?;
+        }
         for (after, units) in held {
             let movement = Movement::of_hold(&request.id, after.sku(), MovementKind::Held, -units, now);
             self.move_stock(after, movement);
@@ -107,11 +128,31 @@ impl Plan {
             user_id: request.user_id.clone(),
             lines: request.lines.clone(),
             status: HoldStatus::Held,
-            expires_at: request.expires_at,
+            expires_at,
             created_at: now,
+            order_id: None,
         };
         self.holds.insert(hold.id.clone(), Planned::made(hold.clone()));
-        Ok(hold)
+        Ok(Placed { hold, replayed: false })
+    }
+
+    /// Counts a hold among its shopper's live ones.
+    fn count(
+        &mut self,
+        request: &HoldRequest,
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), Refusal<HoldError>> {
+        let before = self.shoppers.get(&request.user_id).map(|known| &known.value);
+        let before = before.cloned().unwrap_or_else(|| Shopper::new(&request.user_id));
+        let Some(after) = before.with(&request.id, expires_at, now) else {
+            return Err(Refusal::ByStock(HoldError::TooMany { most: MOST_LIVE }));
+        };
+        match self.shoppers.get_mut(&request.user_id) {
+            Some(known) => known.become_(after),
+            None => drop(self.shoppers.insert(request.user_id.clone(), Planned::made(after))),
+        }
+        Ok(())
     }
 
     /// Ends a hold; ending it the same way again changes nothing. A lapsed hold cannot be
@@ -133,9 +174,14 @@ impl Plan {
             }
             (HoldStatus::Held, Settlement::Commit) => self.end(id, HoldStatus::Committed, now),
             (HoldStatus::Held, Settlement::Release) => self.end(id, HoldStatus::Released, now),
+            (HoldStatus::Held, Settlement::Withdraw) if hold.lapses_at().is_some() => {
+                self.end(id, HoldStatus::Released, now)
+            }
             (HoldStatus::Held, Settlement::Lapse) if lapsed => self.end(id, HoldStatus::Released, now),
             (HoldStatus::Committed, Settlement::Commit)
-            | (HoldStatus::Released, Settlement::Release | Settlement::Lapse) => Ok(hold.clone()),
+            | (HoldStatus::Released, Settlement::Release | Settlement::Withdraw | Settlement::Lapse) => {
+                Ok(hold.clone())
+            }
             (status, _) => Err(Refusal::ByRecord(HoldError::WrongState(status))),
         }
     }
@@ -175,7 +221,7 @@ impl Plan {
             let changed = records.values().filter(|record| record.changed);
             changed.fold(batch, |batch, record| batch.put(&record.value, record.based_on))
         }
-        put(put(put(Batch::new(), &self.stocks), &self.holds), &self.movements)
+        put(put(put(put(Batch::new(), &self.stocks), &self.holds), &self.movements), &self.shoppers)
     }
 
     /// The counters once the batch is committed.
@@ -224,15 +270,4 @@ impl Plan {
         }
         self.movements.insert(movement.id.clone(), Planned::made(movement));
     }
-}
-
-/// Units by SKU; `None` where a line asks for less than one, or for more than can be counted.
-fn totals(lines: &[HoldLine]) -> BTreeMap<&str, Option<i64>> {
-    let mut totals = BTreeMap::new();
-    for line in lines {
-        let total = totals.entry(line.sku.as_str()).or_insert(Some(0));
-        *total =
-            total.filter(|_| line.quantity > 0).and_then(|so_far: i64| so_far.checked_add(line.quantity));
-    }
-    totals
 }

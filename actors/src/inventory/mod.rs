@@ -14,14 +14,17 @@ mod pending;
 mod records;
 mod round;
 mod service;
+mod shopper;
+mod shopping;
 mod sku;
 mod state;
 #[cfg(test)]
 mod tests;
 
 pub use adjustment::{AdjustError, Adjusted, Adjustment};
-pub use holds::{Hold, HoldError, HoldLine, HoldRequest, HoldStatus, Holds};
+pub use holds::{Hold, HoldError, HoldLine, HoldRequest, HoldStatus, Holds, Placed, TakeError};
 pub use records::{HOLDS, MOVEMENTS, Movement, MovementKind, STOCK};
 pub use service::Inventory;
+pub use shopper::{MOST_LIVE, SHOPPERS};
 pub use sku::{NotASku, Sku};
 pub use state::{MOST_ON_HAND, Stock};

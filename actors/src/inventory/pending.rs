@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::adjustment::{AdjustError, Adjusted, Adjustment};
 use super::decide::{Plan, Refusal, Settlement};
-use super::holds::{Hold, HoldError, HoldRequest};
+use super::holds::{Hold, HoldError, HoldRequest, Placed};
 use crate::store::Versioned;
 use crate::time::Timestamp;
 
@@ -67,7 +67,7 @@ impl<T, E: From<Trouble>> Answer<T, E> {
 /// What is asked.
 pub(super) enum Work {
     /// To hold units.
-    Hold(HoldRequest, Answer<Hold, HoldError>),
+    Hold(HoldRequest, Answer<Placed, HoldError>),
     /// To end this hold, as it was read since the command arrived.
     Settle(Versioned<Hold>, Settlement, Answer<Hold, HoldError>),
     /// To change what is on hand.
@@ -106,6 +106,14 @@ impl Pending {
         }
     }
 
+    /// The user whose live holds it counts among, if it is to make a shopper's hold.
+    pub(super) fn shopper(&self) -> Option<&str> {
+        match &self.work {
+            Work::Hold(request, _) if request.ttl.is_some() => Some(&request.user_id),
+            Work::Hold(..) | Work::Settle(..) | Work::Adjust(..) => None,
+        }
+    }
+
     /// The record that it brought with it.
     pub(super) fn brought(&self) -> Option<&Versioned<Hold>> {
         match &self.work {
@@ -125,10 +133,11 @@ impl Pending {
         }
     }
 
-    /// Whether it was refused for what the counters say.
+    /// Whether it was refused for what others change too.
     pub(super) fn is_refused_by_stock(&self) -> bool {
         match &self.work {
-            Work::Hold(_, answer) | Work::Settle(_, _, answer) => answer.rests_on_stock(),
+            Work::Hold(_, answer) => answer.rests_on_stock(),
+            Work::Settle(_, _, answer) => answer.rests_on_stock(),
             Work::Adjust(_, answer) => answer.rests_on_stock(),
         }
     }
@@ -136,7 +145,8 @@ impl Pending {
     /// Answers what was decided. Only for what is committed or confirmed.
     pub(super) fn answer(self) {
         match self.work {
-            Work::Hold(_, answer) | Work::Settle(_, _, answer) => answer.give(),
+            Work::Hold(_, answer) => answer.give(),
+            Work::Settle(_, _, answer) => answer.give(),
             Work::Adjust(_, answer) => answer.give(),
         }
     }
@@ -148,7 +158,8 @@ impl Pending {
             false => Trouble::Unavailable(reason.to_owned()),
         };
         match self.work {
-            Work::Hold(_, answer) | Work::Settle(_, _, answer) => answer.give_up(trouble),
+            Work::Hold(_, answer) => answer.give_up(trouble),
+            Work::Settle(_, _, answer) => answer.give_up(trouble),
             Work::Adjust(_, answer) => answer.give_up(trouble),
         }
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::holds::{Hold, HoldStatus};
+use super::holds::Hold;
 use super::state::Stock;
 use crate::store::{Body, Collection, Entity, Field, Index, Kind};
 use crate::time::Timestamp;
@@ -31,6 +31,7 @@ pub static HOLDS: Collection = Collection {
         Field::required("status", Kind::Text),
         Field::optional("expiresAt", Kind::Time),
         Field::required("createdAt", Kind::Time),
+        Field::optional("orderId", Kind::Text),
         Field::optional(LAPSES_AT, Kind::Time),
     ],
     indexes: &[Index::by(LAPSING, &[LAPSES_AT])],
@@ -72,13 +73,6 @@ impl Entity for Stock {
     }
 }
 
-impl Hold {
-    /// Whether it is over although nobody has ended it.
-    pub fn has_lapsed(&self, now: Timestamp) -> bool {
-        self.status == HoldStatus::Held && self.expires_at.is_some_and(|at| at <= now)
-    }
-}
-
 impl Entity for Hold {
     fn collection() -> &'static Collection {
         &HOLDS
@@ -93,9 +87,7 @@ impl Entity for Hold {
             unreachable!("a hold is a struct of serialisable fields")
         };
         body.retain(|_, value| !value.is_null());
-        if self.status == HoldStatus::Held
-            && let Some(at) = self.expires_at
-        {
+        if let Some(at) = self.lapses_at() {
             body.insert(LAPSES_AT.to_owned(), at.as_millis().into());
         }
         body

@@ -7,18 +7,22 @@
 //! Why a refusal that shared a commit needs no read: the commit states the version of the stock
 //! record that the refusal is based on, so its success confirms that version.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::decide::Plan;
 use super::holds::Hold;
 use super::pending::{Pending, RecordId};
 use super::records::{Movement, STOCK};
+use super::shopper::Shopper;
 use super::state::Stock;
 use crate::cluster::Clock;
 use crate::store::{CommitError, Conflict, Store, StoreError, Versioned, load_many};
+use crate::time::Timestamp;
 
 /// Attempts of one command that may come to nothing because others came first.
 const MOST_ATTEMPTS: u32 = 32;
+/// Records that the store reads at once.
+const MOST_READ: usize = 1000;
 
 /// What is known of the store: the counters of some SKUs, and records of the commands in hand.
 pub(super) struct Books {
@@ -27,6 +31,8 @@ pub(super) struct Books {
     stocks: Option<BTreeMap<String, Versioned<Stock>>>,
     holds: BTreeMap<String, Versioned<Hold>>,
     movements: BTreeMap<String, Versioned<Movement>>,
+    /// The shoppers among those who ask, as they were read for the attempt under way.
+    shoppers: Vec<Versioned<Shopper>>,
 }
 
 /// Counters as the actor of a SKU knows them.
@@ -53,7 +59,7 @@ impl Books {
             }
             skus.push(sku);
         }
-        Self { skus, stocks, holds: BTreeMap::new(), movements: BTreeMap::new() }
+        Self { skus, stocks, holds: BTreeMap::new(), movements: BTreeMap::new(), shoppers: Vec::new() }
     }
 
     /// What they say of one SKU.
@@ -79,12 +85,46 @@ impl Books {
     fn close(&mut self) {
         self.holds.clear();
         self.movements.clear();
+        self.shoppers.clear();
     }
 
     async fn read(&mut self, store: &dyn Store) -> Result<(), StoreError> {
         self.stocks = None;
         let read = load_many::<Stock>(store, &self.skus).await?;
         self.stocks = Some(read.into_iter().map(|stock| (stock.value.sku().to_owned(), stock)).collect());
+        Ok(())
+    }
+
+    /// Reads what these users hold. A list that is full may name holds that ended before their
+    /// time; those go.
+    async fn read_shoppers(
+        &mut self,
+        store: &dyn Store,
+        users: Vec<String>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.shoppers.clear();
+        if users.is_empty() {
+            return Ok(());
+        }
+        self.shoppers = load_many::<Shopper>(store, &unique(users)).await?;
+        let full: Vec<String> = self
+            .shoppers
+            .iter()
+            .filter(|shopper| shopper.value.is_full(now))
+            .flat_map(|shopper| shopper.value.live(now))
+            .collect();
+        for ids in full.chunks(MOST_READ) {
+            let holds = load_many::<Hold>(store, ids).await?;
+            let ended: BTreeSet<&str> = holds
+                .iter()
+                .filter(|hold| hold.value.lapses_at().is_none())
+                .map(|hold| hold.value.id.as_str())
+                .collect();
+            for shopper in &mut self.shoppers {
+                shopper.value.retain(|hold| !ended.contains(hold));
+            }
+        }
         Ok(())
     }
 
@@ -126,6 +166,7 @@ impl Books {
             self.stocks.iter().flat_map(BTreeMap::values).cloned(),
             self.holds.values().cloned(),
             self.movements.values().cloned(),
+            self.shoppers.iter().cloned(),
         )
     }
 }
@@ -197,6 +238,9 @@ async fn commit(
     if unread {
         read(store, books).await?;
     }
+    let shoppers = pending.iter().filter_map(Pending::shopper).map(str::to_owned).collect();
+    let read_shoppers = books.read_shoppers(store, shoppers, clock.now()).await;
+    read_shoppers.map_err(|error| CommitError::Unavailable(error.to_string()))?;
     let mut plan = decide(clock, books, pending);
     if !unread && plan.is_empty() && pending.iter().any(Pending::is_refused_by_stock) {
         read(store, books).await?;

@@ -4,16 +4,18 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
+use tokio::sync::Mutex;
 
 use super::actor::{PlaceHold, SettleHold, StockActor};
 use super::adjustment::{AdjustError, Adjusted, Adjustment};
 use super::bundle;
 use super::decide::Settlement;
-use super::holds::{Hold, HoldError, HoldLine, HoldRequest, HoldStatus, Holds};
+use super::holds::{Hold, HoldError, HoldLine, HoldRequest, HoldStatus, Holds, Placed};
 use super::pending::{Answer, Trouble, Work};
 use super::records::{BY_SKU, HOLDS, LAPSING, MOVEMENTS, Movement};
 use super::state::Stock;
@@ -46,8 +48,16 @@ impl From<StoreError> for Trouble {
 #[derive(Clone)]
 pub struct Inventory {
     pub(super) registry: Registry<StockActor>,
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) lapses: Arc<Lapses>,
+}
+
+/// Looks for lapsed holds that somebody waits for: one look serves all who asked before it began.
+pub(super) struct Lapses {
+    begun: AtomicU64,
+    /// The number of the last look that came to its end, and how many holds it ended.
+    last: Mutex<(u64, Result<usize, StoreError>)>,
 }
 
 impl Inventory {
@@ -76,7 +86,8 @@ impl Inventory {
                 async move { Ok(actor) }
             }
         });
-        Self { registry, store, clock }
+        let lapses = Arc::new(Lapses { begun: AtomicU64::new(0), last: Mutex::new((0, Ok(0))) });
+        Self { registry, store, clock, lapses }
     }
 
     /// Takes no more commands, and waits until those taken are answered, `deadline` at most.
@@ -95,7 +106,18 @@ impl Inventory {
         asked.unwrap_or_else(|error| Err(Trouble::from(error).into()))
     }
 
-    /// The counters of a SKU, from the store; `None` if there is no such SKU.
+    /// The counters of a SKU as they are now, from the store: holds whose time has come are ended
+    /// first. `None` if there is no such SKU.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn stock_now(&self, sku: &str) -> Result<Option<Versioned<Stock>>, StoreError> {
+        self.end_lapsed().await?;
+        self.stock(sku).await
+    }
+
+    /// The counters of a SKU, from the store; `None` if there is no such SKU. Units of a hold whose
+    /// time has come count as held until it is ended.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -126,6 +148,30 @@ impl Inventory {
         Ok((movements.into_iter().map(|movement| movement.value).collect(), next))
     }
 
+    /// Ends holds whose time has come, for somebody who must not be told of them as live: begun
+    /// after this was called. How many it ended.
+    pub(super) async fn end_lapsed(&self) -> Result<usize, StoreError> {
+        const PAGE: usize = 500;
+        const PAGES: usize = 20;
+        let seen = self.lapses.begun.load(Ordering::SeqCst);
+        let mut last = self.lapses.last.lock().await;
+        if last.0 > seen {
+            return last.1.clone();
+        }
+        let number = self.lapses.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut ended = Ok(0);
+        for _ in 0..PAGES {
+            let page = self.release_expired(self.clock.now(), PAGE).await;
+            ended = ended.and_then(|before: usize| page.clone().map(|now| before + now));
+            if page.is_ok_and(|now| now == PAGE) {
+                continue;
+            }
+            break;
+        }
+        *last = (number, ended.clone());
+        ended
+    }
+
     /// Ends holds whose time had come at `now`, `limit` (1 to 1,000) at most; how many it ended.
     /// For the schedule: nobody relies on it, as a lapsed hold is ended also when it is asked for.
     ///
@@ -140,16 +186,46 @@ impl Inventory {
         Ok(ends.iter().filter(|end| end.is_ok()).count())
     }
 
+    /// Places a hold, or finds the one that an earlier arrival of the command placed.
+    pub(super) async fn place(&self, request: HoldRequest) -> Result<Placed, HoldError> {
+        match self.try_to_place(request.clone()).await {
+            Err(refused @ HoldError::OutOfStock(_)) => {
+                // Units of holds whose time has come are there for the next one, ended or not.
+                match self.end_lapsed().await.map_err(Trouble::from)? {
+                    0 => Err(refused),
+                    _ => self.try_to_place(request).await,
+                }
+            }
+            placed => placed,
+        }
+    }
+
+    async fn try_to_place(&self, request: HoldRequest) -> Result<Placed, HoldError> {
+        match only_sku(&request.lines) {
+            Ok(sku) => {
+                let asked = self.registry.ask(&sku, PlaceHold(request), DEADLINE).await;
+                asked.unwrap_or_else(|error| Err(Trouble::from(error).into()))
+            }
+            Err(skus) => self.bundle(skus, |answer| Work::Hold(request, answer)).await,
+        }
+    }
+
     async fn read_and_settle(&self, id: &str, settlement: Settlement) -> Result<Hold, HoldError> {
         let hold = load::<Hold>(self.store.as_ref(), id).await.map_err(Trouble::from)?;
         self.settle(hold.ok_or(HoldError::NotFound)?, settlement).await
     }
 
-    async fn settle(&self, hold: Versioned<Hold>, settlement: Settlement) -> Result<Hold, HoldError> {
+    pub(super) async fn settle(
+        &self,
+        hold: Versioned<Hold>,
+        settlement: Settlement,
+    ) -> Result<Hold, HoldError> {
         match (hold.value.status, settlement) {
             (HoldStatus::Held, _) => {}
             (HoldStatus::Committed, Settlement::Commit)
-            | (HoldStatus::Released, Settlement::Release | Settlement::Lapse) => return Ok(hold.value),
+            | (HoldStatus::Released, Settlement::Release | Settlement::Withdraw | Settlement::Lapse) => {
+                return Ok(hold.value);
+            }
             (status, _) => return Err(HoldError::WrongState(status)),
         }
         match only_sku(&hold.value.lines) {
@@ -161,11 +237,11 @@ impl Inventory {
         }
     }
 
-    async fn bundle(
+    async fn bundle<T: Send + 'static>(
         &self,
         skus: BTreeSet<String>,
-        work: impl FnOnce(Answer<Hold, HoldError>) -> Work,
-    ) -> Result<Hold, HoldError> {
+        work: impl FnOnce(Answer<T, HoldError>) -> Work,
+    ) -> Result<T, HoldError> {
         bundle::run(&self.registry, self.store.as_ref(), self.clock.as_ref(), skus, work).await
     }
 }
@@ -182,13 +258,7 @@ fn only_sku(lines: &[HoldLine]) -> Result<String, BTreeSet<String>> {
 #[async_trait]
 impl Holds for Inventory {
     async fn hold(&self, request: HoldRequest) -> Result<Hold, HoldError> {
-        match only_sku(&request.lines) {
-            Ok(sku) => {
-                let asked = self.registry.ask(&sku, PlaceHold(request), DEADLINE).await;
-                asked.unwrap_or_else(|error| Err(Trouble::from(error).into()))
-            }
-            Err(skus) => self.bundle(skus, |answer| Work::Hold(request, answer)).await,
-        }
+        self.place(request).await.map(|placed| placed.hold)
     }
 
     async fn commit(&self, id: &str) -> Result<Hold, HoldError> {

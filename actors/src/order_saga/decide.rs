@@ -236,9 +236,10 @@ fn stock_failed(error: &HoldError) -> Answer {
             Answer::NotYet { reason: error.to_string(), ask_after: Some(*retry_after) }
         }
         HoldError::OutcomeUnknown => Answer::not_yet("stock has not answered"),
-        HoldError::OutOfStock(_) | HoldError::NotFound | HoldError::WrongState(_) => {
-            Answer::wrong(error.to_string())
-        }
+        HoldError::OutOfStock(_)
+        | HoldError::NotFound
+        | HoldError::WrongState(_)
+        | HoldError::TooMany { .. } => Answer::wrong(error.to_string()),
     }
 }
 

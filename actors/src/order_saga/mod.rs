@@ -35,6 +35,7 @@ mod orders;
 mod saga;
 pub mod state;
 mod steps;
+mod take_over;
 mod timeline;
 
 pub use actor::{Nudge, OrderSaga, SagaStatus, Status};

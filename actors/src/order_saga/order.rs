@@ -22,6 +22,7 @@ pub static ORDERS: Collection = Collection {
         Field::required("status", Kind::Text),
         Field::required("lines", Kind::List),
         Field::required("total", Kind::Object),
+        Field::optional("holdId", Kind::Text),
         Field::optional("shippingAddress", Kind::Object),
         Field::required("paymentMethod", Kind::Text),
         Field::required("payment", Kind::Object),
@@ -211,7 +212,7 @@ pub struct Waiting {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Order {
-    /// Its id; also that of its hold, and its payment's idempotency key.
+    /// Its id; also that of its own hold, and its payment's idempotency key.
     pub id: String,
     /// Who ordered.
     pub user_id: String,
@@ -226,6 +227,9 @@ pub struct Order {
     pub reason: Option<Reason>,
     /// What was ordered; no SKU twice.
     pub lines: Vec<Line>,
+    /// The shopper's hold that it took over; absent if it holds stock under its own id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_id: Option<String>,
     /// What it costs.
     pub total: Money,
     /// Where to, as the client put it.
@@ -261,6 +265,11 @@ impl Order {
     /// The currency of all its amounts.
     pub fn currency(&self) -> Currency {
         self.total.currency
+    }
+
+    /// The id of the hold that keeps its stock.
+    pub fn stock_hold(&self) -> &str {
+        self.hold_id.as_deref().unwrap_or(&self.id)
     }
 
     /// Its lines as stock sees them.

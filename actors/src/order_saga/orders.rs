@@ -19,7 +19,7 @@ use super::steps::Ports;
 use super::timeline::{TimelineEntry, entry};
 use crate::cluster::Clock;
 use crate::ids;
-use crate::inventory::Holds;
+use crate::inventory::{Hold, Holds, TakeError};
 use crate::money::{AmountError, Money};
 use crate::outbox::Waker;
 use crate::providers::Payments;
@@ -85,6 +85,8 @@ pub struct AcceptOrder {
     pub user_id: String,
     /// What, at the server's prices: at least one, one currency, no SKU twice.
     pub lines: Vec<Line>,
+    /// The shopper's hold over the same lines that the order takes over.
+    pub hold_id: Option<String>,
     /// Where to.
     pub shipping_address: Option<Map<String, Value>>,
     /// The provider's name of the payment method.
@@ -112,6 +114,9 @@ pub enum AcceptError {
     /// The lines have no total: several currencies, or too large.
     #[error("the total {0}")]
     Total(#[from] AmountError),
+    /// The hold cannot be taken over. Nothing was accepted.
+    #[error("the hold cannot be taken over: {0}")]
+    Hold(#[from] TakeError),
     /// Nothing was accepted: as many sagas live as may. Try again later.
     #[error("too many orders are under way")]
     TooManyLive,
@@ -176,7 +181,7 @@ impl Orders {
     /// [`AcceptError`].
     pub async fn accept(&self, ask: AcceptOrder) -> Result<Accepted, AcceptError> {
         let fingerprint = ask.fingerprint.clone();
-        let (order, event) = self.draft(ask)?;
+        let (mut order, mut events) = self.draft(ask)?;
         if self.options.runs_sagas && self.room() == 0 {
             // A command that comes again is known by its record, room or not.
             return match self.by_command(&order.command_key).await {
@@ -185,8 +190,19 @@ impl Orders {
                 Err(error) => Err(AcceptError::Unavailable(error.to_string())),
             };
         }
+        let taken = match self.take_hold(&mut order, &mut events).await {
+            Ok(taken) => taken,
+            Err(refused) => {
+                // A command that came before has the hold already.
+                return match self.by_command(&order.command_key).await {
+                    Ok(Some(earlier)) => replay(earlier, &fingerprint),
+                    Ok(None) => Err(refused),
+                    Err(error) => Err(AcceptError::Unavailable(error.to_string())),
+                };
+            }
+        };
         self.ports.crash_points.pass("accept.before_commit");
-        let committed = self.commit_new(&order, &event).await;
+        let committed = self.commit_new(&order, &events, taken.as_ref()).await;
         self.ports.crash_points.pass("accept.after_commit");
         match committed {
             Ok(()) => {
@@ -199,6 +215,8 @@ impl Orders {
                     Ok(Accepted { order: found, replayed: false })
                 }
                 Ok(Some(earlier)) => replay(earlier, &fingerprint),
+                // The hold moved on between the read and the commit: to its end, or to another.
+                Ok(None) if taken.is_some() => Err(self.why_not_taken(&order).await),
                 Ok(None) => Err(AcceptError::OutcomeUnknown("the order cannot be found".to_owned())),
                 Err(error) => Err(AcceptError::OutcomeUnknown(error.to_string())),
             },
@@ -210,7 +228,24 @@ impl Orders {
         }
     }
 
-    fn draft(&self, ask: AcceptOrder) -> Result<(Order, OrderEvent), AcceptError> {
+    /// The order that an earlier arrival of this command made.
+    ///
+    /// # Errors
+    /// [`AcceptError::KeyReused`], [`AcceptError::Unavailable`].
+    pub async fn earlier(
+        &self,
+        user_id: &str,
+        command_key: &str,
+        fingerprint: &str,
+    ) -> Result<Option<Accepted>, AcceptError> {
+        match self.by_command(&of_user(user_id, command_key)).await {
+            Ok(Some(earlier)) => replay(earlier, fingerprint).map(Some),
+            Ok(None) => Ok(None),
+            Err(error) => Err(AcceptError::Unavailable(error.to_string())),
+        }
+    }
+
+    fn draft(&self, ask: AcceptOrder) -> Result<(Order, Vec<OrderEvent>), AcceptError> {
         let now = self.ports.clock.now();
         let mut total: Option<Money> = None;
         for line in &ask.lines {
@@ -221,13 +256,13 @@ impl Orders {
         let owner = if self.options.runs_sagas { self.ports.incarnation.clone() } else { String::new() };
         let mut order = Order {
             id: ids::new_id(),
-            // A user's id has no colon, so two users never make the same key.
-            command_key: format!("{}:{}", ask.user_id, ask.command_key),
+            command_key: of_user(&ask.user_id, &ask.command_key),
             fingerprint: ask.fingerprint,
             user_id: ask.user_id,
             status: OrderStatus::Pending,
             reason: None,
             lines: ask.lines,
+            hold_id: ask.hold_id,
             total,
             shipping_address: ask.shipping_address,
             payment_method: ask.payment_method,
@@ -244,13 +279,19 @@ impl Orders {
         let event = OrderEvent::new(&order, now, 1, Event::Accepted);
         order.events = event.number;
         order.step = Some(Step::Hold);
-        Ok((order, event))
+        Ok((order, vec![event]))
     }
 
     /// Commits a new order; an unknown outcome is cleared up by committing the same again.
-    async fn commit_new(&self, order: &Order, event: &OrderEvent) -> Result<(), CommitError> {
+    async fn commit_new(
+        &self,
+        order: &Order,
+        events: &[OrderEvent],
+        taken: Option<&Versioned<Hold>>,
+    ) -> Result<(), CommitError> {
         const ATTEMPTS: u32 = 3;
-        let batch = Batch::shared().insert(order).insert(event);
+        let batch = events.iter().fold(Batch::shared().insert(order), |batch, event| batch.insert(event));
+        let batch = taken.into_iter().fold(batch, |batch, hold| batch.replace(&hold.value, hold.version));
         let mut unknown = None;
         for number in 1..=ATTEMPTS {
             match (self.ports.store.commit(batch.clone()).await, &unknown) {
@@ -396,6 +437,11 @@ impl Orders {
     pub(super) async fn woken(&self) {
         self.recovery.wake.notified().await;
     }
+}
+
+/// A user's id has no colon, so two users never make the same key.
+fn of_user(user_id: &str, command_key: &str) -> String {
+    format!("{user_id}:{command_key}")
 }
 
 fn replay(earlier: Versioned<Order>, fingerprint: &str) -> Result<Accepted, AcceptError> {

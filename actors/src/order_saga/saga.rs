@@ -238,7 +238,7 @@ impl Saga {
             return;
         }
         for number in 1..=ATTEMPTS {
-            match self.ports.holds.release(&order.id).await {
+            match self.ports.holds.release(order.stock_hold()).await {
                 Ok(_) | Err(HoldError::NotFound | HoldError::WrongState(_)) => return,
                 Err(error) => {
                     tracing::warn!(order = order.id, %error, "the hold of a rejected order was not released");

@@ -55,19 +55,19 @@ impl Keys {
 /// Does `step` for `order`.
 pub(super) async fn perform(ports: &Ports, order: &Order, step: Step, keys: &mut Keys) -> Outcome {
     ports.crash_points.before(step);
-    let id = order.id.as_str();
+    let hold = order.stock_hold();
     let outcome = match step {
         Step::Hold => {
             let request = HoldRequest {
                 id: order.id.clone(),
                 user_id: order.user_id.clone(),
                 lines: order.hold_lines(),
-                expires_at: None,
+                ttl: None,
             };
             stock(ports, ports.holds.hold(request)).await
         }
-        Step::CommitStock => stock(ports, ports.holds.commit(id)).await,
-        Step::ReleaseStock => stock(ports, ports.holds.release(id)).await,
+        Step::CommitStock => stock(ports, ports.holds.commit(hold)).await,
+        Step::ReleaseStock => stock(ports, ports.holds.release(hold)).await,
         Step::CreateIntent => {
             let request = IntentRequest {
                 key: order.id.clone(),

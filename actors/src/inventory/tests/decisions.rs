@@ -2,11 +2,13 @@
 //! agree.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::inventory::decide::{Plan, Refusal, Settlement};
+use crate::inventory::shopper::Shopper;
 use crate::store::{Entity, Write};
 
 #[derive(Clone, Debug)]
@@ -22,12 +24,13 @@ struct Stored {
     stocks: BTreeMap<String, Versioned<Stock>>,
     holds: BTreeMap<String, Versioned<Hold>>,
     movements: BTreeMap<String, Versioned<Movement>>,
+    shoppers: BTreeMap<String, Versioned<Shopper>>,
 }
 
 impl Stored {
     fn plan(&self) -> Plan {
         let (holds, movements) = (self.holds.values().cloned(), self.movements.values().cloned());
-        Plan::on(self.stocks.values().cloned(), holds, movements)
+        Plan::on(self.stocks.values().cloned(), holds, movements, self.shoppers.values().cloned())
     }
 
     fn apply(&mut self, batch: Batch) {
@@ -45,6 +48,7 @@ impl Stored {
             match write.collection().name {
                 "stock" => put(&mut self.stocks, write),
                 "holds" => put(&mut self.holds, write),
+                "shoppers" => put(&mut self.shoppers, write),
                 _ => put(&mut self.movements, write),
             }
         }
@@ -70,7 +74,8 @@ impl Stored {
 }
 
 fn asked() -> impl Strategy<Value = Asked> {
-    let settlement = prop::sample::select(vec![Settlement::Commit, Settlement::Release, Settlement::Lapse]);
+    use Settlement::{Commit, Lapse, Release, Withdraw};
+    let settlement = prop::sample::select(vec![Commit, Release, Withdraw, Lapse]);
     prop_oneof![
         (0..20u8, 0..4u8, -30..60i64).prop_map(|(id, sku, delta)| Asked::Adjust { id, sku, delta }),
         (0..20u8, prop::collection::vec((0..4u8, -1..12i64), 0..4), prop::option::of(0..5u8))
@@ -92,9 +97,9 @@ fn ask(plan: &mut Plan, asked: &Asked, now: Timestamp) {
         }
         Asked::Hold { id, lines, ttl } => {
             let lines = lines.into_iter().map(|(n, quantity)| HoldLine { sku: sku(n), quantity });
-            let expires_at = ttl.map(|ttl| Timestamp::from_millis(now.as_millis() + i64::from(ttl)));
+            let ttl = ttl.map(|ttl| Duration::from_millis(ttl.into()));
             let (id, user_id) = (format!("h{id}"), "u1".to_owned());
-            let _ = plan.hold(&HoldRequest { id, user_id, lines: lines.collect(), expires_at }, now);
+            let _ = plan.hold(&HoldRequest { id, user_id, lines: lines.collect(), ttl }, now);
         }
         Asked::Settle { id, settlement } => {
             let _ = plan.settle(&format!("h{id}"), settlement, now);
@@ -132,7 +137,7 @@ proptest! {
 
 fn ten_on_hand() -> Plan {
     let none = Stock::none_of(&Sku::parse("tee").unwrap());
-    Plan::on([Versioned { value: none.adjusted(10).unwrap(), version: 3 }], [], [])
+    Plan::on([Versioned { value: none.adjusted(10).unwrap(), version: 3 }], [], [], [])
 }
 
 const NOW: Timestamp = Timestamp::from_millis(1000);
@@ -189,7 +194,7 @@ fn commands_of_one_group_build_on_each_other_and_each_record_is_written_once() {
     plan.hold(&request("h1", &[("tee", 10)]), NOW).unwrap();
     plan.hold(&request("h2", &[("tee", 1)]), NOW).unwrap_err();
     let again = plan.hold(&request("h1", &[("tee", 10)]), NOW).unwrap();
-    assert_eq!(again.status, HoldStatus::Held);
+    assert_eq!((again.hold.status, again.replayed), (HoldStatus::Held, true));
     plan.settle("h1", Settlement::Release, NOW).unwrap();
     plan.hold(&request("h2", &[("tee", 1)]), NOW).unwrap();
     let batch = plan.batch();
@@ -201,8 +206,8 @@ fn commands_of_one_group_build_on_each_other_and_each_record_is_written_once() {
 #[test]
 fn a_sweep_that_looked_too_early_ends_nothing() {
     let mut plan = ten_on_hand();
-    let expires_at = Some(Timestamp::from_millis(2000));
-    plan.hold(&HoldRequest { expires_at, ..request("shopper", &[("tee", 1)]) }, NOW).unwrap();
+    let ttl = Some(Duration::from_millis(1000));
+    plan.hold(&HoldRequest { ttl, ..request("shopper", &[("tee", 1)]) }, NOW).unwrap();
     plan.hold(&request("order", &[("tee", 1)]), NOW).unwrap();
     let live = Err(Refusal::ByRecord(HoldError::WrongState(HoldStatus::Held)));
     assert_eq!(plan.settle("shopper", Settlement::Lapse, Timestamp::from_millis(1999)), live);

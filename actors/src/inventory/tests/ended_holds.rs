@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use super::*;
-use crate::cluster::Clock;
 use crate::inventory::records::LAPSING;
 
 const TTL: Duration = Duration::from_secs(900);
 
 async fn shoppers_hold(shop: &Shop, id: &str, held: &[(&str, i64)]) -> Hold {
-    let expires_at = Some(shop.clock.now().plus(TTL));
-    shop.replica().hold(HoldRequest { expires_at, ..request(id, held) }).await.unwrap()
+    let user_id = format!("who-holds-{id}");
+    shop.replica().hold(HoldRequest { ttl: Some(TTL), user_id, ..request(id, held) }).await.unwrap()
 }
 
 #[actix_rt::test]

@@ -5,6 +5,7 @@ mod decisions;
 mod ended_holds;
 mod groups;
 mod selling;
+mod shopping;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -17,6 +18,7 @@ use super::{
     AdjustError, Adjusted, Adjustment, HOLDS, Hold, HoldError, HoldLine, HoldRequest, HoldStatus, Holds,
     Inventory, Movement, MovementKind, STOCK, Sku, Stock,
 };
+use crate::cluster::Clock;
 use crate::store::{
     Batch, Collection, CommitError, PRIMARY, Page, Query, Record, Store, StoreError, Versioned, find,
 };
@@ -104,7 +106,7 @@ fn lines(lines: &[(&str, i64)]) -> Vec<HoldLine> {
 }
 
 fn request(id: &str, held: &[(&str, i64)]) -> HoldRequest {
-    HoldRequest { id: id.to_owned(), user_id: "u1".to_owned(), lines: lines(held), expires_at: None }
+    HoldRequest { id: id.to_owned(), user_id: "u1".to_owned(), lines: lines(held), ttl: None }
 }
 
 async fn hold(replica: &Inventory, id: &str, held: &[(&str, i64)]) -> Result<Hold, HoldError> {

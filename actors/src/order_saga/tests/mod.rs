@@ -5,4 +5,5 @@ mod pure;
 mod replicas;
 mod saga;
 mod table;
+mod take_over;
 mod world;

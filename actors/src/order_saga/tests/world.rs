@@ -47,6 +47,7 @@ pub(super) fn order() -> Order {
         status: OrderStatus::Pending,
         reason: None,
         lines: lines(),
+        hold_id: None,
         total: usd(2999),
         shipping_address: None,
         payment_method: "pm_card_visa".to_owned(),
@@ -64,6 +65,7 @@ pub(super) fn order() -> Order {
 
 pub(super) fn ask(key: &str, method: &str) -> AcceptOrder {
     AcceptOrder {
+        hold_id: None,
         command_key: key.to_owned(),
         fingerprint: format!("body of {key}"),
         user_id: "u1".to_owned(),
@@ -184,6 +186,7 @@ impl Holds for ScriptedHolds {
                 status: HoldStatus::Held,
                 expires_at: None,
                 created_at: Timestamp::default(),
+                order_id: None,
             };
             stock.holds.insert(request.id, hold.clone());
             Ok(hold)

@@ -1,0 +1,222 @@
+//! Holds: units that a shopper keeps for a while.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use actix_web::{HttpRequest, HttpResponse, delete, get, http::header, post, web};
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use steward_actors::inventory::{Hold, HoldLine, HoldRequest, HoldStatus, Inventory};
+use steward_actors::store::Cursor;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::caller::Caller;
+use super::idempotency::{IdempotencyKey, REPLAYED};
+use super::json::ValidJson;
+use super::page::{Binding, CursorText, Limit, Listed};
+use super::problem::{FieldError, Problem};
+use super::query::{InPath, PathId, Sku, ValidQuery};
+use super::values::Time;
+
+pub(super) fn configure(config: &mut ServiceConfig) {
+    config.service(create_hold).service(list_holds).service(get_hold).service(delete_hold);
+}
+
+/// What is to be held, all of it or nothing.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct NewHold {
+    /// What is held; no SKU twice.
+    #[garde(length(min = 1, max = 100), dive)]
+    #[schema(min_items = 1, max_items = 100)]
+    lines: Vec<LineOfHold>,
+    /// After how many seconds it ends by itself.
+    #[garde(range(min = 1, max = 900))]
+    #[schema(minimum = 1, maximum = 900)]
+    ttl_seconds: u32,
+}
+
+/// So many units of a SKU.
+#[derive(Serialize, Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct LineOfHold {
+    #[garde(custom(is_sku))]
+    #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._-]+$")]
+    sku: String,
+    #[garde(range(min = 1, max = 1000))]
+    #[schema(minimum = 1, maximum = 1000)]
+    quantity: i64,
+}
+
+fn is_sku(sku: &str, _: &()) -> garde::Result {
+    match Sku::is_well_formed(sku) {
+        true => Ok(()),
+        false => Err(garde::Error::new("is not 1 to 64 of A-Z a-z 0-9 . _ -")),
+    }
+}
+
+/// A hold.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct HoldView {
+    id: String,
+    lines: Vec<LineOfHold>,
+    /// When it ends by itself, unless an order takes it over before.
+    #[schema(required = true)]
+    expires_at: Option<Time>,
+    /// `held`, `committed` (sold) or `released`.
+    #[schema(value_type = String)]
+    status: HoldStatus,
+    /// The order that took it over.
+    #[schema(required = true)]
+    order_id: Option<String>,
+}
+
+impl HoldView {
+    fn of(hold: Hold) -> Self {
+        let line = |HoldLine { sku, quantity }| LineOfHold { sku, quantity };
+        Self {
+            id: hold.id,
+            lines: hold.lines.into_iter().map(line).collect(),
+            expires_at: hold.expires_at.map(Time::from),
+            status: hold.status,
+            order_id: hold.order_id,
+        }
+    }
+}
+
+/// Holds all lines for a while, or nothing.
+#[utoipa::path(
+    tag = "stock",
+    params(("Idempotency-Key" = String, Header, description = "The client's name for this command")),
+    request_body = NewHold,
+    responses(
+        (status = 201, body = HoldView),
+        (
+            status = 409,
+            description = "Too few units (`out_of_stock`, with `skus`), or too many live holds (`too_many_holds`)",
+        ),
+    ),
+    security(("bearer" = [])),
+)]
+#[post("/holds")]
+async fn create_hold(
+    caller: Caller,
+    key: IdempotencyKey,
+    body: ValidJson<NewHold>,
+    inventory: web::Data<Inventory>,
+) -> Result<HttpResponse, Problem> {
+    let asked = body.0;
+    no_sku_twice(&asked.lines)?;
+    let lines: Vec<HoldLine> =
+        asked.lines.into_iter().map(|LineOfHold { sku, quantity }| HoldLine { sku, quantity }).collect();
+    let ttl = Duration::from_secs(asked.ttl_seconds.into());
+    let request = HoldRequest {
+        id: key.command_id(&caller.user_id, "POST /holds"),
+        user_id: caller.user_id.clone(),
+        lines: lines.clone(),
+        ttl: Some(ttl),
+    };
+    let placed = inventory.hold_for_shopper(request).await?;
+    let hold = placed.hold;
+    // A command that comes again finds the first one's hold.
+    if hold.lines != lines || hold.expires_at != Some(hold.created_at.plus(ttl)) {
+        return Err(Problem::key_reused());
+    }
+    let mut response = HttpResponse::Created();
+    response.insert_header((header::LOCATION, format!("/v1/holds/{}", hold.id)));
+    if placed.replayed {
+        response.insert_header(REPLAYED);
+    }
+    Ok(response.json(HoldView::of(hold)))
+}
+
+fn no_sku_twice(lines: &[LineOfHold]) -> Result<(), Problem> {
+    let mut seen = HashSet::new();
+    let twice = lines.iter().enumerate().filter(|(_, line)| !seen.insert(&line.sku));
+    let errors: Vec<FieldError> = twice
+        .map(|(n, _)| FieldError::new(format!("/lines/{n}/sku"), "sku_twice", "is in another line already"))
+        .collect();
+    if errors.is_empty() { Ok(()) } else { Err(Problem::invalid(errors)) }
+}
+
+/// What narrows the list.
+#[derive(Deserialize, Validate, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct HoldFilter {
+    #[serde(default)]
+    #[garde(skip)]
+    #[param(inline)]
+    limit: Limit,
+    #[garde(skip)]
+    #[param(inline)]
+    cursor: Option<CursorText>,
+}
+
+/// My live holds, newest first.
+#[utoipa::path(
+    tag = "stock",
+    params(HoldFilter),
+    responses((status = 200, body = Listed<HoldView>)),
+    security(("bearer" = [])),
+)]
+#[get("/holds")]
+async fn list_holds(
+    caller: Caller,
+    filter: ValidQuery<HoldFilter>,
+    inventory: web::Data<Inventory>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let filter = filter.0;
+    let binding = Binding::new("holds", &caller.user_id);
+    let after = filter.cursor.as_deref().map(|text| binding.open(text)).transpose()?;
+    let mut live = inventory.live_holds_of(&caller.user_id).await?;
+    let place = |hold: &Hold| (hold.created_at.as_millis(), hold.id.clone());
+    if let Some(after) = after {
+        let end = (after.keys.first().and_then(serde_json::Value::as_i64).unwrap_or(i64::MAX), after.id);
+        live.retain(|hold| place(hold) < end);
+    }
+    let more = live.len() > filter.limit.get();
+    live.truncate(filter.limit.get());
+    let next = live.last().filter(|_| more).map(place);
+    let next = next.map(|(at, id)| Cursor { keys: vec![json!(at)], id });
+    let live = live.into_iter().map(HoldView::of).collect();
+    Ok(Listed::new(live, next.as_ref(), &binding).respond(&request))
+}
+
+/// One hold of mine.
+#[utoipa::path(
+    tag = "stock",
+    params(("id" = String, Path)),
+    responses((status = 200, body = HoldView)),
+    security(("bearer" = [])),
+)]
+#[get("/holds/{id}")]
+async fn get_hold(
+    caller: Caller,
+    id: InPath<PathId>,
+    inventory: web::Data<Inventory>,
+) -> Result<web::Json<HoldView>, Problem> {
+    let hold = inventory.hold_of(&caller.user_id, &id.0.0).await?.ok_or_else(Problem::not_found)?;
+    Ok(web::Json(HoldView::of(hold)))
+}
+
+/// Ends a hold of mine before its time.
+#[utoipa::path(
+    tag = "stock",
+    params(("id" = String, Path)),
+    responses((status = 204), (status = 409, description = "An order has taken it over (`hold_taken`)")),
+    security(("bearer" = [])),
+)]
+#[delete("/holds/{id}")]
+async fn delete_hold(
+    caller: Caller,
+    id: InPath<PathId>,
+    inventory: web::Data<Inventory>,
+) -> Result<HttpResponse, Problem> {
+    inventory.withdraw(&caller.user_id, &id.0.0).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
