@@ -5,30 +5,34 @@ use std::io::Write;
 use secrecy::ExposeSecret;
 
 use super::stores::{self, OpenStore};
-use super::{ServeError, Steward};
+use super::{ServeError, Share, Steward};
 use crate::cli::{Check, Failure};
 use crate::config::Config;
 use crate::storage::mongo::MongoStore;
 use crate::storage::redis::RedisPool;
 
-/// Serves until the process is told to stop.
+/// Serves this share of the work until the process is told to stop.
 ///
 /// # Errors
 /// It can't start, or had to give up.
-pub async fn serve(config: Config) -> Result<(), Failure> {
-    let steward = Steward::start(config).await.map_err(Failure::new)?;
+pub async fn serve(config: Config, share: Share) -> Result<(), Failure> {
+    let steward = Steward::start(config, share).await.map_err(Failure::new)?;
     let ended: Result<(), ServeError> = steward.until_told_to_stop().await;
     steward.stop().await;
     ended.map_err(Failure::new)
 }
 
-/// Creates what the store needs, or prints it.
+/// Creates what the store needs, or prints it; with `initiate` MongoDB's replica set first, if
+/// there is none.
 ///
 /// # Errors
 /// The store can't be reached or refuses.
-pub async fn migrate(config: Config, print: bool) -> Result<(), Failure> {
+pub async fn migrate(config: Config, print: bool, initiate: bool) -> Result<(), Failure> {
     if print {
         return say(&stores::migration_script(&config));
+    }
+    if initiate && let Some(made) = stores::initiate(&config).await.map_err(Failure::new)? {
+        say(&format!("{made}\n"))?;
     }
     let changes = stores::migrate(&config).await.map_err(Failure::new)?;
     match changes.is_empty() {

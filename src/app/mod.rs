@@ -12,6 +12,7 @@ mod readiness;
 mod schedules;
 pub mod schema;
 mod screen;
+mod share;
 mod stores;
 
 use std::rc::Rc;
@@ -50,6 +51,7 @@ pub use commands::{checks, migrate, sandbox, seed, serve};
 pub use first_admin::AdminError;
 pub use operators::{JobsAct, jobs};
 pub use outside::OutsideError;
+pub use share::{NothingToDo, Role, Share};
 pub use stores::OpenStoreError;
 
 use outside::Outside;
@@ -139,7 +141,7 @@ impl Steward {
     ///
     /// # Errors
     /// [`ServeError`].
-    pub async fn start(config: Config) -> Result<Self, ServeError> {
+    pub async fn start(config: Config, share: Share) -> Result<Self, ServeError> {
         let refusals: Vec<String> = config.refusals().iter().map(ToString::to_string).collect();
         if !refusals.is_empty() {
             return Err(ServeError::Refused(refusals));
@@ -149,7 +151,8 @@ impl Steward {
             move |source| ServeError::System { what, source }
         };
         let listener = Listener::bind(&config.http)
-            .map_err(system(&format!("cannot listen on {}", config.http.bind)))?;
+            .map_err(system(&format!("cannot listen on {}", config.http.bind)))?
+            .serving(share.served());
 
         stores::make_private(&config.data.dir)
             .map_err(system(&format!("cannot make {}", config.data.dir.display())))?;
@@ -160,7 +163,7 @@ impl Steward {
             length: Duration::from_secs(config.cluster.lease_seconds),
             heartbeat: Duration::from_secs(config.cluster.heartbeat_seconds),
         };
-        let roles = ["api", "orders", "sync", "jobs"].map(str::to_owned).to_vec();
+        let roles = share.roles().map(str::to_owned).collect();
         let membership =
             Membership::join(store.clone(), clock.clone(), lease, host(), roles, channel(&config)).await?;
         if opened.is_exclusive() {
@@ -203,8 +206,8 @@ impl Steward {
         let inventory = parts.inventory();
         let waker = Waker::default();
         let crash_points = crash_points(config.profile);
-        let orders = parts.orders(&inventory, &outside, &waker, &crash_points);
-        let connections = parts.connections(&outside);
+        let orders = parts.orders(&inventory, &outside, &waker, &crash_points, &share);
+        let connections = parts.connections(&outside, &share);
 
         let membership = Arc::new(membership);
         let heartbeat = supervise_task(&parts.tree, "heartbeat", {
@@ -222,7 +225,8 @@ impl Steward {
         );
         let performers: Vec<Arc<dyn Performer>> = vec![Arc::new(confirmation)];
         let jobs = Jobs::new(parts.store.clone(), parts.clock.clone(), waker.clone(), &performers);
-        let claiming = parts.claiming(&orders, &membership, &connections, &inventory, waker, performers);
+        let claiming =
+            parts.claiming(&share, &orders, &membership, &connections, &inventory, waker, performers);
 
         let (draining, drains) = watch::channel(false);
         let url = listener.public_url().to_owned();
@@ -244,6 +248,7 @@ impl Steward {
                 watchdog: watchdog.clone(),
                 redis: redis.clone(),
                 draining: drains,
+                share,
             },
             in_detail: config.profile != Profile::Production,
             threads: Arc::default(),
@@ -347,6 +352,7 @@ impl Parts {
         outside: &Outside,
         waker: &Waker,
         crash_points: &CrashPoints,
+        share: &Share,
     ) -> Orders {
         let parts = OrdersParts {
             store: self.store.clone(),
@@ -357,23 +363,26 @@ impl Parts {
             incarnation: self.incarnation.clone(),
             crash_points: crash_points.clone(),
         };
-        Orders::new(parts, OrdersOptions::default(), self.arbiters.clone(), self.tree.clone())
+        let options = OrdersOptions { runs_sagas: share.has(Role::Orders), ..OrdersOptions::default() };
+        Orders::new(parts, options, self.arbiters.clone(), self.tree.clone())
     }
 
-    fn connections(&self, outside: &Outside) -> Connections {
+    fn connections(&self, outside: &Outside, share: &Share) -> Connections {
         let parts = SyncParts {
             store: self.store.clone(),
             clock: self.clock.clone(),
             banks: outside.banks.clone(),
             replica: self.incarnation.clone(),
-            options: SyncOptions::default(),
+            options: SyncOptions { runs_here: share.has(Role::Sync), ..SyncOptions::default() },
         };
         Connections::new(parts, self.arbiters.clone(), self.tree.clone())
     }
 
-    /// The loops that look for work in the store.
+    /// The loops that look in the store for work of this replica's share.
+    #[allow(clippy::too_many_arguments, reason = "each loop has its own part")]
     fn claiming(
         &self,
+        share: &Share,
         orders: &Orders,
         membership: &Arc<Membership>,
         connections: &Connections,
@@ -381,29 +390,37 @@ impl Parts {
         waker: Waker,
         performers: Vec<Arc<dyn Performer>>,
     ) -> Vec<InfrastructureTask> {
-        let adoption = Arc::new(Adoption::new(orders.clone(), membership.clone()));
-        let adoption = supervise_task(&self.tree, "adoption", move |stop| {
-            let adoption = adoption.clone();
-            async move { adoption.run(stop).await }
-        });
-        let outbox = Arc::new(Outbox::new(
-            self.store.clone(),
-            self.clock.clone(),
-            self.incarnation.clone(),
-            waker,
-            performers,
-            OutboxOptions::default(),
-        ));
-        let outbox = supervise_task(&self.tree, "outbox", move |stop| {
-            let outbox = outbox.clone();
-            async move { outbox.run(stop).await }
-        });
-        let connections = connections.clone();
-        let schedule = supervise_task(&self.tree, "sync-schedule", move |stop| {
+        let mut claiming = Vec::new();
+        if share.has(Role::Orders) {
+            let adoption = Arc::new(Adoption::new(orders.clone(), membership.clone()));
+            claiming.push(supervise_task(&self.tree, "adoption", move |stop| {
+                let adoption = adoption.clone();
+                async move { adoption.run(stop).await }
+            }));
+        }
+        if share.has(Role::Sync) {
             let connections = connections.clone();
-            async move { connections.schedule(stop).await }
-        });
-        vec![adoption, outbox, schedule, schedules::start(self, inventory)]
+            claiming.push(supervise_task(&self.tree, "sync-schedule", move |stop| {
+                let connections = connections.clone();
+                async move { connections.schedule(stop).await }
+            }));
+        }
+        if share.has(Role::Jobs) {
+            let outbox = Arc::new(Outbox::new(
+                self.store.clone(),
+                self.clock.clone(),
+                self.incarnation.clone(),
+                waker,
+                performers,
+                OutboxOptions::default(),
+            ));
+            claiming.push(supervise_task(&self.tree, "outbox", move |stop| {
+                let outbox = outbox.clone();
+                async move { outbox.run(stop).await }
+            }));
+            claiming.push(schedules::start(self, inventory));
+        }
+        claiming
     }
 }
 

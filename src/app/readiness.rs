@@ -9,6 +9,7 @@ use steward_actors::supervision::Watchdog;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::share::Share;
 use crate::http::health::{Condition, Part, Readiness};
 use crate::storage::redis::RedisPool;
 
@@ -23,6 +24,7 @@ pub(super) struct ReplicaReadiness {
     pub(super) watchdog: Arc<Watchdog>,
     pub(super) redis: Option<RedisPool>,
     pub(super) draining: watch::Receiver<bool>,
+    pub(super) share: Share,
 }
 
 #[async_trait(?Send)]
@@ -51,6 +53,6 @@ impl Readiness for ReplicaReadiness {
             (_, false) => part(name, false, "an actor thread gives no sign of life"),
             (true, true) => part(name, true, ""),
         };
-        Condition { roles: ["api", "orders", "sync", "jobs"].map(role).to_vec(), dependencies }
+        Condition { roles: self.share.roles().map(role).collect(), dependencies }
     }
 }

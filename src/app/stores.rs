@@ -127,11 +127,16 @@ async fn connect(
     database: &str,
     schema: &'static [&'static Collection],
 ) -> Result<MongoStore, OpenStoreError> {
+    Ok(patiently(async || MongoStore::connect(uri, database, schema).await).await?)
+}
+
+/// Tries again for as long as MongoDB may just be starting.
+async fn patiently<T>(mut attempt: impl AsyncFnMut() -> Result<T, ConnectError>) -> Result<T, ConnectError> {
     let until = Instant::now() + PATIENCE;
     let mut pause = Duration::from_millis(250);
     loop {
-        match MongoStore::connect(uri, database, schema).await {
-            Ok(store) => return Ok(store),
+        match attempt().await {
+            Ok(done) => return Ok(done),
             Err(error @ (ConnectError::Unreachable(_) | ConnectError::NoReplicaSet))
                 if Instant::now() + pause < until =>
             {
@@ -139,9 +144,19 @@ async fn connect(
                 sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
                 pause = (pause * 2).min(Duration::from_secs(5));
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         }
     }
+}
+
+/// Makes the replica set that `mongodb.uri` names of the servers that it names, if they are none
+/// yet; what was done. Nothing without MongoDB.
+///
+/// # Errors
+/// [`OpenStoreError`].
+pub(super) async fn initiate(config: &Config) -> Result<Option<String>, OpenStoreError> {
+    let Some(uri) = &config.mongodb.uri else { return Ok(None) };
+    Ok(patiently(async || mongo::initiate(uri).await).await?)
 }
 
 /// Makes the store fit this version; what was changed, line by line.

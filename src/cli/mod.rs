@@ -4,6 +4,7 @@
 //! the configuration and calls [`crate::app`].
 
 mod doctor;
+mod health;
 mod operators;
 
 use std::fmt::Display;
@@ -12,9 +13,11 @@ use std::io::{Write, stderr, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::app::{Role, Share};
 use crate::config::{self, Fault, Loaded};
+use crate::http::routes::Context;
 use crate::{app, http, telemetry};
 
 pub use doctor::{Check, Verdict};
@@ -38,8 +41,10 @@ struct Line {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve the API and run the actors (also without a command).
-    #[command(after_help = "Example:\n  steward serve --config steward.toml")]
-    Serve,
+    #[command(
+        after_help = "Example:\n  steward serve --config steward.toml\n  steward serve --roles api --contexts users,catalog"
+    )]
+    Serve(Serve),
     /// Create collections, validators and indexes. Safe to run again, and by two at once.
     #[command(
         after_help = "Example:\n  STEWARD__MONGODB__URI=mongodb://mongo/?replicaSet=rs0 steward migrate --print"
@@ -57,6 +62,9 @@ enum Command {
     /// List jobs; try dead letters again, or drop them.
     #[command(subcommand, after_help = "Example:\n  steward jobs retry order_confirmation.0198c0de")]
     Jobs(operators::Jobs),
+    /// Ask the replica that runs here whether it should get requests. For health checks.
+    #[command(after_help = "Example:\n  steward health --live")]
+    Health(Health),
     /// Print the OpenAPI document.
     #[command(after_help = "Example:\n  steward openapi > openapi.json")]
     Openapi,
@@ -66,10 +74,31 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
+struct Serve {
+    /// Which work this replica does.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Role::value_variants().to_vec())]
+    roles: Vec<Role>,
+    /// Which part of the system it does that for. Routes of others are 404 here.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Context::value_variants().to_vec())]
+    contexts: Vec<Context>,
+}
+
+#[derive(Debug, Args)]
 struct Migrate {
     /// Only print what would be there, for people to read.
     #[arg(long)]
     print: bool,
+    /// First make the replica set that mongodb.uri names of the servers that it names, if they are
+    /// none yet.
+    #[arg(long, conflicts_with = "print")]
+    initiate_replica_set: bool,
+}
+
+#[derive(Debug, Args)]
+struct Health {
+    /// Ask only whether the process lives.
+    #[arg(long)]
+    live: bool,
 }
 
 /// Why a command failed, in a sentence for the person at the terminal.
@@ -107,9 +136,21 @@ pub fn run() -> ExitCode {
 
 fn obey(line: Line) -> Result<ExitCode, Failure> {
     let load = || config::load_from_process(line.config.as_deref());
-    match line.command.unwrap_or(Command::Serve) {
-        Command::Serve => with_logs(load()?, app::serve),
-        Command::Migrate(Migrate { print }) => with_logs(load()?, |config| app::migrate(config, print)),
+    let Some(command) = line.command else {
+        return with_logs(load()?, |config| app::serve(config, Share::default()));
+    };
+    match command {
+        Command::Serve(Serve { roles, contexts }) => {
+            let share = Share::new(roles, contexts).map_err(Failure::new)?;
+            with_logs(load()?, |config| app::serve(config, share))
+        }
+        Command::Migrate(Migrate { print, initiate_replica_set }) => {
+            with_logs(load()?, |config| app::migrate(config, print, initiate_replica_set))
+        }
+        Command::Health(Health { live }) => {
+            let config = load()?.config;
+            print(&in_system(health::ask(&config.http.bind, live))?)
+        }
         Command::Seed => with_logs(load()?, app::seed),
         Command::Sandbox => with_logs(load()?, app::sandbox),
         Command::Doctor => {
@@ -189,6 +230,24 @@ mod tests {
             assert_eq!(Line::try_parse_from(words).unwrap().config, Some("a.toml".into()));
         }
         assert_eq!(Line::try_parse_from(["steward", "fly"]).unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn an_unknown_role_or_context_is_refused_with_those_that_there_are() {
+        for (option, legal) in
+            [("--roles", "api, orders, sync, jobs"), ("--contexts", "users, catalog, orders, accounts")]
+        {
+            let refused = Line::try_parse_from(["steward", "serve", option, "api,kitchen"]).unwrap_err();
+            assert_eq!(refused.exit_code(), 2);
+            let refused = refused.to_string();
+            assert!(refused.contains(legal), "{refused}");
+        }
+        let Some(Command::Serve(Serve { roles, contexts })) =
+            Line::try_parse_from(["steward", "serve", "--roles", "api,jobs"]).unwrap().command
+        else {
+            panic!("serve is serve")
+        };
+        assert_eq!((roles, contexts.len()), (vec![Role::Api, Role::Jobs], 4));
     }
 
     #[test]

@@ -17,6 +17,12 @@ const DEFAULTS: &str = include_str!("../../config/default.toml");
 /// are none of ours.
 const PREFIX: &str = "STEWARD__";
 
+/// What ends the name of a variable whose value is the path of a file with the value in it, as
+/// container platforms hand out secrets.
+const IN_A_FILE: &str = "_FILE";
+/// Bytes that such a file may have.
+const MOST_IN_A_FILE: u64 = 64 * 1024;
+
 /// Keys whose values are never shown.
 const SECRET: [&str; 5] =
     ["mongodb.uri", "redis.uri", "admin.password", "email.smtp_uri", "payments.stripe_key"];
@@ -94,7 +100,8 @@ pub fn load_from_process(file: Option<&Path>) -> Result<Loaded, Vec<Fault>> {
     load(file, std::env::vars_os())
 }
 
-/// Loads the defaults, then `file`, then those of `environment` that begin with `STEWARD__`.
+/// Loads the defaults, then `file`, then those of `environment` that begin with `STEWARD__`. One
+/// that ends with `_FILE` names a file that has the value, without the line's end.
 ///
 /// # Errors
 /// All that is wrong; never empty.
@@ -161,22 +168,53 @@ fn variables(environment: impl IntoIterator<Item = (OsString, OsString)>) -> (Va
     for (name, value) in environment {
         let name = name.to_string_lossy().into_owned();
         let Some(key) = name.strip_prefix(PREFIX) else { continue };
+        let (key, in_a_file) = match key.strip_suffix(IN_A_FILE) {
+            Some(key) => (key, true),
+            None => (key, false),
+        };
         let key = key.to_lowercase().replace("__", ".");
-        match value.into_string() {
+        let text = match (value.into_string(), in_a_file) {
+            (Ok(path), true) => content(Path::new(&path)),
+            (Ok(text), false) => Ok(text),
+            (Err(_), _) => Err(("is not UTF-8".to_owned(), "write it in UTF-8")),
+        };
+        let origin = Origin::Environment(name);
+        let text = match values.contains_key(&key) {
+            true => Err(("is given twice, as it is and by a file".to_owned(), "leave one of the two out")),
+            false => text,
+        };
+        match text {
             Ok(text) => {
-                let value = Value::new(None, ValueKind::String(text));
-                values.insert(key, (value, Origin::Environment(name)));
+                values.insert(key, (Value::new(None, ValueKind::String(text)), origin));
             }
-            Err(_) => faults.push(Fault {
-                key,
-                value: None,
-                origin: Some(Origin::Environment(name)),
-                problem: "is not UTF-8".to_owned(),
-                remedy: "write it in UTF-8".to_owned(),
-            }),
+            Err((problem, remedy)) => {
+                let (origin, remedy) = (Some(origin), remedy.to_owned());
+                faults.push(Fault { key, value: None, origin, problem, remedy });
+            }
         }
     }
     (values, faults)
+}
+
+/// What a file holds, without the end of its last line; or what is wrong and what would do. What
+/// it holds may be secret, so it is never shown.
+fn content(path: &Path) -> Result<String, (String, &'static str)> {
+    let wrong = |problem: String, remedy| Err((format!("{}: {problem}", path.display()), remedy));
+    let read = std::fs::File::open(path).and_then(|file| {
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut std::io::Read::take(file, MOST_IN_A_FILE + 1), &mut text)?;
+        Ok(text)
+    });
+    match read {
+        Ok(text) if text.len() as u64 > MOST_IN_A_FILE => {
+            wrong("is too large for a value".to_owned(), "give the file that has the value alone in it")
+        }
+        Ok(text) => {
+            let text = text.strip_suffix('\n').unwrap_or(&text);
+            Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
+        }
+        Err(error) => wrong(error.to_string(), "give the path of a file that this user can read, in UTF-8"),
+    }
 }
 
 fn typed(values: &Values) -> Result<Config, Vec<Fault>> {

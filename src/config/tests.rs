@@ -109,6 +109,34 @@ fn text_of_the_environment_stays_text_where_text_is_meant() {
 }
 
 #[test]
+fn a_variable_that_ends_with_file_names_where_the_value_is() {
+    let secret = file("mongodb://u:canary@h\n");
+    let path = secret.path().display().to_string();
+    let loaded = with(&[("STEWARD__MONGODB__URI_FILE", &path)]).unwrap();
+    assert_eq!(loaded.config.mongodb.uri.unwrap().expose_secret(), "mongodb://u:canary@h");
+    let uri = loaded.effective.iter().find(|value| value.key == "mongodb.uri").unwrap();
+    assert_eq!(uri.value, "(hidden)");
+    assert_eq!(uri.origin, Origin::Environment("STEWARD__MONGODB__URI_FILE".into()));
+
+    // What is wrong names the variable and the file, and shows nothing of what is in it.
+    let twice = fault(&[("STEWARD__MONGODB__URI", "mongodb://h"), ("STEWARD__MONGODB__URI_FILE", &path)]);
+    assert!(twice.problem.contains("twice"), "{twice}");
+    let missing = fault(&[("STEWARD__MONGODB__URI_FILE", "/nowhere/uri")]);
+    assert_eq!(missing.key, "mongodb.uri");
+    assert!(missing.problem.contains("/nowhere/uri"), "{missing}");
+    let other = file("canary");
+    let other = other.path().display().to_string();
+    for name in ["STEWARD__MONGODB__URI_FILE", "STEWARD__NONE__AT__ALL_FILE", "STEWARD__MONGODB__URL_FILE"] {
+        let found = fault(&[(name, &other)]);
+        assert_eq!(found.origin, Some(Origin::Environment(name.into())));
+        assert!(!format!("{found:?} {found}").contains("canary"), "{found}");
+    }
+    let large = file(&"x".repeat(64 * 1024 + 1));
+    let large = large.path().display().to_string();
+    assert!(fault(&[("STEWARD__MONGODB__URI_FILE", &large)]).problem.contains("too large"));
+}
+
+#[test]
 fn other_variables_are_not_ours() {
     assert!(with(&[("STEWARD_TEST_MONGODB_URI", "x"), ("STEWARD_", "x"), ("HOME", "/")]).is_ok());
 }

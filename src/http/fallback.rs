@@ -4,13 +4,17 @@
 //! themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::OnceLock;
 
 use actix_web::http::header;
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 
+use super::openapi;
 use super::problem::Problem;
-use super::{openapi, routes};
+use super::routes::{self, Served};
+
+/// The paths that this server answers, and how; in each worker's `app_data`.
+pub(super) struct Templates(Vec<Template>);
 
 struct Template {
     segments: Vec<Segment>,
@@ -36,9 +40,15 @@ impl Template {
     }
 }
 
-fn templates() -> &'static [Template] {
-    static TEMPLATES: OnceLock<Vec<Template>> = OnceLock::new();
-    TEMPLATES.get_or_init(|| read(&openapi::operations()))
+impl Templates {
+    /// Those of what is served.
+    pub(super) fn of(served: &Served) -> Self {
+        Self(read(&openapi::operations(served)))
+    }
+}
+
+fn templates(request: &HttpRequest) -> &[Template] {
+    request.app_data::<Data<Templates>>().map_or(&[], |templates| &templates.0)
 }
 
 fn read(operations: &BTreeMap<String, BTreeSet<&'static str>>) -> Vec<Template> {
@@ -75,7 +85,7 @@ fn methods(templates: &[Template], path: &str) -> Option<BTreeSet<&'static str>>
 
 /// Why no route answers this request.
 pub(super) fn unmatched(request: &HttpRequest) -> Problem {
-    match methods(templates(), request.path()) {
+    match methods(templates(request), request.path()) {
         Some(methods) if !methods.contains(request.method().as_str()) => {
             Problem::method_not_allowed(list(&methods))
         }
@@ -86,7 +96,7 @@ pub(super) fn unmatched(request: &HttpRequest) -> Problem {
 /// The handler of what no route answers.
 pub(super) async fn answer(request: HttpRequest) -> Result<HttpResponse, Problem> {
     if request.method() == actix_web::http::Method::OPTIONS
-        && let Some(methods) = methods(templates(), request.path())
+        && let Some(methods) = methods(templates(&request), request.path())
     {
         return Ok(HttpResponse::NoContent().insert_header((header::ALLOW, list(&methods))).finish());
     }

@@ -12,8 +12,9 @@ use utoipa::openapi::{
 };
 use utoipa::{PartialSchema, ToSchema};
 
+use super::fields;
 use super::problem::{FieldError, MEDIA_TYPE, ProblemDocument};
-use super::{fields, routes};
+use super::routes::{self, Served};
 
 /// The name of the bearer scheme, for `security(("bearer" = []))`.
 const BEARER: &str = "bearer";
@@ -31,11 +32,12 @@ const SHARED: [(&str, &str, &str); 9] = [
     ("default", "Problem", "Anything else that goes wrong."),
 ];
 
-/// The document that is served and printed.
+/// The document that is served and printed: of the whole API, whatever this replica serves of it,
+/// because clients see all replicas as one.
 pub fn document() -> &'static OpenApi {
     static DOCUMENT: OnceLock<OpenApi> = OnceLock::new();
     DOCUMENT.get_or_init(|| {
-        let mut document = routes::collect();
+        let mut document = routes::collect(&Served::all());
         for item in document.paths.paths.values_mut() {
             for (_, operation) in of_item_mut(item) {
                 complete(operation);
@@ -47,9 +49,9 @@ pub fn document() -> &'static OpenApi {
     })
 }
 
-/// The methods of each documented path.
-pub(super) fn operations() -> BTreeMap<String, BTreeSet<&'static str>> {
-    let mut document = routes::collect();
+/// The methods of each documented path of what is served.
+pub(super) fn operations(served: &Served) -> BTreeMap<String, BTreeSet<&'static str>> {
+    let mut document = routes::collect(served);
     let items = document.paths.paths.iter_mut();
     items.map(|(path, item)| (path.clone(), of_item_mut(item).map(|(method, _)| method).collect())).collect()
 }

@@ -1,7 +1,10 @@
 //! Every route, on one screen. Each resource's file says which paths and methods it has; here is
 //! where they hang.
 
+use std::collections::BTreeSet;
+
 use actix_web::App;
+use clap::ValueEnum;
 use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 use utoipa_actix_web::{AppExt, scope};
@@ -11,25 +14,61 @@ use super::{
     users,
 };
 
+/// A bounded context: what may be deployed and scaled apart from the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Context {
+    /// Users, sessions, roles.
+    Users,
+    /// Products, categories, stock.
+    Catalog,
+    /// Orders, payments, refunds.
+    Orders,
+    /// Linked connections, accounts, transactions.
+    Accounts,
+}
+
+/// The contexts whose routes a replica serves. What belongs to no version (health, the API's
+/// description) is always served; what belongs to no context, with any of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served(BTreeSet<Context>);
+
+impl Served {
+    /// Everything.
+    pub fn all() -> Self {
+        Self::these(Context::value_variants().iter().copied())
+    }
+
+    /// These contexts and no other; none of them for a replica that answers nobody.
+    pub fn these(contexts: impl IntoIterator<Item = Context>) -> Self {
+        Self(contexts.into_iter().collect())
+    }
+}
+
 /// What version 1 has, and what the paths without a version are.
-fn v1(config: &mut ServiceConfig) {
-    config
-        .service(hello::v1)
-        .configure(sessions::configure)
-        .configure(users::configure)
-        .configure(connections::configure)
-        .configure(accounts::configure)
-        .configure(products::configure)
-        .configure(inventory::configure)
-        .configure(holds::configure)
-        .configure(orders::configure)
-        .configure(admin::configure);
+fn v1(config: &mut ServiceConfig, served: &Served) {
+    if served.0.is_empty() {
+        return;
+    }
+    config.service(hello::v1).configure(admin::configure);
+    for context in &served.0 {
+        match context {
+            Context::Users => config.configure(sessions::configure).configure(users::configure),
+            Context::Catalog => config
+                .configure(products::configure)
+                .configure(inventory::configure)
+                .configure(holds::configure),
+            Context::Orders => config.configure(orders::configure),
+            Context::Accounts => config.configure(connections::configure).configure(accounts::configure),
+        };
+    }
 }
 
 /// What differs in version 2. A third version is one more function like this one, its
 /// `scope("/v3")` in [`documented`], and its handlers next to those it replaces.
-fn v2(config: &mut ServiceConfig) {
-    config.service(hello::v2);
+fn v2(config: &mut ServiceConfig, served: &Served) {
+    if !served.0.is_empty() {
+        config.service(hello::v2);
+    }
 }
 
 /// What belongs to no version.
@@ -37,15 +76,18 @@ fn unversioned(config: &mut ServiceConfig) {
     config.configure(health::configure).configure(docs::configure);
 }
 
-fn documented(config: &mut ServiceConfig) {
-    config.service(scope("/v1").configure(v1)).service(scope("/v2").configure(v2)).configure(unversioned);
+fn documented(config: &mut ServiceConfig, served: &Served) {
+    config
+        .service(scope("/v1").configure(|config| v1(config, served)))
+        .service(scope("/v2").configure(|config| v2(config, served)))
+        .configure(unversioned);
 }
 
-/// Hangs every route into an application.
-pub(super) fn configure(config: &mut actix_web::web::ServiceConfig) {
-    documented(&mut ServiceConfig::new(config));
+/// Hangs the routes of what is served into an application.
+pub(super) fn configure(config: &mut actix_web::web::ServiceConfig, served: &Served) {
+    documented(&mut ServiceConfig::new(config), served);
     // The same handlers answer without a version, in the form that the specifications use.
-    v1(&mut ServiceConfig::new(config));
+    v1(&mut ServiceConfig::new(config), served);
 }
 
 /// The path without its version, where it answers there too.
@@ -54,7 +96,7 @@ pub(super) fn without_version(path: &str) -> Option<&str> {
 }
 
 /// The OpenAPI document of the routes, before [`openapi`] adds what all of them share.
-pub(super) fn collect() -> OpenApi {
+pub(super) fn collect(served: &Served) -> OpenApi {
     let app = App::new().into_utoipa_app().openapi(openapi::head());
-    app.configure(documented).split_for_parts().1
+    app.configure(|config: &mut ServiceConfig| documented(config, served)).split_for_parts().1
 }

@@ -5,6 +5,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod roles;
+
 use std::time::Duration;
 
 use serde_json::json;

@@ -1,6 +1,7 @@
 //! The store on a real MongoDB: `STEWARD_TEST_MONGODB_URI`, which `scripts/services` provides.
 
 mod ambiguity;
+mod initiation;
 mod migration;
 mod outages;
 mod plans;

@@ -75,9 +75,15 @@ pub struct Replica {
 impl Replica {
     /// Starts the real binary and waits until it listens.
     pub async fn start(data: &Path, backend: &Backend, more: &[(&str, &str)]) -> Self {
+        Self::start_as(data, backend, more, &[]).await
+    }
+
+    /// The same, with more words after `steward serve`.
+    pub async fn start_as(data: &Path, backend: &Backend, more: &[(&str, &str)], words: &[&str]) -> Self {
         let mut command = steward(data, backend);
         command
             .arg("serve")
+            .args(words)
             .env("STEWARD__HTTP__BIND", "127.0.0.1:0")
             .env("STEWARD__LOG__FORMAT", "json")
             .env("STEWARD__LOG__FILTER", "info")

@@ -9,12 +9,13 @@ use std::time::Duration;
 use actix_web::dev::Server;
 use actix_web::http::KeepAlive;
 use actix_web::middleware::{NormalizePath, from_fn};
-use actix_web::web::{self, ServiceConfig};
+use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{App, HttpServer};
 
 use super::cors::Cors;
+use super::fallback::{self, Templates};
 use super::frame::Frame;
-use super::{fallback, routes};
+use super::routes::{self, Served};
 use crate::config;
 
 /// How long a client may take to send the head of a request.
@@ -30,6 +31,7 @@ pub struct Listener {
     address: SocketAddr,
     frame: Arc<Frame>,
     settings: config::Http,
+    served: Served,
 }
 
 impl Listener {
@@ -49,7 +51,13 @@ impl Listener {
             cors: Cors::new(settings.cors_origins.clone()),
             deadline: Duration::from_secs(settings.deadline_seconds),
         });
-        Ok(Self { socket, address, frame, settings: settings.clone() })
+        Ok(Self { socket, address, frame, settings: settings.clone(), served: Served::all() })
+    }
+
+    /// Serves these contexts alone; the routes of others are as if there were none.
+    #[must_use]
+    pub fn serving(self, served: Served) -> Self {
+        Self { served, ..self }
     }
 
     /// The address, with the port that was picked.
@@ -73,12 +81,14 @@ impl Listener {
     where
         W: Fn(&mut ServiceConfig) + Clone + Send + 'static,
     {
-        let Self { socket, frame, settings, .. } = self;
+        let Self { socket, frame, settings, served, .. } = self;
+        let templates = Data::new(Templates::of(&served));
         let server = HttpServer::new(move || {
             let frame = frame.clone();
             App::new()
+                .app_data(templates.clone())
                 .configure(&worker)
-                .configure(routes::configure)
+                .configure(|config: &mut ServiceConfig| routes::configure(config, &served))
                 .default_service(web::to(fallback::answer))
                 .wrap(NormalizePath::trim())
                 .wrap(from_fn(move |request, next| frame.clone().surround(request, next)))

@@ -32,12 +32,15 @@ pub enum ConnectError {
     /// A server that is no member of a replica set has no transactions.
     #[error(
         "MongoDB must be a replica set (one member will do), because commits need transactions: \
-         start mongod with --replSet rs0, then run rs.initiate() once"
+         start mongod with --replSet rs0, then run `steward migrate --initiate-replica-set` once"
     )]
     NoReplicaSet,
     /// The server is older than 6.0.
     #[error("MongoDB 6.0 or later is needed, and this one is older (wire version {0})")]
     TooOld(i32),
+    /// The servers refuse to become a replica set.
+    #[error("the replica set was not made: {0}")]
+    NotInitiated(String),
 }
 
 /// A client whose first call was answered by the primary of a replica set.
@@ -49,7 +52,10 @@ pub(super) async fn open(uri: &SecretString, deadlines: &Deadlines) -> Result<Cl
     Ok(client)
 }
 
-async fn options(uri: &SecretString, deadlines: &Deadlines) -> Result<ClientOptions, ConnectError> {
+pub(super) async fn options(
+    uri: &SecretString,
+    deadlines: &Deadlines,
+) -> Result<ClientOptions, ConnectError> {
     let mut options = ClientOptions::parse(uri.expose_secret())
         .await
         .map_err(|error| ConnectError::Uri(without_uri(&in_words(&error), uri)))?;

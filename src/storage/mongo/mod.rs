@@ -13,6 +13,7 @@ mod connection;
 mod document;
 mod failure;
 mod filter;
+mod initiate;
 mod migrate;
 mod schema;
 mod shared;
@@ -37,6 +38,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 pub use connection::ConnectError;
+pub use initiate::initiate;
 pub use migrate::{MigrateError, Report};
 pub use schema::script;
 

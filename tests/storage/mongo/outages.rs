@@ -156,7 +156,7 @@ fn a_caller_needs_no_clock_and_no_threads_of_its_own() {
 }
 
 /// A MongoDB of the test's own, ended at its end.
-struct Own {
+pub(super) struct Own {
     directory: tempfile::TempDir,
     uri: String,
 }
@@ -172,7 +172,7 @@ impl Own {
         command
     }
 
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let started = Self::services(&directory, "start").output().unwrap();
         let printed = String::from_utf8_lossy(&started.stdout).into_owned();
@@ -199,7 +199,7 @@ impl Own {
         }
     }
 
-    fn command_line(&self) -> Vec<String> {
+    pub(super) fn command_line(&self) -> Vec<String> {
         let line = std::fs::read(format!("/proc/{}/cmdline", self.pid())).unwrap();
         let parts = line.split(|byte| *byte == 0).filter(|part| !part.is_empty());
         parts.map(|part| String::from_utf8_lossy(part).into_owned()).collect()
