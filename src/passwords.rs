@@ -12,6 +12,8 @@ use std::time::Duration;
 use argon2::password_hash::{self, phc};
 use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
 use async_trait::async_trait;
+use metrics::gauge;
+use steward_actors::figures;
 use steward_actors::users::{HashError, Password, PasswordHash, PasswordHasher};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -40,8 +42,25 @@ pub struct Argon2Passwords {
 }
 
 struct Job {
+    _waiting: Waiting,
     work: Work,
     answer: oneshot::Sender<Result<Outcome, HashError>>,
+}
+
+/// Counts a password for as long as it waits or is hashed.
+struct Waiting;
+
+impl Waiting {
+    fn begin() -> Self {
+        gauge!(figures::PASSWORDS_WAITING).increment(1.0);
+        Self
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        gauge!(figures::PASSWORDS_WAITING).decrement(1.0);
+    }
 }
 
 enum Work {
@@ -76,10 +95,12 @@ impl Argon2Passwords {
 
     async fn ask(&self, work: Work) -> Result<Outcome, HashError> {
         let (answer, answered) = oneshot::channel();
-        self.queue.try_send(Job { work, answer }).map_err(|error| match error {
-            TrySendError::Full(_) => HashError::Busy,
-            TrySendError::Disconnected(_) => HashError::Failed("its threads have ended".to_owned()),
-        })?;
+        self.queue.try_send(Job { _waiting: Waiting::begin(), work, answer }).map_err(
+            |error| match error {
+                TrySendError::Full(_) => HashError::Busy,
+                TrySendError::Disconnected(_) => HashError::Failed("its threads have ended".to_owned()),
+            },
+        )?;
         match timeout(DEADLINE, answered).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_fell)) => Err(HashError::Failed("its thread fell".to_owned())),
@@ -113,7 +134,7 @@ fn work_off(jobs: &Mutex<Receiver<Job>>) {
     loop {
         // The lock is held while waiting; whoever gets it next waits in its place.
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Job { work, answer }) = job else { return };
+        let Ok(Job { work, answer, _waiting }) = job else { return };
         // Whoever asked has gone, or was told that this takes too long.
         if answer.is_closed() {
             continue;

@@ -1,4 +1,5 @@
 //! Logs: one line an event, to standard error, for people on a terminal and as JSON elsewhere.
+//! Figures: the recorder behind the names of [`steward_actors::figures`].
 //!
 //! Who calls it: the command line, once, before anything that logs. What never happens here: a
 //! secret in a line. Secrets are typed so that they print as nothing; the panic hook below says
@@ -7,6 +8,10 @@
 use std::io::{IsTerminal, stderr};
 use std::panic::{self, PanicHookInfo};
 
+use std::sync::OnceLock;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use steward_actors::figures;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::util::SubscriberInitExt;
@@ -23,6 +28,44 @@ pub fn start(log: &Log) -> Result<(), String> {
     subscriber(&log.filter, format, terminal, stderr)?.try_init().map_err(|error| error.to_string())?;
     panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+/// Upper bounds of the buckets of spans, in seconds: from a cache hit to a provider's deadline.
+const SECONDS: [f64; 15] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// Upper bounds of the buckets of batches that shared a transaction.
+const BATCHES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
+static FIGURES: OnceLock<PrometheusHandle> = OnceLock::new();
+
+/// Begins to measure, for the whole process. Before this nothing is kept.
+///
+/// # Errors
+/// Something else measures already.
+pub fn start_figures() -> Result<(), String> {
+    let buckets = PrometheusBuilder::new()
+        .set_buckets(&SECONDS)
+        .and_then(|builder| {
+            builder.set_buckets_for_metric(Matcher::Full(figures::STORE_SHARED.to_owned()), &BATCHES)
+        })
+        .map_err(|error| error.to_string())?;
+    let handle = buckets.install_recorder().map_err(|error| error.to_string())?;
+    figures::describe();
+    metrics::gauge!(figures::BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    FIGURES.set(handle).map_err(|_| "figures were started before".to_owned())
+}
+
+/// The figures in the text format of Prometheus; empty before [`start_figures`].
+pub fn figures() -> String {
+    FIGURES.get().map(PrometheusHandle::render).unwrap_or_default()
+}
+
+/// Sorts what was measured into its buckets. Somebody must call it every few seconds: unsorted
+/// measurements take memory.
+pub fn sort_figures() {
+    if let Some(handle) = FIGURES.get() {
+        handle.run_upkeep();
+    }
 }
 
 /// What formats and filters, writing to `writer`.

@@ -12,6 +12,7 @@ pub mod accounts;
 pub mod audit;
 pub mod catalog;
 pub mod cluster;
+pub mod figures;
 pub mod ids;
 pub mod inventory;
 pub mod limits;

@@ -6,6 +6,7 @@
 
 mod commands;
 mod first_admin;
+mod gauges;
 mod operators;
 mod outside;
 mod readiness;
@@ -33,7 +34,7 @@ use steward_actors::order_saga::{
 };
 use steward_actors::outbox::{Jobs, Outbox, OutboxOptions, Performer, Waker};
 use steward_actors::session::{Invalidations, LocalInvalidations, SessionLocator, SessionParts, Sessions};
-use steward_actors::store::{CommitError, Store, StoreError};
+use steward_actors::store::{CommitError, MeasuredStore, Store, StoreError};
 use steward_actors::supervision::{Arbiters, Escalation, InfrastructureTask, Tree, Watchdog, supervise_task};
 use steward_actors::users::Users;
 use tokio::sync::watch;
@@ -43,9 +44,11 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::config::{Config, Profile};
 use crate::http::caller::Authenticator;
 use crate::http::health::Health;
+use crate::http::metrics::Figures;
 use crate::http::server::Listener;
 use crate::passwords::Argon2Passwords;
 use crate::storage::redis::{RedisError, RedisInvalidations, RedisLocator, RedisPool};
+use crate::telemetry;
 
 pub use commands::{checks, migrate, sandbox, seed, serve};
 pub use first_admin::AdminError;
@@ -122,6 +125,7 @@ pub struct Steward {
     draining: watch::Sender<bool>,
     server: ServerHandle,
     served: JoinHandle<std::io::Result<()>>,
+    operations: Option<ServerHandle>,
     claiming: Vec<InfrastructureTask>,
     telling: Vec<InfrastructureTask>,
     heartbeat: InfrastructureTask,
@@ -153,11 +157,13 @@ impl Steward {
         let listener = Listener::bind(&config.http)
             .map_err(system(&format!("cannot listen on {}", config.http.bind)))?
             .serving(share.served());
+        let operations = Listener::bind_operations(&config.http)
+            .map_err(system("cannot listen on http.operations_bind"))?;
 
         stores::make_private(&config.data.dir)
             .map_err(system(&format!("cannot make {}", config.data.dir.display())))?;
         let opened = OpenStore::open(&config).await?;
-        let store = opened.store.clone();
+        let store = MeasuredStore::around(opened.store.clone());
         let clock = Arc::new(StoreClock::start(store.as_ref()).await?);
         let lease = Lease {
             length: Duration::from_secs(config.cluster.lease_seconds),
@@ -225,7 +231,7 @@ impl Steward {
         );
         let performers: Vec<Arc<dyn Performer>> = vec![Arc::new(confirmation)];
         let jobs = Jobs::new(parts.store.clone(), parts.clock.clone(), waker.clone(), &performers);
-        let claiming =
+        let mut claiming =
             parts.claiming(&share, &orders, &membership, &connections, &inventory, waker, performers);
 
         let (draining, drains) = watch::channel(false);
@@ -253,12 +259,36 @@ impl Steward {
             in_detail: config.profile != Profile::Production,
             threads: Arc::default(),
         };
+        let readiness = worker.readiness.clone();
+        claiming.push(gauges::start(&parts, &readiness));
         let server =
             listener.serve(move |app| worker.configure(app)).map_err(system("the server does not start"))?;
+        let (operations, operations_url) = match operations {
+            None => (None, None),
+            Some(listener) => {
+                let url = listener.public_url().to_owned();
+                let tell = move |app: &mut actix_web::web::ServiceConfig| {
+                    app.app_data(Health { readiness: Rc::new(readiness.clone()), in_detail: true })
+                        .app_data(Figures(telemetry::figures));
+                };
+                let server = listener.serve_operations(tell).map_err(system("the operations port"))?;
+                let handle = server.handle();
+                tokio::spawn(server);
+                (Some(handle), Some(url))
+            }
+        };
         let handle = server.handle();
         let served = tokio::spawn(server);
 
-        screen::show(&config, &url, outside.sandbox_url(), &opened, redis.is_some(), admin.as_ref());
+        screen::show(
+            &config,
+            &url,
+            operations_url.as_deref(),
+            outside.sandbox_url(),
+            &opened,
+            redis.is_some(),
+            admin.as_ref(),
+        );
         Ok(Self {
             sandbox: outside.sandbox_url().map(str::to_owned),
             url,
@@ -266,6 +296,7 @@ impl Steward {
             draining,
             server: handle,
             served,
+            operations,
             claiming,
             telling,
             heartbeat,
@@ -323,6 +354,9 @@ impl Steward {
         }
         for task in self.telling {
             task.stop(DRAIN).await;
+        }
+        if let Some(operations) = self.operations {
+            operations.stop(false).await;
         }
         self.arbiters.stop();
         self.outside.stop().await;
@@ -448,8 +482,11 @@ impl Worker {
         let thread = self.threads.fetch_add(1, Ordering::Relaxed);
         let authenticator: Authenticator = Rc::new(self.sessions.on_this_thread(&format!("http-{thread}")));
         app.app_data(authenticator)
-            .app_data(Health { readiness: Rc::new(self.readiness.clone()), in_detail: self.in_detail })
-            .app_data(Data::new(self.sessions.clone()))
+            .app_data(Health { readiness: Rc::new(self.readiness.clone()), in_detail: self.in_detail });
+        if self.in_detail {
+            app.app_data(Figures(telemetry::figures));
+        }
+        app.app_data(Data::new(self.sessions.clone()))
             .app_data(Data::new(self.users.clone()))
             .app_data(Data::new(self.catalog.clone()))
             .app_data(Data::new(self.accounts.clone()))

@@ -12,12 +12,19 @@ use crate::config::{Config, LogFormat, Profile};
 pub(super) fn show(
     config: &Config,
     url: &str,
+    operations: Option<&str>,
     sandbox: Option<&str>,
     store: &OpenStore,
     redis: bool,
     admin: Option<&MadeUp>,
 ) {
-    tracing::info!(api = url, docs = format!("{url}/docs/"), sandbox = sandbox.unwrap_or(""), "listening");
+    tracing::info!(
+        api = url,
+        docs = format!("{url}/docs/"),
+        operations = operations.unwrap_or(""),
+        sandbox = sandbox.unwrap_or(""),
+        "listening"
+    );
     let for_people = match config.log.format {
         Some(format) => format == LogFormat::Pretty,
         None => std::io::stdout().is_terminal() || config.profile == Profile::Local,

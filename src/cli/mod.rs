@@ -173,6 +173,7 @@ where
     F: Future<Output = Result<(), Failure>>,
 {
     telemetry::start(&loaded.config.log).map_err(Failure::new)?;
+    telemetry::start_figures().map_err(Failure::new)?;
     in_system(command(loaded.config)).map(|()| ExitCode::SUCCESS)
 }
 

@@ -77,6 +77,8 @@ impl Config {
 
         let http = &self.http;
         check(is_address(&http.bind), "http.bind", ADDRESS.0, ADDRESS.1);
+        let operations = http.operations_bind.as_deref().is_none_or(is_address);
+        check(operations, "http.operations_bind", ADDRESS.0, ADDRESS.1);
         check(http.public_url.as_deref().is_none_or(is_web), "http.public_url", WEB.0, WEB.1);
         check(
             http.cors_origins.iter().all(|origin| is_origin(origin)),

@@ -68,6 +68,8 @@ pub enum Profile {
 pub struct Http {
     /// Address and port to listen on; port 0 picks one.
     pub bind: String,
+    /// Address and port for probes and figures only; none if absent.
+    pub operations_bind: Option<String>,
     /// Where clients find it; from `bind` if absent.
     pub public_url: Option<String>,
     /// Pages from these origins may call from a browser.

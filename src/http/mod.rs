@@ -38,6 +38,7 @@ pub mod health;
 mod hello;
 mod holds;
 mod inventory;
+pub mod metrics;
 mod orders;
 mod products;
 mod sessions;

@@ -10,8 +10,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use utoipa_actix_web::{AppExt, scope};
 
 use super::{
-    accounts, admin, connections, docs, health, hello, holds, inventory, openapi, orders, products, sessions,
-    users,
+    accounts, admin, connections, docs, health, hello, holds, inventory, metrics, openapi, orders, products,
+    sessions, users,
 };
 
 /// A bounded context: what may be deployed and scaled apart from the rest.
@@ -73,7 +73,7 @@ fn v2(config: &mut ServiceConfig, served: &Served) {
 
 /// What belongs to no version.
 fn unversioned(config: &mut ServiceConfig) {
-    config.configure(health::configure).configure(docs::configure);
+    config.configure(health::configure).configure(metrics::configure).configure(docs::configure);
 }
 
 fn documented(config: &mut ServiceConfig, served: &Served) {
@@ -88,6 +88,11 @@ pub(super) fn configure(config: &mut actix_web::web::ServiceConfig, served: &Ser
     documented(&mut ServiceConfig::new(config), served);
     // The same handlers answer without a version, in the form that the specifications use.
     v1(&mut ServiceConfig::new(config), served);
+}
+
+/// Hangs what the operations port has into an application.
+pub(super) fn operations(config: &mut actix_web::web::ServiceConfig) {
+    ServiceConfig::new(config).configure(health::configure).configure(metrics::configure);
 }
 
 /// The path without its version, where it answers there too.

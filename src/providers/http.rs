@@ -3,8 +3,10 @@
 use std::error::Error;
 use std::time::Duration;
 
+use metrics::{counter, histogram};
 use reqwest::header::RETRY_AFTER;
-use reqwest::{Client, Response, redirect};
+use reqwest::{Client, RequestBuilder, Response, redirect};
+use steward_actors::figures;
 
 /// The longest that a provider can make us wait.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
@@ -52,6 +54,44 @@ pub(super) fn client(timeouts: Timeouts, trust: Trust) -> Result<Client, SetupEr
         .user_agent(concat!("steward/", env!("CARGO_PKG_VERSION")))
         .build()
         .map_err(|error| SetupError(format!("no HTTP client: {}", cause(&error))))
+}
+
+/// Sends a request and measures it, as `call` (a constant: labels must not grow) of `provider`.
+///
+/// # Errors
+/// There was no answer.
+pub(super) async fn send(
+    provider: &'static str,
+    call: &'static str,
+    request: RequestBuilder,
+) -> reqwest::Result<Response> {
+    let begun = std::time::Instant::now();
+    let answer = request.send().await;
+    let outcome = match &answer {
+        Ok(response) => match response.status().as_u16() {
+            429 => "rate_limited",
+            ..=399 => "answered",
+            400..=499 => "refused",
+            _ => "failed",
+        },
+        Err(error) if error.is_timeout() => "timeout",
+        Err(error) if error.is_connect() => "unreachable",
+        Err(_) => "lost",
+    };
+    measured(provider, call, outcome, begun);
+    answer
+}
+
+/// Tells how a call ended and how long it took.
+pub(super) fn measured(
+    provider: &'static str,
+    call: &'static str,
+    outcome: &'static str,
+    begun: std::time::Instant,
+) {
+    histogram!(figures::PROVIDER_SECONDS, "provider" => provider, "call" => call).record(begun.elapsed());
+    counter!(figures::PROVIDER_CALLS, "provider" => provider, "call" => call, "outcome" => outcome)
+        .increment(1);
 }
 
 /// Why a body was not read to its end.

@@ -59,7 +59,7 @@ impl StripePayments {
             .request(method, url)
             .bearer_auth(self.key.expose_secret())
             .header("Stripe-Version", API_VERSION);
-        let response = match with(request).send().await {
+        let response = match http::send("stripe", call.name(path), with(request)).await {
             Ok(response) => response,
             // Nothing was sent on a connection that was not made.
             Err(error) if error.is_connect() || error.is_builder() => {
@@ -79,6 +79,18 @@ enum Call {
 }
 
 impl Call {
+    /// What it is measured as: a constant, not the path, which has an id.
+    fn name(self, path: &str) -> &'static str {
+        match (self, path.rsplit('/').next()) {
+            (Self::Read, _) => "look_up",
+            (Self::Change, Some("confirm")) => "confirm",
+            (Self::Change, Some("capture")) => "capture",
+            (Self::Change, Some("cancel")) => "cancel",
+            (Self::Change, Some("refunds")) => "refund",
+            (Self::Change, _) => "create",
+        }
+    }
+
     fn no_answer(self, reason: String) -> PaymentError {
         match self {
             Self::Change => PaymentError::OutcomeUnknown(reason),

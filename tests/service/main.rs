@@ -9,6 +9,7 @@ mod support;
 mod accounts;
 mod bad_input;
 mod edge;
+mod figures;
 mod holds;
 mod operators;
 mod orders;

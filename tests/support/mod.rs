@@ -69,6 +69,8 @@ pub fn steward(data: &Path, backend: &Backend) -> Command {
 pub struct Replica {
     child: Child,
     pub url: String,
+    /// Where the operations port is; empty without one.
+    pub operations: String,
     pub sandbox: String,
 }
 
@@ -110,7 +112,7 @@ impl Replica {
         .expect("steward listens within 30 s");
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let text = |name: &str| listening[name].as_str().unwrap_or_default().to_owned();
-        Self { child, url: text("api"), sandbox: text("sandbox") }
+        Self { child, url: text("api"), operations: text("operations"), sandbox: text("sandbox") }
     }
 
     /// Ends it the hard way, at once.

@@ -104,7 +104,7 @@ impl Handler<Envelope<RequestRun>> for AccountSync {
     type Result = ();
 
     fn handle(&mut self, asked: Envelope<RequestRun>, ctx: &mut Self::Context) {
-        let Envelope { command, reply } = asked;
+        let (command, reply) = asked.open();
         let (work, busy) = (self.work.clone(), self.lifeline.busy());
         let requested = async move { work.request(&command.user_id, &command.run_id).await };
         ctx.spawn(requested.into_actor(self).map(move |answer, actor, ctx| {
@@ -121,7 +121,7 @@ impl Handler<Envelope<Revoke>> for AccountSync {
     type Result = ();
 
     fn handle(&mut self, asked: Envelope<Revoke>, ctx: &mut Self::Context) {
-        let Envelope { command, reply } = asked;
+        let (command, reply) = asked.open();
         let (work, busy) = (self.work.clone(), self.lifeline.busy());
         let revoked = async move {
             let Revoke { user_id, command_id, disposal } = command;

@@ -24,7 +24,12 @@ pub static CONNECTIONS: Collection = Collection {
         Field::optional("credential", Kind::Object),
         Field::optional("claim", Kind::Object),
     ],
-    indexes: &[Index::by("listed", &["listedFor"]), Index::by("due", &["dueAt"])],
+    indexes: &[
+        Index::by("listed", &["listedFor"]),
+        Index::by("due", &["dueAt"]),
+        Index::by("status", &["status"]),
+        Index::by("freshness", &["status", "lastSuccessAt"]),
+    ],
     words: &[],
     expires: Some("forgetAt"),
 };

@@ -22,6 +22,7 @@ mod options;
 mod run;
 mod schedule;
 mod settle;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -34,3 +35,4 @@ pub use errors::{LinkError, SyncError};
 pub use link::LinkRequest;
 pub use options::{Banks, SyncOptions};
 pub use run::{Outcome, RUNS, Run, RunStatus};
+pub use survey::{Survey, survey};

@@ -218,7 +218,7 @@ impl Handler<Envelope<PlaceHold>> for StockActor {
     type Result = ();
 
     fn handle(&mut self, asked: Envelope<PlaceHold>, context: &mut Context<Self>) {
-        let Envelope { command: PlaceHold(request), reply } = asked;
+        let (PlaceHold(request), reply) = asked.open();
         self.enqueue(Work::Hold(request, Answer::to(|answer| reply.send(answer))), context);
     }
 }
@@ -227,7 +227,7 @@ impl Handler<Envelope<SettleHold>> for StockActor {
     type Result = ();
 
     fn handle(&mut self, asked: Envelope<SettleHold>, context: &mut Context<Self>) {
-        let Envelope { command: SettleHold { hold, settlement }, reply } = asked;
+        let (SettleHold { hold, settlement }, reply) = asked.open();
         self.enqueue(Work::Settle(hold, settlement, Answer::to(|answer| reply.send(answer))), context);
     }
 }
@@ -236,7 +236,7 @@ impl Handler<Envelope<Adjustment>> for StockActor {
     type Result = ();
 
     fn handle(&mut self, asked: Envelope<Adjustment>, context: &mut Context<Self>) {
-        let Envelope { command: adjustment, reply } = asked;
+        let (adjustment, reply) = asked.open();
         self.enqueue(Work::Adjust(adjustment, Answer::to(|answer| reply.send(answer))), context);
     }
 }

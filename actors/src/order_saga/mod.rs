@@ -35,6 +35,7 @@ mod orders;
 mod saga;
 pub mod state;
 mod steps;
+mod survey;
 mod take_over;
 mod timeline;
 
@@ -48,6 +49,7 @@ pub use order::{
 };
 pub use orders::{AcceptError, AcceptOrder, Accepted, Orders, OrdersOptions, OrdersParts};
 pub use state::{Event, Step};
+pub use survey::{Survey, stuck, survey};
 pub use timeline::{TimelineEntry, TimelineStatus};
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod job;
 mod jobs;
 mod pump;
 mod schedule;
+mod survey;
 
 use async_trait::async_trait;
 
@@ -23,6 +24,7 @@ pub use job::{JOBS, Job, JobStatus};
 pub use jobs::{DeadLetterError, Jobs};
 pub use pump::{Outbox, OutboxOptions, Waker};
 pub use schedule::{SCHEDULES, Schedule, ScheduleState, Schedules, TurnError};
+pub use survey::{Survey, survey};
 
 use crate::store::StoreError;
 

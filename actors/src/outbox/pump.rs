@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics::counter;
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
@@ -11,6 +12,7 @@ use tokio::time::timeout;
 use super::job::{JOBS, Job, JobStatus, Retry};
 use super::{JobError, Performer};
 use crate::cluster::Clock;
+use crate::figures;
 use crate::store::{Batch, CommitError, Query, Store, StoreError, Versioned, find};
 
 /// Wakes the outbox of this replica after a commit that has a job. A hint: the outbox finds jobs
@@ -166,6 +168,12 @@ fn report(ended: Result<(), JoinError>) {
 }
 
 impl Inner {
+    fn count(&self, kind: &str, outcome: &'static str) {
+        // A kind that nobody performs, which a later version wrote, is no label.
+        let kind = self.performers.get_key_value(kind).map_or("unknown", |(kind, _)| kind);
+        counter!(figures::JOBS_DONE, "kind" => kind, "outcome" => outcome).increment(1);
+    }
+
     async fn take(&self, found: Versioned<Job>) {
         let lapses = self.clock.now().plus(self.options.lease);
         let job = found.value.claimed(&self.incarnation, lapses);
@@ -198,7 +206,10 @@ impl Inner {
     async fn conclude(&self, claimed: Versioned<Job>, outcome: Result<(), JobError>) {
         let job = &claimed.value;
         let batch = match outcome {
-            Ok(()) => Batch::shared().delete(&claimed),
+            Ok(()) => {
+                self.count(job.kind(), "done");
+                Batch::shared().delete(&claimed)
+            }
             Err(error) => {
                 let retry = Retry {
                     shortest: self.options.shortest_pause,
@@ -208,6 +219,7 @@ impl Inner {
                 let failed = job.failed(&error, self.clock.now(), &retry, fastrand::f64());
                 let (kind, attempts, status) = (job.kind(), job.attempts(), failed.status().name());
                 tracing::warn!(job = job.id(), kind, attempts, status, %error, "a job was not done");
+                self.count(kind, if failed.status() == JobStatus::Dead { "dead" } else { "retry" });
                 Batch::shared().replace(&failed, claimed.version)
             }
         };

@@ -18,12 +18,14 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use metrics::counter;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::cluster::Clock;
+use crate::figures;
 use crate::store::{
     Batch, Collection, CommitError, Entity, Field, Kind, Store, StoreError, Versioned, load_many,
 };
@@ -281,6 +283,8 @@ impl Inner {
 
     fn ended(&self, schedule: &Schedule, had: ScheduleState, outcome: Result<(), String>) -> ScheduleState {
         let (now, jitter) = (self.clock.now(), fastrand::f64());
+        let ended = if outcome.is_ok() { "done" } else { "failed" };
+        counter!(figures::SCHEDULE_TURNS, "schedule" => schedule.name, "outcome" => ended).increment(1);
         match outcome {
             Ok(()) => ScheduleState {
                 due_at: now.plus(schedule.span(jitter)),

@@ -4,12 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
+use metrics::{Counter, counter};
 
 use super::cache::{Cache, Loaded};
 use super::load::Loader;
 use super::service::AuthError;
 use super::{Principal, Subscription, TokenHash};
 use crate::cluster::Clock;
+use crate::figures;
 use crate::supervision::{Command, Envelope, Reply};
 
 /// Asks who calls with the token that is kept as this.
@@ -32,6 +34,8 @@ pub struct SessionActor {
     invalidations: Subscription,
     flights: HashMap<Flight, Vec<Reply<Result<Principal, AuthError>>>>,
     being_seen: HashSet<String>,
+    hits: Counter,
+    misses: Counter,
 }
 
 impl Actor for SessionActor {
@@ -52,6 +56,8 @@ impl SessionActor {
             invalidations,
             flights: HashMap::new(),
             being_seen: HashSet::new(),
+            hits: counter!(figures::SESSION_CHECKS, "found" => "cache"),
+            misses: counter!(figures::SESSION_CHECKS, "found" => "load"),
         }
     }
 
@@ -104,15 +110,17 @@ impl Handler<Envelope<Authenticate>> for SessionActor {
     type Result = ();
 
     fn handle(&mut self, envelope: Envelope<Authenticate>, ctx: &mut Self::Context) {
-        let Envelope { command: Authenticate(token), reply } = envelope;
+        let (Authenticate(token), reply) = envelope.open();
         let trusted = self.catch_up();
         if trusted && let Some(hit) = self.cache.look_up(&token, self.clock.now()) {
             if hit.unseen {
                 self.see(hit.principal.session_id.clone(), ctx);
             }
+            self.hits.increment(1);
             reply.send(Ok(hit.principal));
             return;
         }
+        self.misses.increment(1);
         let flight = (token, self.cache.generation());
         let waiting = self.flights.entry(flight).or_default();
         waiting.push(reply);

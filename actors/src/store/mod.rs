@@ -7,6 +7,7 @@
 
 mod batch;
 mod entity;
+mod measured;
 mod query;
 mod schema;
 pub mod words;
@@ -16,6 +17,7 @@ use serde_json::{Map, Value};
 
 pub use batch::{Batch, Sharing, Write};
 pub use entity::{Entity, Versioned, find, load, load_many};
+pub use measured::MeasuredStore;
 pub use query::{Cursor, Order, Page, Query, Range};
 pub use schema::{Collection, Field, Index, Kind, PRIMARY};
 

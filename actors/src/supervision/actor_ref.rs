@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Context, Handler, Message};
+use metrics::{Counter, Histogram, counter, histogram};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
+
+use crate::figures;
 
 /// What an actor can be asked.
 ///
@@ -26,6 +29,17 @@ pub struct Envelope<C: Command> {
     pub reply: Reply<C::Reply>,
 }
 
+impl<C: Command> Envelope<C> {
+    /// The command and the place its answer goes to. From here on it counts as being handled.
+    pub fn open(self) -> (C, Reply<C::Reply>) {
+        let Self { command, mut reply } = self;
+        let now = std::time::Instant::now();
+        reply.figures.mailbox.record(now - reply.since);
+        reply.since = now;
+        (command, reply)
+    }
+}
+
 impl<C: Command> Message for Envelope<C> {
     type Result = ();
 }
@@ -35,11 +49,32 @@ impl<C: Command> Message for Envelope<C> {
 pub struct Reply<T> {
     to: oneshot::Sender<T>,
     _counted: OwnedSemaphorePermit,
+    /// When it was accepted; once it is handled, when that began.
+    since: std::time::Instant,
+    figures: Arc<ActorFigures>,
+}
+
+/// What is measured of actors of one kind.
+pub(super) struct ActorFigures {
+    mailbox: Histogram,
+    handling: Histogram,
+    refused: Counter,
+}
+
+impl ActorFigures {
+    pub(super) fn of(kind: &'static str) -> Arc<Self> {
+        Arc::new(Self {
+            mailbox: histogram!(figures::ACTOR_MAILBOX_SECONDS, "kind" => kind),
+            handling: histogram!(figures::ACTOR_HANDLING_SECONDS, "kind" => kind),
+            refused: counter!(figures::ACTOR_REFUSED, "kind" => kind),
+        })
+    }
 }
 
 impl<T> Reply<T> {
     /// Answers. A caller that has gone is no error: its command stands all the same.
     pub fn send(self, answer: T) {
+        self.figures.handling.record(self.since.elapsed());
         let _ = self.to.send(answer);
     }
 }
@@ -89,6 +124,7 @@ pub(super) struct Shared<A: Actor> {
     pub(super) mailbox: usize,
     /// Questions so far, refused ones included: how a runner tells an idle actor from a quick one.
     pub(super) asked: AtomicU64,
+    figures: Arc<ActorFigures>,
 }
 
 /// A handle on an actor that stays good across its incarnations. Cheap to clone.
@@ -103,13 +139,14 @@ impl<A: Actor> Clone for ActorRef<A> {
 }
 
 impl<A: Actor<Context = Context<A>>> ActorRef<A> {
-    pub(super) fn new(mailbox: usize) -> Self {
+    pub(super) fn new(mailbox: usize, figures: Arc<ActorFigures>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 slot: watch::Sender::new(Slot::Starting),
                 permits: Arc::new(Semaphore::new(mailbox)),
                 mailbox,
                 asked: AtomicU64::new(0),
+                figures,
             }),
         }
     }
@@ -149,7 +186,8 @@ impl<A: Actor<Context = Context<A>>> ActorRef<A> {
             let counted = self.count().map_err(|error| refused(error, handed_over))?;
             let address = self.address(until).await.map_err(|error| refused(error, handed_over))?;
             let (to, answer) = oneshot::channel();
-            let reply = Reply { to, _counted: counted };
+            let figures = self.shared.figures.clone();
+            let reply = Reply { to, _counted: counted, since: std::time::Instant::now(), figures };
             if address.try_send(Envelope { command: command.clone(), reply }).is_err() {
                 // This incarnation has just fallen; the runner is about to say so.
                 self.has_fallen(&address, until).await;
@@ -188,7 +226,10 @@ impl<A: Actor<Context = Context<A>>> ActorRef<A> {
 
     fn count(&self) -> Result<OwnedSemaphorePermit, AskError> {
         self.shared.permits.clone().try_acquire_owned().map_err(|error| match error {
-            TryAcquireError::NoPermits => AskError::Full,
+            TryAcquireError::NoPermits => {
+                self.shared.figures.refused.increment(1);
+                AskError::Full
+            }
             TryAcquireError::Closed => AskError::Leaving,
         })
     }

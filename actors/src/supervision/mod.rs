@@ -24,7 +24,7 @@ pub use registry::{Registry, RegistryOptions};
 pub use runner::{BusyGuard, Lifeline, StartError, spawn_here};
 pub use task::{InfrastructureTask, supervise_task};
 pub(crate) use tree::lock;
-pub use tree::{Escalation, Listing, NodeState, Tree};
+pub use tree::{Census, Escalation, Listing, NodeState, Tree};
 pub use watchdog::Watchdog;
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use futures_util::future::LocalBoxFuture;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-use super::actor_ref::{ActorRef, AskError, Command, Envelope, Missed, Slot};
+use super::actor_ref::{ActorFigures, ActorRef, AskError, Command, Envelope, Missed, Slot};
 use super::arbiters::Arbiters;
 use super::policy::RestartPolicy;
 use super::runner::{Lifeline, Run, StartError};
@@ -49,6 +49,7 @@ struct Inner<A: Actor> {
     options: RegistryOptions,
     entries: Mutex<Entries<A>>,
     factory: KeyedFactory<A>,
+    figures: Arc<ActorFigures>,
     arbiters: Arc<Arbiters>,
     tree: Tree,
     /// Actors whose runner has not ended, those that are leaving included.
@@ -77,6 +78,7 @@ impl<A: Actor<Context = Context<A>>> Registry<A> {
     {
         Self {
             inner: Arc::new(Inner {
+                figures: ActorFigures::of(options.kind),
                 options,
                 entries: Mutex::new(Entries { live: HashMap::new(), started: 0, closed: false }),
                 factory: Arc::new(move |key, lifeline| factory(key, lifeline).boxed_local()),
@@ -104,7 +106,7 @@ impl<A: Actor<Context = Context<A>>> Registry<A> {
         }
         entries.started += 1;
         let number = entries.started;
-        let actor = ActorRef::new(self.inner.options.mailbox);
+        let actor = ActorRef::new(self.inner.options.mailbox, self.inner.figures.clone());
         let lifeline = Lifeline::detached();
         entries.live.insert(key.to_owned(), (number, actor.clone(), lifeline.clone()));
         drop(entries);

@@ -20,7 +20,7 @@ use futures_util::future::LocalBoxFuture;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::actor_ref::{ActorRef, Slot};
+use super::actor_ref::{ActorFigures, ActorRef, Slot};
 use super::policy::{After, History, RestartPolicy};
 use super::tree::{Entered, NodeState, Tree};
 
@@ -142,7 +142,7 @@ where
     F: Fn(Lifeline) -> Fut + 'static,
     Fut: Future<Output = Result<A, StartError>> + 'static,
 {
-    let actor = ActorRef::new(mailbox);
+    let actor = ActorRef::new(mailbox, ActorFigures::of(kind));
     let run = Run {
         actor: actor.clone(),
         lifeline: Lifeline::detached(),

@@ -8,10 +8,11 @@ use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
 
 use crate::cluster::Clock;
+use crate::figures;
 use crate::time::Timestamp;
 
 /// What a supervised actor is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeState {
     /// Loading its state from the store.
@@ -43,6 +44,17 @@ pub struct Listing {
     pub since: Timestamp,
     /// Why the last one fell.
     pub last_error: Option<String>,
+}
+
+/// The actors of one kind, counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// How many are in each state.
+    pub states: BTreeMap<NodeState, usize>,
+    /// Commands accepted and not yet answered, of all of them.
+    pub waiting: usize,
+    /// The same, of the one that has most.
+    pub longest: usize,
 }
 
 /// Infrastructure that was given up; the replica should end.
@@ -85,6 +97,19 @@ impl Tree {
         let nodes = lock(&self.inner.nodes);
         let wanted = nodes.values().filter(|node| kind.is_none_or(|kind| kind == node.kind));
         wanted.take(limit).map(|node| node.listing()).collect()
+    }
+
+    /// How many of each kind and state live now, and how full their mailboxes are.
+    pub fn census(&self) -> BTreeMap<&'static str, Census> {
+        let mut kinds: BTreeMap<&'static str, Census> = BTreeMap::new();
+        for node in lock(&self.inner.nodes).values() {
+            let census = kinds.entry(node.kind).or_default();
+            *census.states.entry(lock(&node.life).state).or_default() += 1;
+            let waiting = node.waiting();
+            census.waiting += waiting;
+            census.longest = census.longest.max(waiting);
+        }
+        kinds
     }
 
     /// How many live now.
@@ -149,6 +174,7 @@ impl Entered {
 
     pub(super) fn fell(&self, reason: &str) {
         self.node.restarts.fetch_add(1, Ordering::Relaxed);
+        metrics::counter!(figures::ACTOR_RESTARTS, "kind" => self.node.kind).increment(1);
         lock(&self.node.life).last_error = Some(reason.to_owned());
     }
 }
@@ -174,17 +200,35 @@ struct Life {
     last_error: Option<String>,
 }
 
+impl NodeState {
+    /// Every state.
+    pub const ALL: [Self; 5] =
+        [Self::Starting, Self::Running, Self::Restarting, Self::Suspended, Self::Draining];
+
+    /// Its name in listings.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Restarting => "restarting",
+            Self::Suspended => "suspended",
+            Self::Draining => "draining",
+        }
+    }
+}
+
 impl Node {
+    fn waiting(&self) -> usize {
+        self.mailbox.as_ref().map_or(0, |(permits, all)| all.saturating_sub(permits.available_permits()))
+    }
+
     fn listing(&self) -> Listing {
         let life = lock(&self.life);
         Listing {
             kind: self.kind,
             key: self.key.clone(),
             state: life.state,
-            mailbox: self
-                .mailbox
-                .as_ref()
-                .map_or(0, |(permits, all)| all.saturating_sub(permits.available_permits())),
+            mailbox: self.waiting(),
             restarts: self.restarts.load(Ordering::Relaxed),
             since: life.since,
             last_error: life.last_error.clone(),

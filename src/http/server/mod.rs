@@ -60,6 +60,23 @@ impl Listener {
         Self { served, ..self }
     }
 
+    /// Binds the operations port, if there is to be one. Port 0 picks a free one.
+    ///
+    /// # Errors
+    /// The address is taken, or not ours.
+    pub fn bind_operations(settings: &config::Http) -> io::Result<Option<Self>> {
+        let Some(bind) = &settings.operations_bind else { return Ok(None) };
+        let settings = config::Http {
+            bind: bind.clone(),
+            public_url: None,
+            cors_origins: Vec::new(),
+            workers: Some(1),
+            max_connections: 64,
+            ..settings.clone()
+        };
+        Ok(Some(Self::bind(&settings)?.serving(Served::these([]))))
+    }
+
     /// The address, with the port that was picked.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -81,6 +98,25 @@ impl Listener {
     where
         W: Fn(&mut ServiceConfig) + Clone + Send + 'static,
     {
+        self.serve_routes(worker, routes::configure)
+    }
+
+    /// Starts serving what the operations port has. `worker` puts [`super::health::Health`] and
+    /// [`super::metrics::Figures`] there.
+    ///
+    /// # Errors
+    /// The socket cannot be used.
+    pub fn serve_operations<W>(self, worker: W) -> io::Result<Server>
+    where
+        W: Fn(&mut ServiceConfig) + Clone + Send + 'static,
+    {
+        self.serve_routes(worker, |config, _| routes::operations(config))
+    }
+
+    fn serve_routes<W>(self, worker: W, routes: fn(&mut ServiceConfig, &Served)) -> io::Result<Server>
+    where
+        W: Fn(&mut ServiceConfig) + Clone + Send + 'static,
+    {
         let Self { socket, frame, settings, served, .. } = self;
         let templates = Data::new(Templates::of(&served));
         let server = HttpServer::new(move || {
@@ -88,7 +124,7 @@ impl Listener {
             App::new()
                 .app_data(templates.clone())
                 .configure(&worker)
-                .configure(|config: &mut ServiceConfig| routes::configure(config, &served))
+                .configure(|config: &mut ServiceConfig| routes(config, &served))
                 .default_service(web::to(fallback::answer))
                 .wrap(NormalizePath::trim())
                 .wrap(from_fn(move |request, next| frame.clone().surround(request, next)))

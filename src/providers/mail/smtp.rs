@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use steward_actors::providers::{Mail, MailError, Mailer};
 
 use super::message::Sender;
-use crate::providers::http::SetupError;
+use crate::providers::http::{SetupError, measured};
 
 /// Refusals of the session rather than of the message: a password that an operator has to set
 /// right must not cost the mails that wait meanwhile.
@@ -47,11 +47,20 @@ impl Mailer for SmtpMailer {
     async fn send(&self, mail: &Mail) -> Result<(), MailError> {
         let message = self.from.message(mail)?;
         let transport: AsyncSmtpTransport<Tokio1Executor> = self.builder.clone().build();
-        match tokio::time::timeout(self.deadline, transport.send(message)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(failed(&error)),
-            Err(_) => Err(MailError::Temporary("the mail server did not answer in time".to_owned())),
-        }
+        let begun = std::time::Instant::now();
+        let (outcome, sent) = match tokio::time::timeout(self.deadline, transport.send(message)).await {
+            Ok(Ok(_)) => ("answered", Ok(())),
+            Ok(Err(error)) => match failed(&error) {
+                refused @ MailError::Permanent(_) => ("refused", Err(refused)),
+                failed @ MailError::Temporary(_) => ("failed", Err(failed)),
+            },
+            Err(_) => {
+                let late = MailError::Temporary("the mail server did not answer in time".to_owned());
+                ("timeout", Err(late))
+            }
+        };
+        measured("smtp", "send", outcome, begun);
+        sent
     }
 }
 

@@ -47,7 +47,8 @@ impl SimpleFinBank {
 impl Bank for SimpleFinBank {
     async fn claim(&self, setup_token: &str, user_id: &str) -> Result<Credential, ClaimError> {
         let url = self.origins.claim_url(setup_token, user_id).map_err(ClaimError::Refused)?;
-        let response = match self.client.post(url).header("Content-Length", "0").send().await {
+        let request = self.client.post(url).header("Content-Length", "0");
+        let response = match http::send("simplefin", "claim", request).await {
             Ok(response) => response,
             Err(error) if error.is_connect() || error.is_builder() => {
                 return Err(ClaimError::Unavailable(http::cause(&error)));
@@ -80,7 +81,7 @@ impl Bank for SimpleFinBank {
         url.set_path(&path);
         url.set_query(Some("balances-only=1"));
         let request = self.client.get(url).basic_auth(username, Some(password.expose_secret()));
-        let response = request.send().await.map_err(|error| down(&error))?;
+        let response = http::send("simplefin", "statement", request).await.map_err(|error| down(&error))?;
         match response.status().as_u16() {
             200 => {}
             401 | 403 => {

@@ -8,6 +8,8 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
+use metrics::histogram;
+use steward_actors::figures;
 use steward_actors::store::{Batch, Write};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -71,7 +73,9 @@ async fn commit_all(inner: Arc<Inner>, mut arriving: mpsc::Receiver<Waiting>) {
         while let Ok(next) = arriving.try_recv() {
             waiting.push_back(next);
         }
-        commit_group(&inner, take_group(&mut waiting)).await;
+        let group = take_group(&mut waiting);
+        histogram!(figures::STORE_SHARED).record(group.len() as f64);
+        commit_group(&inner, group).await;
     }
 }
 

@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use metrics::histogram;
+use steward_actors::figures;
 use steward_actors::store::{Batch, CommitError};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -133,6 +135,7 @@ fn run(queue: &Queue<Job>, mut work: impl Work) {
             Taken::Jobs(mut jobs) => {
                 jobs.retain(Job::claim);
                 if !jobs.is_empty() {
+                    histogram!(figures::STORE_SHARED).record(jobs.len() as f64);
                     work.commit(jobs);
                 }
                 work.look_up();

@@ -37,6 +37,7 @@ impl Authenticate for Recognise {
 /// The settings that the frame is tested with.
 pub fn settings() -> config::Http {
     config::Http {
+        operations_bind: None,
         bind: "127.0.0.1:0".into(),
         public_url: None,
         cors_origins: vec!["https://app.example".into()],

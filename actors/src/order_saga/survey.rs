@@ -1,0 +1,45 @@
+//! Unfinished orders, counted for figures and listed for operators.
+
+use std::collections::BTreeMap;
+
+use super::order::{ORDERS, Order, OrderStatus};
+use crate::store::{Query, Store, StoreError, find};
+use crate::time::Timestamp;
+
+/// Unfinished orders of all replicas.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// How many have each status, as far as they were counted; every status is there.
+    pub by_status: Vec<(OrderStatus, usize)>,
+    /// When the oldest of those counted was accepted.
+    pub oldest: Option<Timestamp>,
+    /// How many say that they are stuck, as far as they were counted.
+    pub stuck: usize,
+}
+
+/// Counts unfinished orders, up to `limit` (1 to 1,000), and the stuck ones apart.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn survey(store: &dyn Store, limit: usize) -> Result<Survey, StoreError> {
+    // Only unfinished orders have an owner, be it nobody.
+    let (live, _) = find::<Order>(store, Query::by(&ORDERS, "owner").limit(limit)).await?;
+    let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
+    for order in &live {
+        *counts.entry(order.value.status.name()).or_default() += 1;
+    }
+    let (stuck, _) = find::<Order>(store, stuck().limit(limit)).await?;
+    Ok(Survey {
+        by_status: OrderStatus::ALL
+            .into_iter()
+            .map(|status| (status, counts.get(status.name()).copied().unwrap_or_default()))
+            .collect(),
+        oldest: live.iter().map(|order| order.value.created_at).min(),
+        stuck: stuck.len(),
+    })
+}
+
+/// The query for stuck orders, the one that has been so longest first.
+pub fn stuck() -> Query {
+    Query::by(&ORDERS, "stuck")
+}

@@ -1,0 +1,86 @@
+//! A store that tells how long it takes and what goes wrong.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use metrics::{counter, histogram};
+
+use super::{Batch, Collection, CommitError, Page, Query, Record, Store, StoreError};
+use crate::figures;
+use crate::time::Timestamp;
+
+/// A store around another. What it does is what the other does.
+pub struct MeasuredStore {
+    inner: Arc<dyn Store>,
+}
+
+impl MeasuredStore {
+    /// Measures `inner`.
+    pub fn around(inner: Arc<dyn Store>) -> Arc<dyn Store> {
+        Arc::new(Self { inner })
+    }
+}
+
+fn took(op: &'static str, collection: &'static str, begun: Instant) {
+    histogram!(figures::STORE_SECONDS, "op" => op, "collection" => collection).record(begun.elapsed());
+}
+
+fn read<T>(
+    op: &'static str,
+    collection: &'static str,
+    begun: Instant,
+    found: Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    took(op, collection, begun);
+    if let Err(StoreError::Unavailable(_)) = &found {
+        counter!(figures::STORE_UNAVAILABLE, "op" => op).increment(1);
+    }
+    found
+}
+
+#[async_trait]
+impl Store for MeasuredStore {
+    async fn get_many(
+        &self,
+        collection: &'static Collection,
+        ids: &[String],
+    ) -> Result<Vec<Record>, StoreError> {
+        let begun = Instant::now();
+        read("get", collection.name, begun, self.inner.get_many(collection, ids).await)
+    }
+
+    async fn get(&self, collection: &'static Collection, id: &str) -> Result<Option<Record>, StoreError> {
+        let begun = Instant::now();
+        read("get", collection.name, begun, self.inner.get(collection, id).await)
+    }
+
+    async fn find(&self, query: Query) -> Result<Page, StoreError> {
+        let (begun, collection) = (Instant::now(), query.collection.name);
+        read("find", collection, begun, self.inner.find(query).await)
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
+        let collection = batch.writes.first().map_or("none", |write| write.collection().name);
+        let begun = Instant::now();
+        let committed = self.inner.commit(batch).await;
+        took("commit", collection, begun);
+        match &committed {
+            Ok(()) => {}
+            Err(CommitError::Conflict(_)) => {
+                counter!(figures::STORE_CONFLICTS, "collection" => collection).increment(1);
+            }
+            Err(CommitError::OutcomeUnknown(_)) => {
+                counter!(figures::STORE_UNKNOWN, "collection" => collection).increment(1);
+            }
+            Err(CommitError::Unavailable(_)) => {
+                counter!(figures::STORE_UNAVAILABLE, "op" => "commit").increment(1);
+            }
+        }
+        committed
+    }
+
+    async fn time(&self) -> Result<Timestamp, StoreError> {
+        self.inner.time().await
+    }
+}
