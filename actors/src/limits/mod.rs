@@ -36,7 +36,12 @@ pub struct Unlimited;
 #[async_trait]
 impl Limits for Unlimited {
     async fn take(&self, quota: &Quota, _: &str) -> Decision {
-        Decision { allowed: true, remaining: quota.uses(), reset: Duration::ZERO, retry_after: Duration::ZERO }
+        Decision {
+            allowed: true,
+            remaining: quota.uses(),
+            reset: Duration::ZERO,
+            retry_after: Duration::ZERO,
+        }
     }
 
     async fn give_back(&self, _: &Quota, _: &str) {}
