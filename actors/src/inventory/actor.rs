@@ -199,6 +199,9 @@ impl StockActor {
             timeout(PARKED_FOR, handed_back).await.ok().and_then(Result::ok).unwrap_or(Known::Nothing)
         };
         context.spawn(wrap_future(parked).map(|known, actor: &mut Self, context| {
+            if matches!(known, Known::Absent) {
+                actor.lifeline.finish();
+            }
             actor.books = Some(Books::of([(actor.sku.clone(), known)]));
             actor.go_on(context);
         }));

@@ -1,89 +1,257 @@
-//! One command over several SKUs, in one transaction.
+//! Commands over several SKUs: one actor in each replica takes all that wait at once.
 //!
-//! Who calls it: [`super::service::Inventory`], in the task of whoever asks. The actors of the
-//! SKUs are asked in the SKUs' order to park their queues, so two bundles never wait for each
-//! other; what waits meanwhile is decided afterwards, so nobody is refused for units that the
-//! bundle then does not take. If this task is dropped midway, what the actors were lent is dropped
-//! with it, and they read their counters again.
+//! Who asks it: [`super::service::Inventory`]. Bundles that wait together are committed together,
+//! up to [`GROUP`] in one transaction. Their SKUs' actors are asked to park their queues meanwhile;
+//! what waits there is decided afterwards, so nobody is refused for units that a bundle then does
+//! not take. Groups under way at the same time have no SKU in common, so none waits for another,
+//! and a bundle never overtakes an earlier one that shares a SKU with it.
 //!
 //! What never happens here: reliance on the parking. Other replicas don't park, and an actor lets
 //! go after a second; the commit states the version of each stock record all the same.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::oneshot;
+use actix::fut::{ActorFutureExt, wrap_future};
+use actix::{Actor, AsyncContext, Context, Handler};
+use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 
-use super::actor::{PARKED_FOR, Park, Parked, StockActor};
-use super::holds::HoldError;
+use super::actor::{GROUP, PARKED_FOR, Park, Parked, PlaceHold, SettleHold, StockActor};
+use super::holds::HoldLine;
 use super::pace::Pace;
 use super::pending::{Answer, Pending, Trouble, Work};
 use super::round::{self, Books, End};
 use super::service::DEADLINE;
 use crate::cluster::Clock;
 use crate::store::Store;
-use crate::supervision::{AskError, Registry};
+use crate::supervision::{Envelope, Registry};
 
-/// Does `work` on all of `skus` at once.
-pub(super) async fn run<T: Send + 'static>(
-    registry: &Registry<StockActor>,
-    store: &dyn Store,
-    clock: &dyn Clock,
+/// Groups that are under way at once: a SKU that is slow to park holds up its own group only.
+const GROUPS: usize = 4;
+/// SKUs of one group at most, unless a single bundle has more.
+const MOST_SKUS: usize = 200;
+/// How long a group waits for its SKUs. Those that came are parked meanwhile.
+const PARKING: Duration = Duration::from_millis(500);
+/// How long a bundle waits before it is turned away untried; its caller waits a little longer.
+const PATIENCE: Duration = DEADLINE.saturating_sub(PARKING);
+
+/// The actor of all bundles of this replica.
+pub(super) struct BundleActor {
+    parts: Parts,
+    waiting: VecDeque<Waiting>,
+    /// The SKUs of the groups under way.
+    in_hand: BTreeSet<String>,
+    groups: usize,
+}
+
+#[derive(Clone)]
+struct Parts {
+    registry: Registry<StockActor>,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+}
+
+struct Waiting {
     skus: BTreeSet<String>,
-    work: impl FnOnce(Answer<T, HoldError>) -> Work,
-) -> Result<T, HoldError> {
-    let parked = park(registry, skus).await?;
-    let (tell, told) = oneshot::channel();
-    let answer = Answer::to(move |answer| drop(tell.send(answer)));
-    let books = Books::of(parked.iter().map(|(sku, parked)| (sku.clone(), parked.known.clone())));
-    let books = commit(store, clock, books, Pending::new(work(answer))).await;
+    command: Pending,
+    since: Instant,
+}
+
+impl BundleActor {
+    pub(super) fn new(registry: Registry<StockActor>, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        let parts = Parts { registry, store, clock };
+        Self { parts, waiting: VecDeque::new(), in_hand: BTreeSet::new(), groups: 0 }
+    }
+
+    fn enqueue(&mut self, lines: &[HoldLine], work: Work, context: &mut Context<Self>) {
+        let skus = lines.iter().map(|line| line.sku.clone()).collect();
+        self.waiting.push_back(Waiting { skus, command: Pending::new(work), since: Instant::now() });
+        self.go_on(context);
+    }
+
+    fn go_on(&mut self, context: &mut Context<Self>) {
+        while self.groups < GROUPS {
+            let group = take(&mut self.waiting, &self.in_hand, |bundle| &bundle.skus);
+            if group.is_empty() {
+                return;
+            }
+            let skus: BTreeSet<String> = group.iter().flat_map(|bundle| bundle.skus.clone()).collect();
+            self.in_hand.extend(skus.iter().cloned());
+            self.groups += 1;
+            let parts = self.parts.clone();
+            let run = async move {
+                let again = run(&parts, &skus, group).await;
+                (skus, again)
+            };
+            context.spawn(wrap_future(run).map(|(skus, again), actor: &mut Self, context| {
+                actor.groups -= 1;
+                actor.in_hand.retain(|sku| !skus.contains(sku));
+                for bundle in again.into_iter().rev() {
+                    actor.waiting.push_front(bundle);
+                }
+                actor.go_on(context);
+            }));
+        }
+    }
+}
+
+impl Actor for BundleActor {
+    type Context = Context<Self>;
+}
+
+impl Handler<Envelope<PlaceHold>> for BundleActor {
+    type Result = ();
+
+    fn handle(&mut self, asked: Envelope<PlaceHold>, context: &mut Context<Self>) {
+        let Envelope { command: PlaceHold(request), reply } = asked;
+        let lines = request.lines.clone();
+        self.enqueue(&lines, Work::Hold(request, Answer::to(|answer| reply.send(answer))), context);
+    }
+}
+
+impl Handler<Envelope<SettleHold>> for BundleActor {
+    type Result = ();
+
+    fn handle(&mut self, asked: Envelope<SettleHold>, context: &mut Context<Self>) {
+        let Envelope { command: SettleHold { hold, settlement }, reply } = asked;
+        let lines = hold.value.lines.clone();
+        self.enqueue(
+            &lines,
+            Work::Settle(hold, settlement, Answer::to(|answer| reply.send(answer))),
+            context,
+        );
+    }
+}
+
+/// Takes what can go now, the longest wait first. What has to stay keeps its SKUs from those
+/// behind it.
+fn take<T>(
+    waiting: &mut VecDeque<T>,
+    in_hand: &BTreeSet<String>,
+    skus_of: impl Fn(&T) -> &BTreeSet<String>,
+) -> Vec<T> {
+    let mut spoken_for = in_hand.clone();
+    let (mut group, mut left, mut skus) = (Vec::new(), VecDeque::new(), BTreeSet::new());
+    for next in waiting.drain(..) {
+        let its = skus_of(&next);
+        let more = its.difference(&skus).count();
+        let fits = group.is_empty() || (group.len() < GROUP && skus.len() + more <= MOST_SKUS);
+        if fits && its.is_disjoint(&spoken_for) {
+            skus.extend(its.iter().cloned());
+            group.push(next);
+        } else {
+            spoken_for.extend(its.iter().cloned());
+            left.push_back(next);
+        }
+    }
+    *waiting = left;
+    group
+}
+
+/// Parks the SKUs, commits the group, lets the SKUs go on; what is to be tried again.
+async fn run(parts: &Parts, skus: &BTreeSet<String>, group: Vec<Waiting>) -> Vec<Waiting> {
+    let mut parked = BTreeMap::new();
+    let mut busy = BTreeMap::new();
+    for (sku, answer) in skus.iter().zip(join_all(skus.iter().map(|sku| park(parts, sku))).await) {
+        match answer {
+            Ok(one) => drop(parked.insert(sku.clone(), one)),
+            Err(reason) => drop(busy.insert(sku.clone(), reason)),
+        }
+    }
+    let mut able = Vec::new();
+    for bundle in group {
+        let reason = bundle.skus.iter().find_map(|sku| busy.get(sku));
+        let late = (bundle.since.elapsed() >= PATIENCE).then_some("too many bundles wait");
+        match reason.map(String::as_str).or(late) {
+            Some(reason) => bundle.command.give_up(reason),
+            None => able.push(bundle),
+        }
+    }
+    let known = parked.iter().map(|(sku, parked): (&String, &Parked)| (sku.clone(), parked.known.clone()));
+    let (books, again) = commit(parts, Books::of(known), able).await;
     for (sku, parked) in parked {
         parked.unpark(books.known(&sku));
     }
-    told.await.unwrap_or(Err(HoldError::OutcomeUnknown))
+    again
 }
 
-/// Parks the SKUs one after the other, in their order. The first of them lets go a second after it
-/// was parked, so the last must be parked well before.
-async fn park(
-    registry: &Registry<StockActor>,
-    skus: BTreeSet<String>,
-) -> Result<Vec<(String, Parked)>, HoldError> {
-    let until = Instant::now() + DEADLINE / 2;
-    let mut parked = Vec::with_capacity(skus.len());
-    for sku in skus {
-        let left = until.saturating_duration_since(Instant::now());
-        let one = match registry.ask(&sku, Park, left).await {
-            Ok(answer) => answer?,
-            Err(AskError::OutcomeUnknown) => {
-                return Err(Trouble::Unavailable(format!("too much is going on with {sku}")).into());
-            }
-            Err(other) => return Err(Trouble::from(other).into()),
-        };
-        parked.push((sku, one));
+async fn park(parts: &Parts, sku: &str) -> Result<Parked, String> {
+    match parts.registry.ask(sku, Park, PARKING).await {
+        Ok(Ok(parked)) => Ok(parked),
+        Ok(Err(Trouble::Unavailable(reason))) => Err(reason),
+        Ok(Err(Trouble::OutcomeUnknown)) | Err(_) => Err(format!("too much is going on with {sku}")),
     }
-    Ok(parked)
 }
 
-async fn commit(store: &dyn Store, clock: &dyn Clock, mut books: Books, command: Pending) -> Books {
+async fn commit(parts: &Parts, mut books: Books, group: Vec<Waiting>) -> (Books, Vec<Waiting>) {
     let until = Instant::now() + PARKED_FOR;
     let mut pace = Pace::default();
-    let mut group = vec![command];
-    loop {
+    // By its record a command is known again when the attempt hands it back.
+    let mut places = BTreeMap::new();
+    let mut commands = Vec::with_capacity(group.len());
+    for Waiting { skus, command, since } in group {
+        places.insert(command.record(), (skus, since));
+        commands.push(command);
+    }
+    while !commands.is_empty() && Instant::now() < until {
         let began = Instant::now();
-        let attempt = round::attempt(store, clock, books, group).await;
-        (books, group) = (attempt.books, attempt.again);
-        if group.is_empty() {
-            return books;
-        }
-        if Instant::now() >= until {
-            group
-                .into_iter()
-                .for_each(|command| command.give_up("others change this stock at the same time"));
-            return books;
-        }
-        if attempt.end == End::Conflicted {
+        let attempt = round::attempt(parts.store.as_ref(), parts.clock.as_ref(), books, commands).await;
+        (books, commands) = (attempt.books, attempt.again);
+        if attempt.end == End::Conflicted && !commands.is_empty() {
             sleep(pace.came_too_late(began.elapsed(), fastrand::f64())).await;
         }
+    }
+    let again = commands.into_iter().filter_map(|command| {
+        let (skus, since) = places.get(&command.record())?.clone();
+        Some(Waiting { skus, command, since })
+    });
+    (books, again.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Bundle = (usize, BTreeSet<String>);
+
+    fn queue(bundles: &[&[&str]]) -> VecDeque<Bundle> {
+        let skus = |skus: &&[&str]| skus.iter().map(|sku| (*sku).to_owned()).collect();
+        bundles.iter().map(skus).enumerate().collect()
+    }
+
+    fn taken(waiting: &mut VecDeque<Bundle>, in_hand: &[&str]) -> Vec<usize> {
+        let in_hand = in_hand.iter().map(|sku| (*sku).to_owned()).collect();
+        take(waiting, &in_hand, |bundle| &bundle.1).into_iter().map(|bundle| bundle.0).collect()
+    }
+
+    #[test]
+    fn bundles_that_share_skus_go_together() {
+        let mut waiting = queue(&[&["a", "b"], &["b", "c"], &["d", "e"]]);
+        assert_eq!(taken(&mut waiting, &[]), [0, 1, 2]);
+        assert!(waiting.is_empty());
+    }
+
+    #[test]
+    fn what_waits_for_a_sku_is_not_overtaken_on_any_of_its_skus() {
+        let mut waiting = queue(&[&["a", "b"], &["b", "c"], &["c", "d"], &["e", "f"]]);
+        assert_eq!(taken(&mut waiting, &["a"]), [3], "1 waits behind 0, and 2 behind 1");
+        assert_eq!(taken(&mut waiting, &["e", "f"]), [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_group_is_bounded_in_bundles_and_skus_and_one_that_is_too_large_goes_alone() {
+        let many: Vec<&[&str]> = (0..GROUP + 5).map(|_| ["a", "b"].as_slice()).collect();
+        let mut waiting = queue(&many);
+        assert_eq!(taken(&mut waiting, &[]).len(), GROUP);
+        assert_eq!(taken(&mut waiting, &[]), [GROUP, GROUP + 1, GROUP + 2, GROUP + 3, GROUP + 4]);
+
+        let names: Vec<String> = (0..=MOST_SKUS).map(|n| format!("sku-{n:03}")).collect();
+        let large: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut waiting = queue(&[&large, &["x", "y"], &large[..2]]);
+        assert_eq!(taken(&mut waiting, &[]), [0]);
+        assert_eq!(taken(&mut waiting, &large), [1]);
+        assert_eq!(taken(&mut waiting, &[]), [2]);
     }
 }

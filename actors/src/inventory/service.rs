@@ -2,7 +2,6 @@
 //!
 //! Who calls it: the routes, and the order saga through [`Holds`]. Cheap to clone.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,13 +9,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::actor::{PlaceHold, SettleHold, StockActor};
 use super::adjustment::{AdjustError, Adjusted, Adjustment};
-use super::bundle;
+use super::bundle::BundleActor;
 use super::decide::Settlement;
 use super::holds::{Hold, HoldError, HoldLine, HoldRequest, HoldStatus, Holds, Placed};
-use super::pending::{Answer, Trouble, Work};
+use super::pending::Trouble;
 use super::records::{BY_SKU, HOLDS, LAPSING, MOVEMENTS, Movement};
 use super::state::Stock;
 use crate::cluster::Clock;
@@ -26,6 +26,8 @@ use crate::time::Timestamp;
 
 /// How long a command waits for its answer at most.
 pub(super) const DEADLINE: Duration = Duration::from_secs(2);
+/// The key of the one actor of all bundles.
+pub(super) const BUNDLES: &str = "all";
 
 impl From<AskError> for Trouble {
     fn from(error: AskError) -> Self {
@@ -48,6 +50,7 @@ impl From<StoreError> for Trouble {
 #[derive(Clone)]
 pub struct Inventory {
     pub(super) registry: Registry<StockActor>,
+    pub(super) bundles: Registry<BundleActor>,
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) lapses: Arc<Lapses>,
@@ -79,20 +82,30 @@ impl Inventory {
         tree: Tree,
         options: RegistryOptions,
     ) -> Self {
-        let registry = Registry::new(options, arbiters, tree, {
+        let registry = Registry::new(options, arbiters.clone(), tree.clone(), {
             let (store, clock) = (store.clone(), clock.clone());
             move |sku, lifeline| {
                 let actor = StockActor::new(sku, store.clone(), clock.clone(), lifeline);
                 async move { Ok(actor) }
             }
         });
+        let bundles = RegistryOptions { kind: "bundles", capacity: 1, ..options };
+        let bundles = Registry::new(bundles, arbiters, tree, {
+            let (registry, store, clock) = (registry.clone(), store.clone(), clock.clone());
+            move |_, _| {
+                let actor = BundleActor::new(registry.clone(), store.clone(), clock.clone());
+                async move { Ok(actor) }
+            }
+        });
         let lapses = Arc::new(Lapses { begun: AtomicU64::new(0), last: Mutex::new((0, Ok(0))) });
-        Self { registry, store, clock, lapses }
+        Self { registry, bundles, store, clock, lapses }
     }
 
     /// Takes no more commands, and waits until those taken are answered, `deadline` at most.
     pub async fn drain(&self, deadline: Duration) {
-        self.registry.drain(deadline).await;
+        let until = Instant::now() + deadline;
+        self.bundles.drain(deadline).await;
+        self.registry.drain(until.saturating_duration_since(Instant::now())).await;
     }
 
     /// Changes what is on hand. The same id again for the same SKU counts once and has the first
@@ -201,13 +214,11 @@ impl Inventory {
     }
 
     async fn try_to_place(&self, request: HoldRequest) -> Result<Placed, HoldError> {
-        match only_sku(&request.lines) {
-            Ok(sku) => {
-                let asked = self.registry.ask(&sku, PlaceHold(request), DEADLINE).await;
-                asked.unwrap_or_else(|error| Err(Trouble::from(error).into()))
-            }
-            Err(skus) => self.bundle(skus, |answer| Work::Hold(request, answer)).await,
-        }
+        let asked = match only_sku(&request.lines) {
+            Some(sku) => self.registry.ask(&sku, PlaceHold(request), DEADLINE).await,
+            None => self.bundles.ask(BUNDLES, PlaceHold(request), DEADLINE).await,
+        };
+        asked.unwrap_or_else(|error| Err(Trouble::from(error).into()))
     }
 
     async fn read_and_settle(&self, id: &str, settlement: Settlement) -> Result<Hold, HoldError> {
@@ -228,31 +239,18 @@ impl Inventory {
             }
             (status, _) => return Err(HoldError::WrongState(status)),
         }
-        match only_sku(&hold.value.lines) {
-            Ok(sku) => {
-                let asked = self.registry.ask(&sku, SettleHold { hold, settlement }, DEADLINE).await;
-                asked.unwrap_or_else(|error| Err(Trouble::from(error).into()))
-            }
-            Err(skus) => self.bundle(skus, |answer| Work::Settle(hold, settlement, answer)).await,
-        }
-    }
-
-    async fn bundle<T: Send + 'static>(
-        &self,
-        skus: BTreeSet<String>,
-        work: impl FnOnce(Answer<T, HoldError>) -> Work,
-    ) -> Result<T, HoldError> {
-        bundle::run(&self.registry, self.store.as_ref(), self.clock.as_ref(), skus, work).await
+        let asked = match only_sku(&hold.value.lines) {
+            Some(sku) => self.registry.ask(&sku, SettleHold { hold, settlement }, DEADLINE).await,
+            None => self.bundles.ask(BUNDLES, SettleHold { hold, settlement }, DEADLINE).await,
+        };
+        asked.unwrap_or_else(|error| Err(Trouble::from(error).into()))
     }
 }
 
-/// The one SKU of these lines, or else all of them.
-fn only_sku(lines: &[HoldLine]) -> Result<String, BTreeSet<String>> {
-    let mut skus: BTreeSet<String> = lines.iter().map(|line| line.sku.clone()).collect();
-    match skus.len() {
-        1 => skus.pop_first().ok_or(skus),
-        _ => Err(skus),
-    }
+/// The one SKU of these lines, unless they have several.
+fn only_sku(lines: &[HoldLine]) -> Option<String> {
+    let (first, others) = lines.split_first()?;
+    others.iter().all(|line| line.sku == first.sku).then(|| first.sku.clone())
 }
 
 #[async_trait]

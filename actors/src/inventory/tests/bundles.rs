@@ -5,6 +5,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::*;
+use crate::inventory::actor::{PARKED_FOR, Park};
+use crate::inventory::service::BUNDLES;
 use crate::testing::CommitFault;
 
 const BOTH: &[(&str, i64)] = &[("cap", 1), ("tee", 2)];
@@ -101,7 +103,102 @@ async fn buyers_wait_while_a_bundle_is_in_flight() {
 }
 
 #[actix_rt::test]
-async fn a_bundle_that_is_dropped_midway_frees_its_skus() {
+async fn hundreds_of_bundles_at_once_take_a_few_commits() {
+    let shop = Shop::with(&[("tee", 1000), ("cap", 1000), ("mug", 1000)]).await;
+    let replica = shop.replica();
+    shop.store.close();
+    let first = hold_in_background(&replica, "first".to_owned(), BOTH);
+    shop.store.arrived(1).await;
+    let wanted: [&[(&str, i64)]; 3] = [BOTH, BOTH_TURNED, &[("cap", 1), ("mug", 1)]];
+    let bundles = (0..300).map(|n| hold_in_background(&replica, format!("order-{n}"), wanted[n % 3]));
+    let bundles: Vec<_> = bundles.collect();
+    let actor = replica.bundles.get(BUNDLES).unwrap();
+    until(|| actor.waiting() == 301).await;
+    // A single buyer among them has a turn after the group in flight and the next one at most.
+    let single = hold_in_background(&replica, "single".to_owned(), &[("tee", 1)]);
+    let tee = replica.registry.get("tee").unwrap();
+    until(|| tee.waiting() == 1).await;
+    let before = shop.memory.commits();
+    shop.store.let_through(1000);
+    single.await.unwrap().unwrap();
+    assert!(shop.memory.commits() - before <= 3, "the single buyer waited for others");
+    first.await.unwrap().unwrap();
+    for answer in join_all(bundles).await {
+        answer.unwrap().unwrap();
+    }
+    // The first, the 300 in two groups, and the single buyer.
+    assert_eq!(shop.memory.commits() - before, 4);
+    assert_eq!(*shop.store.conflicts.borrow(), 0);
+    shop.check().await;
+}
+
+#[actix_rt::test]
+async fn hundreds_of_bundles_on_two_replicas_are_all_answered() {
+    let shop = Shop::with(&[("tee", 1000), ("cap", 1000), ("mug", 1000)]).await;
+    shop.store.dawdle(2);
+    let replicas = [shop.replica(), shop.replica()];
+    let wanted: [&[(&str, i64)]; 3] = [BOTH, BOTH_TURNED, &[("cap", 1), ("mug", 1)]];
+    let hold = |n: usize| hold_in_background(&replicas[n % 2], format!("order-{n}"), wanted[n % 3]);
+    for answer in join_all((0..300).map(hold)).await {
+        answer.unwrap().unwrap();
+    }
+    let ended = (0..300).map(|n| {
+        let (replica, id) = (&replicas[n % 2], format!("order-{n}"));
+        async move { if n % 5 == 0 { replica.release(&id).await } else { replica.commit(&id).await } }
+    });
+    assert!(join_all(ended).await.into_iter().all(|answer| answer.is_ok()));
+    assert_eq!(shop.stock("tee").await.on_hand(), 1000 - 2 * 160);
+    shop.check().await;
+}
+
+#[actix_rt::test]
+async fn a_sku_that_does_not_park_holds_up_nobody_elses_bundle() {
+    let shop = Shop::with(&[("tee", 10), ("cap", 10), ("mug", 10)]).await;
+    let replica = shop.replica();
+    let kept = replica.registry.ask("tee", Park, PARKED_FOR).await.unwrap().unwrap();
+    let stuck = hold_in_background(&replica, "stuck".to_owned(), BOTH);
+    let other = hold(&replica, "other", &[("cup", 1), ("mug", 1)]).await;
+    assert_eq!(other, Err(HoldError::OutOfStock(vec!["cup".to_owned()])));
+    assert!(!stuck.is_finished());
+    let answer = stuck.await.unwrap();
+    assert!(matches!(answer, Err(HoldError::Unavailable { .. })), "{answer:?}");
+    let known = kept.known.clone();
+    kept.unpark(known);
+    hold(&replica, "stuck", BOTH).await.unwrap();
+    shop.check().await;
+}
+
+#[actix_rt::test]
+async fn a_panic_in_a_group_of_bundles_costs_no_unit() {
+    for panic in [Panic::BeforeCommit, Panic::AfterCommit] {
+        let shop = Shop::with(&[("tee", 100), ("cap", 100)]).await;
+        let replica = shop.replica();
+        shop.store.panic_next(panic);
+        let bundles = (0..20).map(|n| hold_in_background(&replica, format!("order-{n}"), BOTH));
+        for answer in join_all(bundles).await {
+            answer.unwrap().unwrap();
+        }
+        assert_eq!((shop.stock("cap").await.held(), shop.stock("tee").await.held()), (20, 40));
+        let fallen: u64 = shop.tree.list(Some("bundles"), 100).iter().map(|actor| actor.restarts).sum();
+        assert_eq!(fallen, 1);
+        shop.check().await;
+    }
+}
+
+#[actix_rt::test]
+async fn skus_that_do_not_exist_keep_no_actor() {
+    let shop = Shop::with(&[]).await;
+    let replica = shop.replica();
+    for n in 0..20 {
+        let wanted = [(format!("none-{n}"), 1), (format!("nor-{n}"), 1)];
+        let wanted: Vec<_> = wanted.iter().map(|(sku, units)| (sku.as_str(), *units)).collect();
+        hold(&replica, &format!("order-{n}"), &wanted).await.unwrap_err();
+    }
+    until(|| replica.registry.is_empty()).await;
+}
+
+#[actix_rt::test]
+async fn a_bundle_whose_caller_leaves_frees_its_skus() {
     let shop = Shop::with(&[("tee", 10), ("cap", 10)]).await;
     let replica = shop.replica();
     shop.store.close();
