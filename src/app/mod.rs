@@ -407,6 +407,7 @@ impl Parts {
             clock: self.clock.clone(),
             banks: outside.banks.clone(),
             replica: self.incarnation.clone(),
+            territory: self.slots.clone(),
             options: SyncOptions { runs_here: share.has(Role::Sync), ..SyncOptions::default() },
         };
         Connections::new(parts, self.arbiters.clone(), self.tree.clone())

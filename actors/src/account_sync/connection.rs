@@ -68,7 +68,7 @@ pub struct Claim {
     pub id: String,
     /// The incarnation of the replica.
     pub owner: String,
-    /// When it lapses, by the store's clock. The epoch of the connection's slot will stand here.
+    /// When it lapses, by the store's clock.
     pub lease_until: Timestamp,
 }
 
@@ -108,6 +108,9 @@ pub struct Connection {
     pub due_at: Option<Timestamp>,
     /// Failures since the last run that brought a statement.
     pub failures: u32,
+    /// The epoch of its slot under which a run was last begun. It only rises.
+    #[serde(default)]
+    pub epoch: u64,
     /// Who runs it now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<Claim>,
@@ -132,9 +135,11 @@ impl Connection {
         self.listed_for.is_some()
     }
 
-    /// Whether somebody else's claim stands at `now`.
-    pub fn is_claimed_by_another(&self, owner: &str, now: Timestamp) -> bool {
-        self.claim.as_ref().is_some_and(|claim| claim.owner != owner && now < claim.lease_until)
+    /// Whether somebody else's claim stands at `now`. `lives` says of an incarnation whether it does:
+    /// the claim of a dead one has fallen with it.
+    pub fn is_claimed_by_another(&self, owner: &str, now: Timestamp, lives: impl Fn(&str) -> bool) -> bool {
+        let stands = |claim: &Claim| claim.owner != owner && now < claim.lease_until && lives(&claim.owner);
+        self.claim.as_ref().is_some_and(stands)
     }
 
     /// Whether this is the claim that stands in the record.

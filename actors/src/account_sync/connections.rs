@@ -13,7 +13,7 @@ use super::link::{LinkRequest, link};
 use super::options::{Banks, SyncOptions};
 use super::run::{RUNS, Run};
 use super::work::{Desk, Work};
-use crate::cluster::Clock;
+use crate::cluster::{Clock, Territory};
 use crate::ids;
 use crate::store::{Cursor, Query, Store, StoreError, Versioned, find, load};
 use crate::supervision::{Arbiters, Registry, RegistryOptions, Tree};
@@ -45,6 +45,8 @@ pub struct SyncParts {
     pub banks: Banks,
     /// This replica's incarnation, which claims are made for.
     pub replica: String,
+    /// Which connections are this replica's to run.
+    pub territory: Arc<dyn Territory>,
     /// Bounds and intervals.
     pub options: SyncOptions,
 }
@@ -69,8 +71,13 @@ impl Connections {
             idle: Duration::from_secs(10),
             drain: parts.options.drain,
         };
-        let slots = Semaphore::new(parts.options.concurrency.max(1));
-        let desk = Arc::new(Desk { parts, slots, wake: Notify::new(), left_some: AtomicBool::new(false) });
+        let desk = Arc::new(Desk {
+            room: Semaphore::new(parts.options.concurrency.max(1)),
+            wake: Notify::new(),
+            inherits: AtomicBool::new(true),
+            left_some: AtomicBool::new(false),
+            parts,
+        });
         let shared = desk.clone();
         let actors = Registry::new(options, arbiters, tree, move |connection_id, lifeline| {
             let work = Work::new(shared.clone(), connection_id);

@@ -1,6 +1,7 @@
 //! The schedule: a supervised loop that finds the connections that are due, by index and in
-//! bounded pages, and starts their actors. Everything that is to be done shows as a due
-//! connection: a planned run, a wanted one, and one whose claim has lapsed.
+//! bounded pages, and starts the actors of those whose slot is this replica's. Everything that is to
+//! be done shows as a due connection: a planned run, a wanted one, and one whose claim has lapsed.
+//! Claims of a replica that died are looked for when its slots arrive, before they lapse.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,13 +9,16 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::actor::Due;
-use super::connection::{CONNECTIONS, Connection};
+use super::connection::{CONNECTIONS, Claim, Connection};
 use super::connections::Connections;
 use crate::store::{Query, StoreError, find};
 use crate::supervision::AskError;
+use crate::time::Timestamp;
 
 /// Connections read at once.
 const PAGE: usize = 100;
+/// Pages read in one look. Other replicas' due connections are on them too.
+const PAGES: usize = 200;
 /// The longest pause while the store cannot be read.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long an actor may take to say that it looks.
@@ -30,6 +34,7 @@ impl Connections {
             tokio::select! {
                 () = parts.clock.sleep(pause) => {}
                 () = self.desk.wake.notified() => {}
+                () = parts.territory.gained() => self.desk.inherits.store(true, Ordering::Release),
                 _ = stop.wait_for(|stop| *stop) => return,
             }
             let started = tokio::select! {
@@ -52,14 +57,20 @@ impl Connections {
         let parts = &self.desk.parts;
         // Said before anything is started: a run may come to its end before this does.
         self.desk.left_some.store(true, Ordering::Release);
-        let room = self.desk.slots.available_permits();
+        let room = self.desk.room.available_permits();
+        let inherits = self.desk.inherits.load(Ordering::Acquire);
         let (mut started, mut after) = (0, None);
-        loop {
-            let until = parts.clock.now().as_millis().saturating_add(1);
+        for _ in 0..PAGES {
+            let now = parts.clock.now();
+            let until = if inherits { now.plus(parts.options.lease) } else { now };
+            let until = until.as_millis().saturating_add(1);
             let query =
                 Query::by(&CONNECTIONS, "due").range(None, Some(until.into())).limit(PAGE).after(after);
             let (page, next) = find::<Connection>(self.store(), query).await?;
             for connection in page {
+                if !self.is_to_start(&connection.value, now) {
+                    continue;
+                }
                 if started >= room {
                     return Ok(started);
                 }
@@ -75,8 +86,20 @@ impl Connections {
             after = next;
             if after.is_none() {
                 self.desk.left_some.store(false, Ordering::Release);
-                return Ok(started);
+                if inherits {
+                    self.desk.inherits.store(false, Ordering::Release);
+                }
+                break;
             }
         }
+        Ok(started)
+    }
+
+    /// Whether a connection that was found is this replica's, and due or left by a dead one.
+    fn is_to_start(&self, connection: &Connection, now: Timestamp) -> bool {
+        let territory = &self.desk.parts.territory;
+        let left = |claim: &Claim| !territory.lives(&claim.owner);
+        let wanted = connection.due_at.is_some_and(|due| due <= now) || connection.claim.as_ref().is_some_and(left);
+        wanted && territory.epoch_of(&connection.id).is_some()
     }
 }

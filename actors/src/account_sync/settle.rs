@@ -39,11 +39,13 @@ pub(super) enum Look {
     Record(Box<Connection>, Option<(Box<Run>, u64)>),
 }
 
-/// Looks at a connection and its unfinished run. `claim` is what would be written if it is free.
+/// Looks at a connection and its unfinished run. `claim` is what would be written if it is free,
+/// under this `epoch` of the connection's slot; `lives` says whether an incarnation does.
 pub(super) fn look(
     connection: Connection,
     unfinished: Option<Versioned<Run>>,
-    claim: Claim,
+    (claim, epoch): (Claim, u64),
+    lives: impl Fn(&str) -> bool,
     moment: Moment,
     options: &SyncOptions,
     new_id: &mut dyn FnMut() -> String,
@@ -55,7 +57,9 @@ pub(super) fn look(
         ConnectionStatus::Linking | ConnectionStatus::Revoked => return Look::Nothing,
         ConnectionStatus::Active | ConnectionStatus::NeedsReauth => {}
     }
-    if connection.is_claimed_by_another(&claim.owner, now) {
+    // The slot has moved on and nobody here has noticed yet.
+    let overtaken = connection.epoch > epoch;
+    if overtaken || connection.is_claimed_by_another(&claim.owner, now, lives) {
         return Look::Nothing;
     }
     let (run, version) = match unfinished {
@@ -69,7 +73,7 @@ pub(super) fn look(
         let given_up = settle(connection, run, &[], &answer, moment, options, new_id);
         return Look::Record(Box::new(given_up.connection), Some((Box::new(given_up.run), version)));
     }
-    let connection = Connection { due_at: Some(claim.lease_until), claim: Some(claim), ..connection };
+    let connection = Connection { due_at: Some(claim.lease_until), claim: Some(claim), epoch, ..connection };
     Look::Begin(Box::new(connection), Box::new(run.begun(now)), version)
 }
 

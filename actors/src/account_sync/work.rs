@@ -26,10 +26,12 @@ const ATTEMPTS: u32 = 8;
 pub(super) struct Desk {
     pub(super) parts: SyncParts,
     /// Runs at once.
-    pub(super) slots: Semaphore,
+    pub(super) room: Semaphore,
     /// Wakes the schedule before its time.
     pub(super) wake: Notify,
-    /// The schedule may have had to leave due connections alone, for want of slots.
+    /// What a dead replica was at is to be looked for, before its claims lapse.
+    pub(super) inherits: AtomicBool,
+    /// The schedule may have had to leave due connections alone, for want of room.
     pub(super) left_some: AtomicBool,
 }
 
@@ -125,16 +127,16 @@ impl Work {
     /// Runs the connection if a run is due and nobody else is at it. Once `lifeline` drains,
     /// nothing is begun; what was begun before is kept alive until the drain's deadline.
     pub(super) async fn perform(&self, lifeline: &Lifeline) {
-        let slot = tokio::select! {
-            slot = self.desk.slots.acquire() => slot,
+        let place = tokio::select! {
+            place = self.desk.room.acquire() => place,
             () = lifeline.draining() => return,
         };
         // The semaphore is never closed.
-        let Ok(slot) = slot else { return };
+        let Ok(place) = place else { return };
         if !lifeline.is_draining() {
             self.perform_now().await;
         }
-        drop(slot);
+        drop(place);
         if self.desk.left_some.swap(false, Ordering::AcqRel) {
             self.desk.wake.notify_one();
         }
@@ -175,7 +177,7 @@ impl Work {
         }
     }
 
-    /// Claims the connection for a run, if one is due.
+    /// Claims the connection for a run, if one is due and its slot is this replica's.
     async fn begin(&self) -> Result<Option<Begun>, SyncError> {
         let _turn = self.turn.lock().await;
         let parts = &self.desk.parts;
@@ -192,13 +194,16 @@ impl Work {
             {
                 return Ok(Some(Begun { connection: found.value, claim_id, run_id: run.value.id }));
             }
+            let Some(epoch) = parts.territory.epoch_of(&self.connection_id) else { return Ok(None) };
             let moment = self.moment();
             let claim = Claim {
                 id: claim_id.clone(),
                 owner: parts.replica.clone(),
                 lease_until: moment.now.plus(parts.options.lease),
             };
-            let looked = look(found.value, unfinished, claim, moment, &parts.options, &mut ids::new_id);
+            let lives = |owner: &str| parts.territory.lives(owner);
+            let (claim, options) = ((claim, epoch), &parts.options);
+            let looked = look(found.value, unfinished, claim, lives, moment, options, &mut ids::new_id);
             let (batch, begun) = match looked {
                 Look::Nothing => return Ok(None),
                 Look::Record(connection, run) => {
