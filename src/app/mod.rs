@@ -27,7 +27,7 @@ use steward_actors::account_sync::{Connections, SyncOptions, SyncParts};
 use steward_actors::accounts::Accounts;
 use steward_actors::audit::AuditLog;
 use steward_actors::catalog::Catalog;
-use steward_actors::cluster::{Lease, Membership, StoreClock};
+use steward_actors::cluster::{Lease, Membership, Slots, StoreClock};
 use steward_actors::inventory::Inventory;
 use steward_actors::order_saga::{
     Adoption, CrashPoints, OrderConfirmation, Orders, OrdersOptions, OrdersParts,
@@ -133,6 +133,7 @@ pub struct Steward {
     connections: Connections,
     inventory: Inventory,
     membership: Arc<Membership>,
+    slots: Arc<Slots>,
     arbiters: Arc<Arbiters>,
     store: OpenStore,
     outside: Outside,
@@ -195,7 +196,12 @@ impl Steward {
             .map_err(system("no thread for the watchdog"))?;
         let watchdog = Arc::new(watchdog);
         let passwords = Argon2Passwords::start().map_err(system("no threads for passwords"))?;
-        let parts = Parts { store, clock, tree, arbiters, incarnation: membership.incarnation() };
+        let membership = Arc::new(membership);
+        let slots = Arc::new(Slots::new("sync", store.clone(), clock.clone(), membership.clone()));
+        // So that what is asked of a first replica at once is begun at once.
+        slots.round().await?;
+        let incarnation = membership.incarnation();
+        let parts = Parts { store, clock, tree, arbiters, incarnation, slots };
 
         let users = Users::new(parts.store.clone(), parts.clock.clone(), Arc::new(passwords));
         let admin = first_admin::ensure(&config, &users).await?;
@@ -215,7 +221,6 @@ impl Steward {
         let orders = parts.orders(&inventory, &outside, &waker, &crash_points, &share);
         let connections = parts.connections(&outside, &share);
 
-        let membership = Arc::new(membership);
         let heartbeat = supervise_task(&parts.tree, "heartbeat", {
             let membership = membership.clone();
             move |stop| {
@@ -304,6 +309,7 @@ impl Steward {
             connections,
             inventory,
             membership,
+            slots: parts.slots,
             arbiters: parts.arbiters,
             store: opened,
             outside,
@@ -349,6 +355,9 @@ impl Steward {
         tokio::join!(drains.0, drains.1);
         self.inventory.drain(DRAIN).await;
         self.heartbeat.stop(DRAIN).await;
+        if let Err(error) = self.slots.release().await {
+            tracing::warn!(%error, "this replica's slots are left to lapse");
+        }
         if let Err(error) = self.membership.leave().await {
             tracing::warn!(%error, "this replica's leases are left to lapse");
         }
@@ -372,6 +381,7 @@ struct Parts {
     tree: Tree,
     arbiters: Arc<Arbiters>,
     incarnation: String,
+    slots: Arc<Slots>,
 }
 
 impl Parts {
@@ -408,7 +418,7 @@ impl Parts {
             banks: outside.banks.clone(),
             replica: self.incarnation.clone(),
             territory: self.slots.clone(),
-            options: SyncOptions { runs_here: share.has(Role::Sync), ..SyncOptions::default() },
+            options: SyncOptions::default(),
         };
         Connections::new(parts, self.arbiters.clone(), self.tree.clone())
     }
@@ -434,6 +444,11 @@ impl Parts {
             }));
         }
         if share.has(Role::Sync) {
+            let slots = self.slots.clone();
+            claiming.push(supervise_task(&self.tree, "slots", move |stop| {
+                let slots = slots.clone();
+                async move { slots.run(stop).await }
+            }));
             let connections = connections.clone();
             claiming.push(supervise_task(&self.tree, "sync-schedule", move |stop| {
                 let connections = connections.clone();

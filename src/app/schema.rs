@@ -8,6 +8,7 @@ use steward_actors::{
 /// The collections, in the order in which they are made.
 pub static SCHEMA: &[&Collection] = &[
     &cluster::REPLICAS,
+    &cluster::SLOT_TABLES,
     &users::USERS,
     &session::SESSIONS,
     &accounts::ACCOUNTS,

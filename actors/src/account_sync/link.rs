@@ -109,6 +109,7 @@ async fn intend(parts: &SyncParts, request: &LinkRequest) -> Result<Option<Conne
         // If nobody has concluded by then, nobody will.
         due_at: Some(now.plus(parts.options.claim_deadline + parts.options.lease)),
         failures: 0,
+        epoch: 0,
         claim: None,
         revoked_by: None,
         created_at: now,

@@ -99,7 +99,8 @@ impl Connections {
     fn is_to_start(&self, connection: &Connection, now: Timestamp) -> bool {
         let territory = &self.desk.parts.territory;
         let left = |claim: &Claim| !territory.lives(&claim.owner);
-        let wanted = connection.due_at.is_some_and(|due| due <= now) || connection.claim.as_ref().is_some_and(left);
+        let wanted =
+            connection.due_at.is_some_and(|due| due <= now) || connection.claim.as_ref().is_some_and(left);
         wanted && territory.epoch_of(&connection.id).is_some()
     }
 }

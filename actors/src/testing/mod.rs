@@ -4,6 +4,7 @@ mod clock;
 mod memory_store;
 mod passwords;
 mod providers;
+mod territory;
 mod watched_store;
 
 pub use clock::ManualClock;
@@ -13,4 +14,5 @@ pub use providers::{
     BankCall, BankFault, Held, MailFault, OrderLedger, PaymentCall, PaymentFault, RecordingMailer,
     ScriptedBank, ScriptedPayments,
 };
+pub use territory::ScriptedTerritory;
 pub use watched_store::WatchedStore;

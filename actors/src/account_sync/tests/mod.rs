@@ -21,7 +21,7 @@ use crate::money::{Currency, Money};
 use crate::providers::{Bank, BankAccount, BankDetails, BankError, ClaimError, Credential, Statement};
 use crate::store::{Versioned, load};
 use crate::supervision::{Arbiters, InfrastructureTask, Tree, supervise_task};
-use crate::testing::{BankCall, BankFault, ManualClock, MemoryStore, ScriptedBank};
+use crate::testing::{BankCall, BankFault, ManualClock, MemoryStore, ScriptedBank, ScriptedTerritory};
 use crate::time::Timestamp;
 
 /// Runs a test inside an actix system.
@@ -77,11 +77,16 @@ impl World {
     }
 
     fn replica(&self, name: &str) -> Connections {
+        self.replica_with(name, Arc::default())
+    }
+
+    fn replica_with(&self, name: &str, territory: Arc<ScriptedTerritory>) -> Connections {
         let parts = SyncParts {
             store: self.store.clone(),
             clock: self.clock.clone(),
             banks: Banks::from([("sandbox".to_owned(), self.bank.clone() as Arc<dyn Bank>)]),
             replica: name.to_owned(),
+            territory,
             options: self.options,
         };
         Connections::new(parts, self.arbiters.clone(), self.tree.clone())

@@ -99,3 +99,72 @@ fn a_restarted_process_takes_over_when_the_claim_of_the_dead_one_lapses() {
         drop(held);
     });
 }
+
+#[test]
+fn a_replica_without_the_slot_makes_the_run_and_leaves_it_to_the_owner() {
+    system(async {
+        let world = World::new();
+        let territory = Arc::new(ScriptedTerritory::default());
+        territory.lose();
+        let (without, owner) = (world.replica_with("a", territory), world.replica("b"));
+        let connection = without.link(request("u1")).await.unwrap();
+        assert_eq!(without.start_due().await.unwrap(), 0);
+        let queued = without.request_sync("u1", &connection.id).await.unwrap();
+        assert_eq!(queued.status, RunStatus::Queued);
+        assert_eq!(world.bank.scripted.calls(BankCall::Statement), 0);
+        assert_eq!(owner.start_due().await.unwrap(), 1);
+        assert_eq!(world.finished(&connection.id, 1).await.id, queued.id);
+        assert_eq!(world.connection(&connection.id).await.epoch, 1);
+    });
+}
+
+#[test]
+fn what_a_dead_replica_was_at_is_resumed_before_its_claim_lapses() {
+    system(async {
+        // Given a replica that dies in the middle of a run,
+        let mut world = World::new();
+        world.options.statement_deadline = world.options.lease * 10;
+        let dead = world.replica("dead");
+        let mut held = world.bank.scripted.hold(BankCall::Statement);
+        let connection = dead.link(request("u1")).await.unwrap();
+        held.arrived().await;
+
+        // when another that believes it alive gets its slots, it waits for the claim;
+        let territory = Arc::new(ScriptedTerritory::default());
+        let heir = world.replica_with("heir", territory.clone());
+        territory.gain(2);
+        assert_eq!(heir.start_due().await.unwrap(), 0);
+
+        // when it has seen it fall, it takes over in the same run,
+        let schedule = world.scheduled(&heir);
+        territory.fell("dead");
+        territory.gain(3);
+        let run = world.finished(&connection.id, 1).await;
+        assert_eq!((run.attempts, run.outcome), (2, Some(Outcome::Complete)));
+        assert_eq!(world.connection(&connection.id).await.epoch, 3);
+
+        // and what the dead one says later does not count.
+        held.release();
+        dead.drain(Duration::from_secs(10)).await;
+        assert_eq!(world.runs(&connection.id).await, [run]);
+        schedule.stop(Duration::from_secs(5)).await;
+    });
+}
+
+#[test]
+fn an_owner_of_an_earlier_epoch_begins_nothing() {
+    system(async {
+        let world = World::new();
+        let territory = Arc::new(ScriptedTerritory::default());
+        let (late, owner) = (world.replica("late"), world.replica_with("owner", territory.clone()));
+        territory.gain(7);
+        let id = world.linked(&owner).await.id;
+        world.clock.advance(world.options.interval);
+        late.start_due().await.unwrap();
+        late.drain(Duration::from_secs(10)).await;
+        assert_eq!(world.runs(&id).await.len(), 1);
+        owner.start_due().await.unwrap();
+        world.finished(&id, 2).await;
+        assert_eq!(world.connection(&id).await.epoch, 7);
+    });
+}
