@@ -174,7 +174,6 @@ mod tests {
                 let shares: Vec<usize> = live.iter().map(|id| table.share_of(id)).collect();
                 prop_assert_eq!(shares.iter().sum::<usize>(), SLOTS);
                 prop_assert!(shares.iter().max().unwrap() - shares.iter().min().unwrap() <= 1);
-                let most = SLOTS.div_ceil(live.len());
                 let mut moved = 0;
                 for (old, new) in before.slots.iter().zip(&table.slots) {
                     prop_assert_eq!(new.epoch, old.epoch + u64::from(old.owner != new.owner));
@@ -184,8 +183,8 @@ mod tests {
                 let orphaned = before.slots.iter().filter(|slot| {
                     slot.owner.as_ref().is_none_or(|owner| !live.contains(owner))
                 }).count();
-                let surplus: usize =
-                    live.iter().map(|id| before.share_of(id).saturating_sub(most - usize::from(SLOTS % live.len() != 0))).sum();
+                let least = SLOTS / live.len();
+                let surplus: usize = live.iter().map(|id| before.share_of(id).saturating_sub(least)).sum();
                 prop_assert!(moved <= orphaned + surplus);
             }
         }
