@@ -219,7 +219,7 @@ impl Steward {
         let waker = Waker::default();
         let crash_points = crash_points(config.profile);
         let orders = parts.orders(&inventory, &outside, &waker, &crash_points, &share);
-        let connections = parts.connections(&outside, &share);
+        let connections = parts.connections(&outside);
 
         let heartbeat = supervise_task(&parts.tree, "heartbeat", {
             let membership = membership.clone();
@@ -411,7 +411,7 @@ impl Parts {
         Orders::new(parts, options, self.arbiters.clone(), self.tree.clone())
     }
 
-    fn connections(&self, outside: &Outside, share: &Share) -> Connections {
+    fn connections(&self, outside: &Outside) -> Connections {
         let parts = SyncParts {
             store: self.store.clone(),
             clock: self.clock.clone(),

@@ -58,9 +58,6 @@ impl AccountSync {
     }
 
     fn run(&mut self, ctx: &mut Context<Self>) {
-        if !self.work.runs_here() {
-            return;
-        }
         if self.running {
             self.wanted = true;
             return;

@@ -12,8 +12,6 @@ pub type Banks = BTreeMap<String, Arc<dyn Bank>>;
 /// The bounds and intervals of account sync.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SyncOptions {
-    /// Whether this replica runs what is due. One that doesn't leaves runs queued for those that do.
-    pub runs_here: bool,
     /// From one good run to the next.
     pub interval: Duration,
     /// By which share of itself an interval or a pause may be longer or shorter, 0 to 1.
@@ -44,7 +42,6 @@ pub struct SyncOptions {
 impl Default for SyncOptions {
     fn default() -> Self {
         Self {
-            runs_here: true,
             interval: Duration::from_secs(6 * 3600),
             jitter: 0.1,
             first_retry: Duration::from_secs(60),

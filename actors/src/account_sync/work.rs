@@ -55,11 +55,6 @@ impl Work {
         Self { desk, connection_id, turn: Mutex::new(()) }
     }
 
-    /// Whether this replica runs what is due.
-    pub(super) fn runs_here(&self) -> bool {
-        self.desk.parts.options.runs_here
-    }
-
     /// Makes the run with this id wanted, or joins the one that is unfinished. The flag says
     /// whether somebody has to begin it.
     pub(super) async fn request(&self, user_id: &str, run_id: &str) -> Result<(Run, bool), SyncError> {
