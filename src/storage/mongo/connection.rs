@@ -80,7 +80,9 @@ pub(super) async fn options(
 }
 
 fn check(hello: &Document) -> Result<(), ConnectError> {
-    if hello.get_str("setName").is_err() {
+    // A router of a sharded cluster, whose shards are replica sets, names none.
+    let router = hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid");
+    if hello.get_str("setName").is_err() && !router {
         return Err(ConnectError::NoReplicaSet);
     }
     match hello.get_i32("maxWireVersion") {
@@ -107,9 +109,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_replica_set_of_6_0_will_do() {
+    fn only_a_replica_set_of_6_0_or_a_router_will_do() {
         let hello = doc! { "setName": "rs0", "maxWireVersion": 17 };
         assert_eq!(check(&hello), Ok(()));
+        assert_eq!(check(&doc! { "msg": "isdbgrid", "maxWireVersion": 17 }), Ok(()));
         assert_eq!(check(&doc! { "maxWireVersion": 17 }), Err(ConnectError::NoReplicaSet));
         assert_eq!(check(&doc! { "setName": "rs0", "maxWireVersion": 13 }), Err(ConnectError::TooOld(13)));
     }
