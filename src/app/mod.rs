@@ -37,6 +37,8 @@ use steward_actors::session::{Invalidations, LocalInvalidations, SessionLocator,
 use steward_actors::store::{CommitError, MeasuredStore, Store, StoreError};
 use steward_actors::supervision::{Arbiters, Escalation, InfrastructureTask, Tree, Watchdog, supervise_task};
 use steward_actors::users::Users;
+use steward_actors::users::mail::UserMails;
+use steward_actors::users::roles::Roles;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -203,9 +205,11 @@ impl Steward {
         let incarnation = membership.incarnation();
         let parts = Parts { store, clock, tree, arbiters, incarnation, slots };
 
-        let users = Users::new(parts.store.clone(), parts.clock.clone(), Arc::new(passwords));
-        let admin = first_admin::ensure(&config, &users).await?;
         let (channel, locator, telling) = session_ports(redis.as_ref(), &parts.tree);
+        let users = Users::new(parts.store.clone(), parts.clock.clone(), Arc::new(passwords))
+            .telling(channel.clone());
+        let roles = Roles::new(parts.store.clone(), parts.clock.clone(), channel.clone());
+        let admin = first_admin::ensure(&config, &users).await?;
         let sessions = Sessions::new(SessionParts {
             store: parts.store.clone(),
             clock: parts.clock.clone(),
@@ -234,16 +238,18 @@ impl Steward {
             outside.mailer.clone(),
             crash_points,
         );
-        let performers: Vec<Arc<dyn Performer>> = vec![Arc::new(confirmation)];
+        let url = listener.public_url().to_owned();
+        let mails = UserMails::new(users.clone(), outside.mailer.clone(), &url);
+        let performers: Vec<Arc<dyn Performer>> = vec![Arc::new(confirmation), Arc::new(mails)];
         let jobs = Jobs::new(parts.store.clone(), parts.clock.clone(), waker.clone(), &performers);
         let mut claiming =
             parts.claiming(&share, &orders, &membership, &connections, &inventory, waker, performers);
 
         let (draining, drains) = watch::channel(false);
-        let url = listener.public_url().to_owned();
         let worker = Worker {
             sessions,
             users,
+            roles,
             catalog: Catalog::new(parts.store.clone(), parts.clock.clone()),
             accounts: Accounts::new(parts.store.clone(), parts.clock.clone()),
             inventory: inventory.clone(),
@@ -479,6 +485,7 @@ impl Parts {
 struct Worker {
     sessions: Sessions,
     users: Users,
+    roles: Roles,
     catalog: Catalog,
     accounts: Accounts,
     inventory: Inventory,
@@ -504,6 +511,7 @@ impl Worker {
         }
         app.app_data(Data::new(self.sessions.clone()))
             .app_data(Data::new(self.users.clone()))
+            .app_data(Data::new(self.roles.clone()))
             .app_data(Data::new(self.catalog.clone()))
             .app_data(Data::new(self.accounts.clone()))
             .app_data(Data::new(self.inventory.clone()))

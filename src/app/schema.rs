@@ -10,6 +10,8 @@ pub static SCHEMA: &[&Collection] = &[
     &cluster::REPLICAS,
     &cluster::SLOT_TABLES,
     &users::USERS,
+    &users::USER_TOKENS,
+    &users::roles::ROLES,
     &session::SESSIONS,
     &accounts::ACCOUNTS,
     &accounts::SAMPLES,

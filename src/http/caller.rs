@@ -10,7 +10,7 @@ use actix_web::http::header;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::{LocalBoxFuture, ready};
 use steward_actors::audit::By;
 use steward_actors::session::{AuthError, Principal, SessionsHandle};
 
@@ -45,7 +45,8 @@ const MAX_TOKEN: usize = 4096;
 pub struct Caller(pub Principal);
 
 impl Caller {
-    /// Checks that the caller has this permission.
+    /// Checks that the caller has this permission. The guard does, for what a route's `security`
+    /// names; this is for what only shows in the request.
     ///
     /// # Errors
     /// 403.
@@ -95,6 +96,10 @@ impl FromRequest for Caller {
     type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        // The guard has asked already, where the route's description says that it needs a caller.
+        if let Some(known) = request.extensions().get::<Self>() {
+            return ready(Ok(known.clone())).boxed_local();
+        }
         let token = bearer(request);
         let authenticator = request.app_data::<Authenticator>().cloned();
         async move {

@@ -1,18 +1,74 @@
 //! Entity tags ([RFC 9110, 8.8.3](https://www.rfc-editor.org/rfc/rfc9110#section-8.8.3)) of single
 //! resources: the version of the record behind them.
 
-use actix_web::http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, VARY};
-use actix_web::{HttpRequest, HttpResponse};
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
+use actix_web::http::header::{CACHE_CONTROL, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH, VARY};
+use actix_web::{FromRequest, HttpRequest, HttpResponse};
 use serde::Serialize;
+
+use super::problem::{FieldError, Problem};
+
+/// The version that a change is based on, by `If-Match`: none where the header is missing or `*`.
+/// The service compares it with the store's; a tag that was never given out is no version of
+/// anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IfMatch(pub Option<u64>);
+
+impl FromRequest for IfMatch {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(if_match(request))
+    }
+}
+
+fn if_match(request: &HttpRequest) -> Result<IfMatch, Problem> {
+    /// No stored record has it.
+    const NEVER: u64 = 0;
+    let mut values = request.headers().get_all(IF_MATCH);
+    let Some(value) = values.next() else { return Ok(IfMatch(None)) };
+    let malformed = || {
+        Problem::bad_request("malformed_header", "A header cannot be read").field(FieldError::new(
+            "If-Match",
+            "invalid",
+            "is not `*` and not one entity tag in quotes",
+        ))
+    };
+    let text = value.to_str().ok().filter(|_| values.next().is_none()).map(str::trim).ok_or_else(malformed)?;
+    if text == "*" {
+        return Ok(IfMatch(None));
+    }
+    // A weak tag never matches here (RFC 9110, 13.1.1).
+    let (strong, quoted) = (!text.starts_with("W/"), text.trim_start_matches("W/"));
+    let tag = quoted.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).ok_or_else(malformed)?;
+    if tag.contains('"') {
+        return Err(malformed());
+    }
+    let version = tag.parse().ok().filter(|version: &u64| strong && version.to_string() == tag);
+    Ok(IfMatch(Some(version.unwrap_or(NEVER))))
+}
+
+/// The header that says which version an answer shows.
+pub fn tag(version: u64) -> (HeaderName, String) {
+    (ETAG, format!("\"{version}\""))
+}
+
+/// 200 with the resource after a change, and its tag.
+pub fn changed(version: u64, resource: &impl Serialize) -> HttpResponse {
+    HttpResponse::Ok().insert_header(tag(version)).json(resource)
+}
 
 /// 200 with the resource and its tag, or 304 if the client has this version already.
 pub fn versioned(request: &HttpRequest, version: u64, resource: &impl Serialize) -> HttpResponse {
-    let tag = format!("\"{version}\"");
+    let (name, tag) = tag(version);
     let known = request.headers().get_all(IF_NONE_MATCH).filter_map(|value| value.to_str().ok());
     let mut tags = known.flat_map(|value| value.split(',')).map(str::trim);
     let unchanged = tags.any(|known| known == "*" || known.trim_start_matches("W/") == tag);
     let mut response = if unchanged { HttpResponse::NotModified() } else { HttpResponse::Ok() };
-    response.insert_header((ETAG, tag));
+    response.insert_header((name, tag));
     response.insert_header((CACHE_CONTROL, "private, no-cache"));
     response.insert_header((VARY, "Authorization"));
     if unchanged { response.finish() } else { response.json(resource) }
@@ -24,6 +80,23 @@ mod tests {
     use actix_web::test::TestRequest;
 
     use super::*;
+
+    #[test]
+    fn a_change_is_based_on_one_strong_tag_or_on_none() {
+        let read = |value: &str| {
+            if_match(&TestRequest::default().insert_header((IF_MATCH, value)).to_http_request())
+                .map_err(|problem| problem.status().as_u16())
+        };
+        assert_eq!(if_match(&TestRequest::default().to_http_request()).unwrap(), IfMatch(None));
+        assert_eq!(read("*"), Ok(IfMatch(None)));
+        assert_eq!(read("\"7\""), Ok(IfMatch(Some(7))));
+        for never in ["W/\"7\"", "\"x\"", "\"07\"", "\"-7\"", "\"\""] {
+            assert_eq!(read(never), Ok(IfMatch(Some(0))), "{never}");
+        }
+        for bad in ["7", "\"7", "\"1\", \"2\"", ""] {
+            assert_eq!(read(bad), Err(400), "{bad}");
+        }
+    }
 
     #[test]
     fn a_known_version_is_not_sent_again() {

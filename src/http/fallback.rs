@@ -11,34 +11,14 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use super::openapi;
 use super::problem::Problem;
-use super::routes::{self, Served};
+use super::routes::Served;
+use super::template::Template;
 
 /// The paths that this server answers, and how; in each worker's `app_data`.
-pub(super) struct Templates(Vec<Template>);
+pub(super) struct Templates(Vec<Entry>);
 
-struct Template {
-    segments: Vec<Segment>,
-    methods: BTreeSet<&'static str>,
-}
-
-enum Segment {
-    Literal(String),
-    Parameter,
-}
-
-impl Template {
-    fn matches(&self, path: &[&str]) -> bool {
-        self.segments.len() == path.len()
-            && self.segments.iter().zip(path).all(|(segment, given)| match segment {
-                Segment::Literal(text) => text == given,
-                Segment::Parameter => !given.is_empty(),
-            })
-    }
-
-    fn literals(&self) -> usize {
-        self.segments.iter().filter(|segment| matches!(segment, Segment::Literal(_))).count()
-    }
-}
+/// A template and the methods it has.
+type Entry = (Template, BTreeSet<&'static str>);
 
 impl Templates {
     /// Those of what is served.
@@ -47,35 +27,22 @@ impl Templates {
     }
 }
 
-fn templates(request: &HttpRequest) -> &[Template] {
+fn templates(request: &HttpRequest) -> &[Entry] {
     request.app_data::<Data<Templates>>().map_or(&[], |templates| &templates.0)
 }
 
-fn read(operations: &BTreeMap<String, BTreeSet<&'static str>>) -> Vec<Template> {
-    let all = operations.iter().flat_map(|(path, methods)| {
-        let plain = routes::without_version(path).map(|plain| (plain, methods));
-        [Some((path.as_str(), methods)), plain].into_iter().flatten()
-    });
-    all.map(|(path, methods)| Template {
-        segments: path
-            .split('/')
-            .map(|segment| match segment.starts_with('{') {
-                true => Segment::Parameter,
-                false => Segment::Literal(segment.to_owned()),
-            })
-            .collect(),
-        methods: methods.clone(),
-    })
-    .collect()
+fn read(operations: &BTreeMap<String, BTreeSet<&'static str>>) -> Vec<Entry> {
+    let all = operations.iter();
+    all.flat_map(|(path, methods)| Template::all_of(path).map(|template| (template, methods.clone())))
+        .collect()
 }
 
-/// The methods of the resource at `path`; of several templates that fit, the one that names most
-/// of the path.
-fn methods(templates: &[Template], path: &str) -> Option<BTreeSet<&'static str>> {
+/// The methods of the resource at `path`.
+fn methods(templates: &[Entry], path: &str) -> Option<BTreeSet<&'static str>> {
     let segments: Vec<&str> = path.trim_end_matches('/').split('/').collect();
-    let fitting = templates.iter().filter(|template| template.matches(&segments));
-    let best = fitting.max_by_key(|template| template.literals())?;
-    let mut methods = best.methods.clone();
+    let fitting = templates.iter().filter(|(template, _)| template.matches(&segments));
+    let (_, methods) = fitting.max_by_key(|(template, _)| template.literals())?;
+    let mut methods = methods.clone();
     if methods.contains("GET") {
         methods.insert("HEAD");
     }

@@ -125,7 +125,7 @@ impl MovementView {
         (status = 201, body = MovementView),
         (status = 409, description = "Less would be on hand than is held (`below_held`)"),
     ),
-    security(("bearer" = [])),
+    security(("bearer" = ["inventory:write"])),
 )]
 #[post("/inventory/{sku}/adjustments")]
 async fn create_adjustment(
@@ -135,7 +135,6 @@ async fn create_adjustment(
     body: ValidJson<AdjustmentInput>,
     inventory: web::Data<Inventory>,
 ) -> Result<HttpResponse, Problem> {
-    caller.require("inventory:write")?;
     let (sku, asked) = (sku.0.0, body.0);
     let adjustment = Adjustment {
         id: key.command_id(&caller.user_id, &format!("adjust {sku}")),
@@ -175,17 +174,15 @@ struct MovementFilter {
     tag = "stock",
     params(("sku" = String, Path), MovementFilter),
     responses((status = 200, body = Listed<MovementView>)),
-    security(("bearer" = [])),
+    security(("bearer" = ["inventory:read"])),
 )]
 #[get("/inventory/{sku}/movements")]
 async fn list_movements(
-    caller: Caller,
     sku: InPath<Sku>,
     filter: ValidQuery<MovementFilter>,
     inventory: web::Data<Inventory>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    caller.require("inventory:read")?;
     let (sku, filter) = (sku.0.0, filter.0);
     let binding = Binding::new("movements", &sku);
     let after = filter.cursor.as_deref().map(|text| binding.open(text)).transpose()?;

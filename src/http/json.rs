@@ -10,10 +10,11 @@ use actix_web::error::PayloadError;
 use actix_web::http::header;
 use actix_web::web::BytesMut;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::{LocalBoxFuture, ready};
 use futures_util::{FutureExt, StreamExt};
 use garde::Validate;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
 use tokio::time::timeout;
 
@@ -55,6 +56,38 @@ where
     }
 }
 
+/// A body as [`ValidJson`] reads it, where none at all is an answer too.
+pub struct OptionalJson<T>(pub Option<T>);
+
+impl<T> FromRequest for OptionalJson<T>
+where
+    T: DeserializeOwned + Validate<Context = ()> + 'static,
+{
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let typed = request.headers().contains_key(header::CONTENT_TYPE);
+        if !typed && !request.chunked().unwrap_or(true) && announced(request).unwrap_or(0) == 0 {
+            return ready(Ok(Self(None))).boxed_local();
+        }
+        ValidJson::<T>::from_request(request, payload).map(|read| read.map(|body| Self(Some(body.0)))).boxed_local()
+    }
+}
+
+/// For fields of which it matters whether they are there: `#[serde(default, deserialize_with =
+/// "named")]` makes null a value, which only an `Option<Option<_>>` takes.
+///
+/// # Errors
+/// Those of `T`.
+pub fn named<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+fn announced(request: &HttpRequest) -> Option<usize> {
+    request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok())
+}
+
 fn check_head(request: &HttpRequest, limit: usize) -> Result<(), Problem> {
     let coded = request.headers().get(header::CONTENT_ENCODING);
     if coded.is_some_and(|coding| coding != "identity") {
@@ -67,9 +100,7 @@ fn check_head(request: &HttpRequest, limit: usize) -> Result<(), Problem> {
     if !json {
         return Err(Problem::unsupported_media_type("Send application/json in UTF-8."));
     }
-    let announced = request.headers().get(header::CONTENT_LENGTH);
-    let announced = announced.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > limit) {
+    if announced(request).is_some_and(|length| length > limit) {
         return Err(Problem::too_large(limit));
     }
     Ok(())

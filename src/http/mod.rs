@@ -18,6 +18,7 @@ mod etag;
 mod fallback;
 mod fields;
 mod frame;
+mod guard;
 mod idempotency;
 pub mod json;
 mod openapi;
@@ -28,6 +29,7 @@ mod request_id;
 pub mod routes;
 pub mod server;
 mod strict;
+mod template;
 pub mod values;
 
 mod accounts;
@@ -40,7 +42,11 @@ mod holds;
 mod inventory;
 pub mod metrics;
 mod orders;
+mod people;
 mod products;
+mod profiles;
+mod recovery;
+mod roles;
 mod sessions;
 mod users;
 

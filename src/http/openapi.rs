@@ -20,9 +20,10 @@ use super::routes::{self, Served};
 const BEARER: &str = "bearer";
 
 /// What the extractors and the frame answer on their own.
-const SHARED: [(&str, &str, &str); 9] = [
+const SHARED: [(&str, &str, &str); 10] = [
     ("400", "BadRequest", "The request cannot be read, or lacks something required."),
     ("401", "Unauthenticated", "No or bad credentials."),
+    ("403", "Forbidden", "A permission is missing, whatever the id."),
     ("404", "NotFound", "There is no such thing, or it belongs to another."),
     ("408", "TooSlow", "The body took too long to arrive."),
     ("413", "TooLarge", "The body is too large."),
@@ -54,6 +55,40 @@ pub(super) fn operations(served: &Served) -> BTreeMap<String, BTreeSet<&'static 
     let mut document = routes::collect(served);
     let items = document.paths.paths.iter_mut();
     items.map(|(path, item)| (path.clone(), of_item_mut(item).map(|(method, _)| method).collect())).collect()
+}
+
+/// Who may call an operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Everyone; also where a session only makes a difference.
+    All,
+    /// Whoever has a session and these permissions.
+    Session(Vec<String>),
+}
+
+/// Who may call which operation: method, path, and what its `security` says.
+pub(super) fn accesses(served: &Served) -> Vec<(&'static str, String, Access)> {
+    let mut document = routes::collect(served);
+    let items = document.paths.paths.iter_mut();
+    items
+        .flat_map(|(path, item)| {
+            of_item_mut(item).map(|(method, operation)| (method, path.clone(), access(operation)))
+        })
+        .collect()
+}
+
+/// Reads `security(("bearer" = ["users:read"]))`: in OpenAPI 3.1 the list beside a scheme names
+/// what is [required of the caller](https://spec.openapis.org/oas/v3.1.0#security-requirement-object).
+fn access(operation: &Operation) -> Access {
+    let alternatives = serde_json::to_value(&operation.security).unwrap_or_default();
+    let mut alternatives = alternatives.as_array().into_iter().flatten();
+    match alternatives.next().and_then(|first| first.get(BEARER)?.as_array()) {
+        // A second alternative is to have none.
+        Some(permissions) if alternatives.next().is_none() => {
+            Access::Session(permissions.iter().filter_map(|name| Some(name.as_str()?.to_owned())).collect())
+        }
+        _ => Access::All,
+    }
 }
 
 /// What the document begins with.
@@ -96,8 +131,14 @@ fn complete(operation: &mut Operation) {
     if has(&ParameterIn::Path) {
         statuses.insert("404");
     }
-    if operation.security.iter().flatten().next().is_some() {
-        statuses.insert("401");
+    match access(operation) {
+        Access::All => {}
+        Access::Session(permissions) => {
+            statuses.insert("401");
+            if !permissions.is_empty() {
+                statuses.insert("403");
+            }
+        }
     }
     operation.operation_id = operation.operation_id.as_deref().map(fields::camel_case);
     for (status, response) in &mut operation.responses.responses {

@@ -10,8 +10,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use utoipa_actix_web::{AppExt, scope};
 
 use super::{
-    accounts, admin, connections, docs, health, hello, holds, inventory, metrics, openapi, orders, products,
-    sessions, users,
+    accounts, admin, connections, docs, health, hello, holds, inventory, metrics, openapi, orders, people,
+    products, profiles, recovery, roles, sessions, users,
 };
 
 /// A bounded context: what may be deployed and scaled apart from the rest.
@@ -52,7 +52,13 @@ fn v1(config: &mut ServiceConfig, served: &Served) {
     config.service(hello::v1).configure(admin::configure);
     for context in &served.0 {
         match context {
-            Context::Users => config.configure(sessions::configure).configure(users::configure),
+            Context::Users => config
+                .configure(sessions::configure)
+                .configure(users::configure)
+                .configure(people::configure)
+                .configure(recovery::configure)
+                .configure(roles::configure)
+                .configure(profiles::configure),
             Context::Catalog => config
                 .configure(products::configure)
                 .configure(inventory::configure)

@@ -6,7 +6,7 @@ use garde::Validate;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use steward_actors::session::{Device, LogIn, LoggedIn, Session, Sessions};
-use steward_actors::users::{Users, roles};
+use steward_actors::users::Users;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
@@ -243,7 +243,7 @@ async fn end_session(
     tag = "sessions",
     params(("id" = String, Path), SessionPage),
     responses((status = 200, body = Listed<SessionView>), (status = 403, description = "Needs users:read")),
-    security(("bearer" = [])),
+    security(("bearer" = ["users:read"])),
 )]
 #[get("/users/{id}/sessions")]
 async fn list_sessions_of_user(
@@ -253,7 +253,6 @@ async fn list_sessions_of_user(
     sessions: web::Data<Sessions>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    caller.require("users:read")?;
     list(&caller, &id.0.0, page.0, &sessions, &request).await
 }
 
@@ -262,7 +261,7 @@ async fn list_sessions_of_user(
     tag = "sessions",
     params(("id" = String, Path)),
     responses((status = 204), (status = 403, description = "Needs users:write, and every permission that the user has")),
-    security(("bearer" = [])),
+    security(("bearer" = ["users:write"])),
 )]
 #[delete("/users/{id}/sessions")]
 async fn end_sessions_of_user(
@@ -271,9 +270,8 @@ async fn end_sessions_of_user(
     sessions: web::Data<Sessions>,
     users: web::Data<Users>,
 ) -> Result<HttpResponse, Problem> {
-    caller.require("users:write")?;
     let user = users.get(&id.0.0).await?.ok_or_else(Problem::not_found)?.value;
-    for permission in roles::permissions_of(&user.roles) {
+    for permission in users.permissions_of(&user).await? {
         caller.require(&permission)?;
     }
     sessions.end_others(&user.id, None).await?;

@@ -14,14 +14,13 @@ use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::caller::Caller;
-use super::etag;
 use super::json::ValidJson;
 use super::problem::{FieldError, Problem};
 use super::sessions::{Login, device, opened};
 use super::values::Time;
 
 pub(super) fn configure(config: &mut ServiceConfig) {
-    config.service(register).service(get_me).service(post_name).service(put_name).service(get_name);
+    config.service(register).service(post_name).service(put_name).service(get_name);
 }
 
 /// Someone who registers.
@@ -70,7 +69,8 @@ impl Registration {
     }
 }
 
-fn checked<T>(errors: &mut Vec<FieldError>, pointer: &str, parsed: Result<T, InvalidValue>) -> Option<T> {
+/// The value; or else what is wrong with it joins `errors`.
+pub(super) fn checked<T>(errors: &mut Vec<FieldError>, pointer: &str, parsed: Result<T, InvalidValue>) -> Option<T> {
     parsed.map_err(|wrong| errors.push(FieldError::new(pointer, wrong.code, wrong.message))).ok()
 }
 
@@ -80,6 +80,9 @@ fn checked<T>(errors: &mut Vec<FieldError>, pointer: &str, parsed: Result<T, Inv
 pub(super) struct UserView {
     id: String,
     email: String,
+    /// Takes the place of `email` once it is verified.
+    #[schema(required = true)]
+    pending_email: Option<String>,
     #[schema(required = true)]
     username: Option<String>,
     name: String,
@@ -99,6 +102,7 @@ impl UserView {
         Self {
             id: user.id,
             email: user.email,
+            pending_email: user.pending_email,
             username: user.username,
             name: user.name,
             age: user.age,
@@ -136,18 +140,6 @@ async fn register(
 
 async fn myself(caller: &Caller, users: &Users) -> Result<Versioned<User>, Problem> {
     users.get(&caller.user_id).await?.ok_or_else(Problem::unauthorized)
-}
-
-/// Me.
-#[utoipa::path(tag = "users", responses((status = 200, body = UserView)), security(("bearer" = [])))]
-#[get("/users/me")]
-async fn get_me(
-    caller: Caller,
-    users: web::Data<Users>,
-    request: HttpRequest,
-) -> Result<HttpResponse, Problem> {
-    let user = myself(&caller, &users).await?;
-    Ok(etag::versioned(&request, user.version, &UserView::of(user)))
 }
 
 /// A name.

@@ -14,6 +14,8 @@ mod holds;
 mod operators;
 mod orders;
 mod outage;
+mod people;
+mod permissions;
 mod seed;
 mod sessions;
 mod tour;

@@ -203,6 +203,18 @@ impl Client {
         self.send(Method::POST, path, Some(body), None).await.expect("an answer")
     }
 
+    pub async fn put(&self, path: &str, body: Value) -> Answer {
+        self.send(Method::PUT, path, Some(body), None).await.expect("an answer")
+    }
+
+    pub async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.send(Method::PATCH, path, Some(body), None).await.expect("an answer")
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send(Method::DELETE, path, None, None).await.expect("an answer")
+    }
+
     pub async fn post_with_key(&self, path: &str, body: Value, key: &str) -> Answer {
         self.send(Method::POST, path, Some(body), Some(key)).await.expect("an answer")
     }

@@ -62,13 +62,14 @@ impl Loader {
         if !session.counts_for(&user.value, self.clock.now()) {
             return Ok(None);
         }
+        let permissions = roles::permissions_of(self.store.as_ref(), &user.value.roles).await?;
         Ok(Some(Loaded {
             expires_at: session.expires_at,
             seen_until: session.seen_until(),
             principal: Principal {
                 user_id: session.user_id,
                 session_id: session.id,
-                permissions: roles::permissions_of(&user.value.roles),
+                permissions,
             },
         }))
     }

@@ -18,6 +18,7 @@ mod ending;
 mod invalidation;
 mod load;
 mod locator;
+mod password;
 mod principal;
 mod record;
 mod service;

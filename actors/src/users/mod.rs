@@ -4,15 +4,29 @@
 //! every write is based on the version it read. What never happens here: an unparsed value, a
 //! password that could be printed, hashing on an async thread.
 
+mod change;
+mod creation;
+mod edit;
+mod list;
+pub mod mail;
 mod passwords;
+mod recovery;
+mod removal;
 pub mod roles;
 mod service;
+mod tokens;
 mod user;
 mod values;
 
 pub use passwords::{HashError, PasswordHash, PasswordHasher};
 pub(crate) use service::pause;
-pub use service::{ChangeError, FirstAdmin, RegisterError, Sample, Users};
+pub use change::ChangeError;
+pub use creation::NewPerson;
+pub use edit::{Edit, Editor};
+pub use list::{UserFilter, UserSort};
+pub use removal::USER_REMOVAL;
+pub use tokens::USER_TOKENS;
+pub use service::{FirstAdmin, RegisterError, Sample, Users};
 pub use user::{NewUser, USERS, User};
 pub use values::{Age, DisplayName, Email, InvalidValue, Password, Username};
 

@@ -1,15 +1,20 @@
 //! The service: validated reads and writes of users.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::change::{Attempts, ChangeError, Tried};
 use super::user::{ADMINS, BY_EMAIL, BY_USERNAME};
-use super::{DisplayName, Email, HashError, NewUser, Password, PasswordHasher, USERS, User, Username, roles};
+use super::{
+    DisplayName, Email, HashError, NewUser, Password, PasswordHasher, USERS, User, Username, creation, mail, roles,
+};
 use async_trait::async_trait;
 
 use crate::cluster::Clock;
 use crate::ids;
 use crate::outbox::{Recipient, Recipients};
+use crate::session::{Invalidations, LocalInvalidations};
 use crate::store::{Batch, CommitError, Conflict, Entity, Query, Store, StoreError, Versioned, find, load};
 
 /// Why a user was not made.
@@ -24,6 +29,12 @@ pub enum RegisterError {
     /// The password is the address or the username.
     #[error("this password is the first that anyone would guess")]
     WeakPassword,
+    /// Who makes the user does not hold this permission.
+    #[error("this needs the permission {0}")]
+    Lacks(String),
+    /// There is no such role.
+    #[error("there is no role {0}")]
+    UnknownRole(String),
     /// Too many passwords are being hashed. Nothing was made; try again later.
     #[error("too many passwords are being checked")]
     Busy,
@@ -45,26 +56,6 @@ impl From<HashError> for RegisterError {
 }
 
 impl From<StoreError> for RegisterError {
-    fn from(error: StoreError) -> Self {
-        Self::Unavailable(error.to_string())
-    }
-}
-
-/// Why a user was not changed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ChangeError {
-    /// There is no such user.
-    #[error("there is no such user")]
-    NotFound,
-    /// Nothing was changed; try again later.
-    #[error("users are unavailable: {0}")]
-    Unavailable(String),
-    /// It may have been changed; try again.
-    #[error("the outcome is unknown: {0}")]
-    OutcomeUnknown(String),
-}
-
-impl From<StoreError> for ChangeError {
     fn from(error: StoreError) -> Self {
         Self::Unavailable(error.to_string())
     }
@@ -98,9 +89,10 @@ const ATTEMPTS: u32 = 8;
 /// The users. Cheap to clone.
 #[derive(Clone)]
 pub struct Users {
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
-    passwords: Arc<dyn PasswordHasher>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) passwords: Arc<dyn PasswordHasher>,
+    pub(super) invalidations: Arc<dyn Invalidations>,
 }
 
 enum Inserted {
@@ -109,9 +101,15 @@ enum Inserted {
 }
 
 impl Users {
-    /// The users in this store.
+    /// The users in this store, as the only replica there is.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, passwords: Arc<dyn PasswordHasher>) -> Self {
-        Self { store, clock, passwords }
+        Self { store, clock, passwords, invalidations: Arc::new(LocalInvalidations::default()) }
+    }
+
+    /// The same, telling other replicas of changes.
+    #[must_use]
+    pub fn telling(self, invalidations: Arc<dyn Invalidations>) -> Self {
+        Self { invalidations, ..self }
     }
 
     /// Makes a user who is a customer.
@@ -132,8 +130,16 @@ impl Users {
         new: NewUser,
         also: impl FnOnce(&User) -> Batch + Send,
     ) -> Result<Versioned<User>, RegisterError> {
-        let user = self.prepare(ids::new_id(), &new, &[roles::CUSTOMER]).await?;
-        let batch = also(&user).insert(&user);
+        creation::recorded(async {
+            let user = self.prepare(ids::new_id(), &new, &[roles::CUSTOMER.to_owned()]).await?;
+            let batch = also(&user).insert(&user).insert(&mail::welcome(&user));
+            self.made(user, batch).await
+        })
+        .await
+    }
+
+    /// Commits `batch`, which inserts `user` under a new id.
+    pub(super) async fn made(&self, user: User, batch: Batch) -> Result<Versioned<User>, RegisterError> {
         match self.insert(&user, batch).await? {
             Inserted::Made => Ok(Versioned { value: user, version: 1 }),
             Inserted::IdTaken => Err(RegisterError::Unavailable("an id was made twice".to_owned())),
@@ -146,6 +152,14 @@ impl Users {
     /// [`StoreError`].
     pub async fn get(&self, user_id: &str) -> Result<Option<Versioned<User>>, StoreError> {
         load(self.store.as_ref(), user_id).await
+    }
+
+    /// The user with this address, whatever its case.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn by_email(&self, email: &Email) -> Result<Option<Versioned<User>>, StoreError> {
+        self.only(BY_EMAIL, email.key()).await
     }
 
     /// The user with this address or username, whatever its case. Text that can be neither is
@@ -161,6 +175,14 @@ impl Users {
             Ok(username) => self.only(BY_USERNAME, username.key()).await,
             Err(_) => Ok(None),
         }
+    }
+
+    /// What a user's roles permit together.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn permissions_of(&self, user: &User) -> Result<BTreeSet<String>, StoreError> {
+        roles::permissions_of(self.store.as_ref(), &user.roles).await
     }
 
     /// Whether `password` is that of `user`; never true without a user, but it takes as long.
@@ -193,7 +215,7 @@ impl Users {
             return Ok(FirstAdmin::Exists);
         }
         let new = NewUser::new(email, password);
-        let prepared = self.prepare(FIRST_ADMIN.to_owned(), &new, &[roles::ADMIN]).await;
+        let prepared = self.prepare(FIRST_ADMIN.to_owned(), &new, &[roles::ADMIN.to_owned()]).await;
         let admin = match prepared {
             // Another replica, configured the same, may have been faster.
             Err(RegisterError::EmailTaken) if self.get(FIRST_ADMIN).await?.is_some() => {
@@ -221,13 +243,13 @@ impl Users {
         if self.get(&sample.id).await?.is_some() {
             return Ok(false);
         }
-        let user = self.prepare(sample.id, &sample.user, &[roles::CUSTOMER]).await?;
+        let user = self.prepare(sample.id, &sample.user, &[roles::CUSTOMER.to_owned()]).await?;
         let inserted = self.insert(&user, Batch::new().insert(&user)).await?;
         Ok(matches!(inserted, Inserted::Made))
     }
 
     /// Checks what can be checked before the slow hashing, and hashes.
-    async fn prepare(&self, id: String, new: &NewUser, roles: &[&str]) -> Result<User, RegisterError> {
+    pub(super) async fn prepare(&self, id: String, new: &NewUser, roles: &[String]) -> Result<User, RegisterError> {
         if new.password_is_known() {
             return Err(RegisterError::WeakPassword);
         }
@@ -288,47 +310,27 @@ impl Users {
         user_id: &str,
         change: impl Fn(&mut User) + Send + Sync,
     ) -> Result<Versioned<User>, ChangeError> {
-        let mut unknown = false;
-        let mut reason = "others keep changing this user".to_owned();
-        for attempt in 0..ATTEMPTS {
-            let found = load::<User>(self.store.as_ref(), user_id).await.map_err(ChangeError::from);
-            let Some(found) = found.map_err(|error| or_unknown(error, unknown))? else {
-                return Err(ChangeError::NotFound);
-            };
+        let mut attempts = Attempts::default();
+        loop {
+            let found = self.get(user_id).await.map_err(|error| attempts.failed(error))?;
+            let found = found.ok_or(ChangeError::NotFound)?;
             let mut user = found.value.clone();
             change(&mut user);
             if user == found.value {
                 return Ok(found);
             }
             user.updated_at = self.clock.now();
-            match self.store.commit(Batch::shared().replace(&user, found.version)).await {
-                Ok(()) => return Ok(Versioned { value: user, version: found.version + 1 }),
-                Err(CommitError::Conflict(_)) => {}
-                Err(CommitError::Unavailable(reason)) => {
-                    return Err(or_unknown(ChangeError::Unavailable(reason), unknown));
-                }
-                Err(CommitError::OutcomeUnknown(why)) => {
-                    unknown = true;
-                    reason = why;
-                }
+            let batch = Batch::shared().replace(&user, found.version);
+            if let Tried::Done = attempts.commit(self.store.as_ref(), batch).await? {
+                return Ok(Versioned { value: user, version: found.version + 1 });
             }
-            pause(attempt).await;
         }
-        Err(or_unknown(ChangeError::Unavailable(reason), unknown))
     }
 
     async fn only(&self, index: &'static str, key: String) -> Result<Option<Versioned<User>>, StoreError> {
         let query = Query::by(User::collection(), index).equal(key).limit(1);
         let (found, _) = find(self.store.as_ref(), query).await?;
         Ok(found.into_iter().next())
-    }
-}
-
-/// After an attempt whose outcome is unknown, a later failure doesn't make it known.
-fn or_unknown(error: ChangeError, unknown: bool) -> ChangeError {
-    match error {
-        ChangeError::Unavailable(reason) if unknown => ChangeError::OutcomeUnknown(reason),
-        error => error,
     }
 }
 

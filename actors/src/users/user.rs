@@ -17,9 +17,12 @@ pub static USERS: Collection = Collection {
         Field::required("emailKey", Kind::Text),
         Field::optional("username", Kind::Text),
         Field::optional("usernameKey", Kind::Text),
+        Field::optional("pendingEmail", Kind::Text),
         Field::required("name", Kind::Text),
+        Field::required("nameKey", Kind::Text),
         Field::optional("age", Kind::Integer),
         Field::required("roles", Kind::List),
+        Field::required("roleWords", Kind::Text),
         Field::optional("admin", Kind::Boolean),
         Field::required("passwordHash", Kind::Text),
         Field::optional("credentialsVersion", Kind::Integer),
@@ -31,16 +34,28 @@ pub static USERS: Collection = Collection {
     indexes: &[
         Index::unique(BY_EMAIL, &["emailKey"]),
         Index::unique(BY_USERNAME, &["usernameKey"]),
-        // Only admins have the field, so this lists them and nobody else.
+        // Only admins who are not disabled have the field, so this lists them and nobody else.
         Index::by(ADMINS, &["admin"]),
+        Index::by(BY_NAME, &["nameKey"]),
+        Index::by(BY_AGE, &["age"]),
+        Index::by(BY_CREATION, &["createdAt"]),
     ],
-    words: &["name", "email", "username"],
+    words: &["name", "email", "username", "roleWords"],
     expires: None,
 };
 
 pub(super) const BY_EMAIL: &str = "email";
 pub(super) const BY_USERNAME: &str = "username";
 pub(super) const ADMINS: &str = "admins";
+pub(super) const BY_NAME: &str = "name";
+pub(super) const BY_AGE: &str = "age";
+pub(super) const BY_CREATION: &str = "creation";
+
+/// The word by which users with this role are found; by its first letter, which no language writes,
+/// no other search finds it, and by its last it is the beginning of no other role's.
+pub(super) fn word_of_role(name: &str) -> String {
+    format!("\u{281}{}0", name.replace('-', "1"))
+}
 
 /// A user's record. Not what is shown: it holds the password's hash.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,12 +68,15 @@ pub struct User {
     /// The name to log in with, if any; unique whatever its case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
+    /// The address that is to be theirs once they have shown that it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pending_email: Option<String>,
     /// The name shown.
     pub name: String,
     /// Years, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age: Option<i64>,
-    /// Names of [`roles::ROLES`].
+    /// Names of roles.
     pub roles: Vec<String>,
     /// What the password is verified against.
     pub password_hash: PasswordHash,
@@ -96,7 +114,10 @@ impl Entity for User {
         if let Some(username) = &self.username {
             body.insert("usernameKey".to_owned(), key_of(username).into());
         }
-        if self.is_admin() {
+        body.insert("nameKey".to_owned(), self.name.to_lowercase().into());
+        let words: Vec<String> = self.roles.iter().map(|role| word_of_role(role)).collect();
+        body.insert("roleWords".to_owned(), words.join(" ").into());
+        if self.is_acting_admin() {
             body.insert("admin".to_owned(), true.into());
         }
         body
@@ -109,11 +130,21 @@ impl User {
         self.roles.iter().any(|role| role == roles::ADMIN)
     }
 
-    /// A user who has just registered.
+    /// Whether the user may do everything now.
+    pub fn is_acting_admin(&self) -> bool {
+        self.is_admin() && !self.disabled
+    }
+
+    /// Ends all of the user's sessions, with the commit of this record.
+    pub(super) fn end_sessions(&mut self) {
+        self.credentials_version += 1;
+    }
+
+    /// A user who has just been made.
     pub(super) fn new(
         id: String,
         new: &NewUser,
-        roles: &[&str],
+        roles: &[String],
         password_hash: PasswordHash,
         now: Timestamp,
     ) -> Self {
@@ -121,9 +152,10 @@ impl User {
             id,
             email: new.email.as_str().to_owned(),
             username: new.username.as_ref().map(|username| username.as_str().to_owned()),
+            pending_email: None,
             name: new.shown_name().to_owned(),
             age: new.age.map(Age::years),
-            roles: roles.iter().map(|role| (*role).to_owned()).collect(),
+            roles: roles.to_vec(),
             password_hash,
             credentials_version: 0,
             disabled: false,
@@ -165,11 +197,14 @@ impl NewUser {
 
     /// Whether the password is one of the other things said here: the first guesses anyone makes.
     pub(super) fn password_is_known(&self) -> bool {
-        let password = key_of(self.password.expose());
-        let email = self.email.key();
-        password == email
-            || password == key_of(self.email.local_part())
-            || self.username.as_ref().is_some_and(|username| password == username.key())
+        Self::is_known(&self.password, self.email.as_str(), self.username.as_ref().map(Username::as_str))
+    }
+
+    /// Whether the password is the address, the part of it before the `@`, or the username.
+    pub(super) fn is_known(password: &Password, email: &str, username: Option<&str>) -> bool {
+        let password = key_of(password.expose());
+        let local = email.rsplit_once('@').map(|(local, _)| local);
+        [Some(email), local, username].into_iter().flatten().any(|known| password == key_of(known))
     }
 }
 
@@ -200,7 +235,7 @@ mod tests {
         );
         new.username = Some(Username::parse("Ada").unwrap());
         let hash = PasswordHash::new(String::new());
-        let mut user = User::new("u".into(), &new, &[roles::ADMIN], hash, Timestamp::default());
+        let mut user = User::new("u".into(), &new, &[roles::ADMIN.to_owned()], hash, Timestamp::default());
         assert_eq!(user.name, "Ada");
         let body = user.body();
         assert_eq!((&body["emailKey"], &body["usernameKey"]), (&"ada@example.org".into(), &"ada".into()));

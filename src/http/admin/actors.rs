@@ -7,7 +7,6 @@ use steward_actors::supervision::{Listing, NodeState, Tree};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::http::caller::Caller;
 use crate::http::page::Limit;
 use crate::http::problem::Problem;
 use crate::http::query::ValidQuery;
@@ -72,15 +71,13 @@ impl ActorView {
     tag = "operations",
     params(ActorFilter),
     responses((status = 200, body = Actors)),
-    security(("bearer" = [])),
+    security(("bearer" = ["admin:read"])),
 )]
 #[get("/admin/actors")]
 async fn list_actors(
-    caller: Caller,
     filter: ValidQuery<ActorFilter>,
     tree: web::Data<Tree>,
 ) -> Result<web::Json<Actors>, Problem> {
-    caller.require("admin:read")?;
     let listed = tree.list(filter.0.kind.as_deref(), filter.0.limit.get());
     let items = listed.into_iter().map(ActorView::of).collect();
     Ok(web::Json(Actors { items, total: tree.len() }))

@@ -9,7 +9,6 @@ use steward_actors::store::Entity;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::http::caller::Caller;
 use crate::http::page::{Binding, CursorText, Limit, Listed, paged};
 use crate::http::problem::{FieldError, Problem};
 use crate::http::query::ValidQuery;
@@ -101,16 +100,14 @@ impl AuditView {
     tag = "operations",
     params(Filter),
     responses((status = 200, body = Listed<AuditView>)),
-    security(("bearer" = [])),
+    security(("bearer" = ["admin:read"])),
 )]
 #[get("/admin/audit")]
 async fn list_audit(
     request: HttpRequest,
-    caller: Caller,
     filter: ValidQuery<Filter>,
     log: web::Data<AuditLog>,
 ) -> Result<HttpResponse, Problem> {
-    caller.require("admin:read")?;
     let filter = filter.0;
     let binding = Binding::new("admin/audit", &(&filter.actor, &filter.act, &filter.target));
     let query = AuditLog::query(&filter.chosen()?);

@@ -136,16 +136,14 @@ impl JobView {
     tag = "operations",
     params(Filter),
     responses((status = 200, body = Listed<JobView>)),
-    security(("bearer" = [])),
+    security(("bearer" = ["admin:read"])),
 )]
 #[get("/admin/jobs")]
 async fn list_jobs(
     request: HttpRequest,
-    caller: Caller,
     filter: ValidQuery<Filter>,
     jobs: web::Data<Jobs>,
 ) -> Result<HttpResponse, Problem> {
-    caller.require("admin:read")?;
     let filter = filter.0;
     let binding = Binding::new("admin/jobs", &filter.status);
     let query = Jobs::query(filter.status.map(Into::into));
@@ -160,15 +158,13 @@ async fn list_jobs(
     tag = "operations",
     params(("id" = String, Path)),
     responses((status = 200, body = JobView)),
-    security(("bearer" = [])),
+    security(("bearer" = ["admin:read"])),
 )]
 #[get("/admin/jobs/{id}")]
 async fn get_job(
-    caller: Caller,
     id: InPath<JobId>,
     jobs: web::Data<Jobs>,
 ) -> Result<web::Json<JobView>, Problem> {
-    caller.require("admin:read")?;
     let job = jobs.get(&id.0.0).await?.ok_or_else(Problem::not_found)?;
     Ok(web::Json(JobView::of(&job.value, &jobs)))
 }
@@ -178,7 +174,7 @@ async fn get_job(
     tag = "operations",
     params(("id" = String, Path)),
     responses((status = 200, body = JobView)),
-    security(("bearer" = [])),
+    security(("bearer" = ["admin:write"])),
 )]
 #[post("/admin/jobs/{id}/retry")]
 async fn retry_job(
@@ -187,7 +183,6 @@ async fn retry_job(
     id: InPath<JobId>,
     jobs: web::Data<Jobs>,
 ) -> Result<web::Json<JobView>, Problem> {
-    caller.require("admin:write")?;
     let job = jobs.retry(&id.0.0, &caller.by(&request)).await?;
     Ok(web::Json(JobView::of(&job.value, &jobs)))
 }
@@ -197,7 +192,7 @@ async fn retry_job(
     tag = "operations",
     params(("id" = String, Path)),
     responses((status = 204)),
-    security(("bearer" = [])),
+    security(("bearer" = ["admin:write"])),
 )]
 #[delete("/admin/jobs/{id}")]
 async fn drop_job(
@@ -206,7 +201,6 @@ async fn drop_job(
     id: InPath<JobId>,
     jobs: web::Data<Jobs>,
 ) -> Result<HttpResponse, Problem> {
-    caller.require("admin:write")?;
     jobs.discard(&id.0.0, &caller.by(&request)).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -19,6 +19,10 @@ impl From<RegisterError> for Problem {
             RegisterError::WeakPassword => {
                 Self::invalid_field("/password", "weak_password", error.to_string())
             }
+            RegisterError::Lacks(permission) => Self::forbidden(&permission),
+            RegisterError::UnknownRole(_) => {
+                Self::invalid_field("/roles", "unknown_role", "name a role that does not exist")
+            }
             RegisterError::Busy => Self::unavailable(error).retry_after(BUSY),
             RegisterError::Unavailable(_) => Self::unavailable(error),
             RegisterError::OutcomeUnknown(_) => Self::outcome_unknown(error),
@@ -52,6 +56,27 @@ impl From<ChangeError> for Problem {
     fn from(error: ChangeError) -> Self {
         match error {
             ChangeError::NotFound => Self::not_found(),
+            ChangeError::Moved => Self::precondition_failed(),
+            ChangeError::EmailTaken => Self::conflict("email_taken", "This mail address is taken"),
+            ChangeError::UsernameTaken => Self::conflict("username_taken", "This username is taken"),
+            ChangeError::PasswordNeeded => Self::missing("/currentPassword"),
+            ChangeError::WrongPassword => {
+                Self::invalid_field("/currentPassword", "wrong_password", "is not the current password")
+            }
+            ChangeError::WeakPassword => {
+                Self::invalid_field("/newPassword", "weak_password", error.to_string())
+            }
+            ChangeError::BadToken => {
+                Self::invalid_field("/token", "invalid_token", "is not, or no longer, good")
+            }
+            ChangeError::Lacks(permission) => Self::forbidden(&permission),
+            ChangeError::UnknownRole(_) => {
+                Self::invalid_field("/roles", "unknown_role", "name a role that does not exist")
+            }
+            ChangeError::LastAdmin => Self::conflict("last_admin", "This is the last admin"),
+            ChangeError::Fixed => Self::conflict("role_fixed", "The role admin permits everything"),
+            ChangeError::TooMany => Self::conflict("too_many_roles", "There are as many roles as there may be"),
+            ChangeError::Busy => Self::unavailable(error).retry_after(BUSY),
             ChangeError::Unavailable(_) => Self::unavailable(error),
             ChangeError::OutcomeUnknown(_) => Self::outcome_unknown(error),
         }

@@ -15,6 +15,7 @@ use actix_web::{App, HttpServer};
 use super::cors::Cors;
 use super::fallback::{self, Templates};
 use super::frame::Frame;
+use super::guard::{self, Rules};
 use super::routes::{self, Served};
 use crate::config;
 
@@ -119,13 +120,15 @@ impl Listener {
     {
         let Self { socket, frame, settings, served, .. } = self;
         let templates = Data::new(Templates::of(&served));
+        let rules = Arc::new(Rules::of(&served));
         let server = HttpServer::new(move || {
-            let frame = frame.clone();
+            let (frame, rules) = (frame.clone(), rules.clone());
             App::new()
                 .app_data(templates.clone())
                 .configure(&worker)
                 .configure(|config: &mut ServiceConfig| routes(config, &served))
                 .default_service(web::to(fallback::answer))
+                .wrap(from_fn(move |request, next| guard::check(rules.clone(), request, next)))
                 .wrap(NormalizePath::trim())
                 .wrap(from_fn(move |request, next| frame.clone().surround(request, next)))
         });

@@ -1,5 +1,8 @@
 //! Users over the store in memory.
 
+mod accounts;
+mod rights;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,0 +1,98 @@
+//! The guard: who may call which route, by what each route's own `security` says in the OpenAPI
+//! document. `security(("bearer" = ["catalog:write"]))` beside a handler is the one place; from it
+//! come the document, this check, and the tests.
+//!
+//! Called by [`super::server`], inside the frame and before anything of the request is read. What
+//! never happens here: a decision that needs the id in the path (whose it is); handlers and
+//! services make those.
+
+use std::sync::Arc;
+
+use actix_web::body::{EitherBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::middleware::Next;
+use actix_web::{Error, FromRequest, HttpMessage};
+
+use super::caller::Caller;
+use super::openapi::{self, Access};
+use super::problem::Problem;
+use super::routes::Served;
+use super::template::Template;
+
+struct Rule {
+    method: &'static str,
+    template: Template,
+    access: Access,
+}
+
+/// The rules of what a server serves, by how many segments the paths have.
+pub(super) struct Rules(Vec<Vec<Rule>>);
+
+impl Rules {
+    /// Those of what is served.
+    pub(super) fn of(served: &Served) -> Self {
+        let mut rules: Vec<Vec<Rule>> = Vec::new();
+        for (method, path, access) in openapi::accesses(served) {
+            for template in Template::all_of(&path) {
+                let length = template.len();
+                rules.resize_with(rules.len().max(length + 1), Vec::new);
+                rules[length].push(Rule { method, template, access: access.clone() });
+            }
+        }
+        Self(rules)
+    }
+
+    /// What this method of this path asks for; nothing where there is no such route.
+    fn access(&self, method: &str, path: &str) -> Option<&Access> {
+        let segments: Vec<&str> = path.trim_end_matches('/').split('/').collect();
+        let rules = self.0.get(segments.len())?.iter();
+        let fitting = rules.filter(|rule| rule.method == method && rule.template.matches(&segments));
+        fitting.max_by_key(|rule| rule.template.literals()).map(|rule| &rule.access)
+    }
+}
+
+/// The middleware: 401 without a session where one is asked for, 403 without the permission.
+pub(super) async fn check<B: MessageBody + 'static>(
+    rules: Arc<Rules>,
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+    // The path as the router reads it: with `%75sers` decoded to `users`.
+    let path = request.match_info().get_ref().path();
+    if let Some(Access::Session(permissions)) = rules.access(request.method().as_str(), path) {
+        match admit(&request, permissions).await {
+            Ok(caller) => _ = request.extensions_mut().insert(caller),
+            Err(problem) => return Ok(request.error_response(problem).map_into_right_body()),
+        }
+    }
+    next.call(request).await.map(ServiceResponse::map_into_left_body)
+}
+
+async fn admit(request: &ServiceRequest, permissions: &[String]) -> Result<Caller, Problem> {
+    let caller = Caller::extract(request.request()).await?;
+    permissions.iter().try_for_each(|permission| caller.require(permission))?;
+    Ok(caller)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn permissions(method: &str, path: &str) -> Option<Vec<String>> {
+        match Rules::of(&Served::all()).access(method, path)? {
+            Access::All => None,
+            Access::Session(permissions) => Some(permissions.clone()),
+        }
+    }
+
+    #[test]
+    fn a_route_asks_for_what_is_written_beside_it_with_and_without_its_version() {
+        for path in ["/v1/products", "/products", "/products/"] {
+            assert_eq!(permissions("POST", path), Some(vec!["catalog:write".to_owned()]), "{path}");
+            assert_eq!(permissions("GET", path), None, "{path}");
+        }
+        assert_eq!(permissions("GET", "/v1/users/me"), Some(Vec::new()));
+        assert_eq!(permissions("POST", "/v1/users/register"), None);
+        assert_eq!(permissions("POST", "/v1/nothing"), None);
+    }
+}

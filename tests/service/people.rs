@@ -1,0 +1,428 @@
+//! Users looked after: lists, changes, passwords, addresses, and how they go.
+
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::App;
+use crate::support::{Client, eventually};
+
+crate::over_both_stores!(
+    users_are_made_found_changed_and_deleted_by_the_literal_routes,
+    users_are_searched_filtered_sorted_and_paged,
+    of_a_hundred_made_at_once_with_one_address_one_is_made,
+    a_change_based_on_an_older_version_is_refused,
+    one_changes_oneself_and_nobody_else,
+    what_may_not_be_written_is_refused_by_its_name,
+    a_new_address_counts_once_it_is_verified,
+    of_two_who_want_one_address_the_first_to_verify_gets_it,
+    a_forgotten_password_is_reset_once,
+    who_has_no_account_gets_the_same_answer_and_no_mail,
+    a_password_change_ends_the_other_sessions,
+    a_user_without_a_password_sets_one_by_mail,
+    who_deletes_themselves_is_gone,
+);
+
+const PASSWORD: &str = "quite-a-long-passphrase-7";
+
+/// The mails to `address` whose subject contains `subject`, once there is one: their texts.
+async fn mails(data: &Path, address: &str, subject: &str) -> Vec<String> {
+    eventually(&format!("a mail to {address}: {subject}"), Duration::from_secs(20), async || {
+        let found = mails_now(data, address, subject);
+        (!found.is_empty()).then_some(found)
+    })
+    .await
+}
+
+fn mails_now(data: &Path, address: &str, subject: &str) -> Vec<String> {
+    let Ok(files) = std::fs::read_dir(data.join("outbox")) else { return Vec::new() };
+    let texts = files.filter_map(|file| {
+        let path = file.ok()?.path();
+        path.extension().is_some_and(|e| e == "eml").then(|| std::fs::read_to_string(path).ok())?
+    });
+    let to = format!("To: {address}\r\n");
+    texts.filter(|text| text.contains(&to) && text.contains(subject)).collect()
+}
+
+fn token_in(mail: &str) -> String {
+    // Quoted-printable, or not.
+    let plain = mail.replace("=\r\n", "").replace("=3D", "=");
+    let after = plain.split("?token=").nth(1).unwrap_or_else(|| panic!("no token in {mail}"));
+    after.split_whitespace().next().unwrap().to_owned()
+}
+
+async fn if_match(client: &Client, method: Method, path: &str, tag: &str, body: Value) -> (u16, Value) {
+    let http = reqwest::Client::new();
+    let request = http.request(method, format!("{}{path}", client.url)).header("If-Match", tag);
+    let answer = request.bearer_auth(client.token.as_ref().unwrap()).json(&body).send().await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap_or_default())
+}
+
+async fn users_are_made_found_changed_and_deleted_by_the_literal_routes(app: App) {
+    let admin = Client::admin(app.url()).await;
+    let body = json!({"name": "Grace", "email": "Grace@Example.com", "age": 85, "password": PASSWORD});
+    let made = admin.post("/users/", body.clone()).await.expect(201);
+    let id = made["id"].as_str().unwrap().to_owned();
+    assert_eq!((&made["roles"], &made["emailVerified"]), (&json!(["customer"]), &json!(false)));
+    assert!(made["createdAt"].is_string() && made["updatedAt"].is_string());
+    assert_eq!(admin.post("/users", body).await.expect(409)["code"], "email_taken");
+
+    let found = admin.get("/users/?email=grace@example.com").await.expect(200);
+    assert_eq!(
+        found["items"],
+        json!([{"id": id, "username": null, "name": "Grace", "email": "Grace@Example.com", "age": 85}])
+    );
+    assert_eq!(admin.get(&format!("/users/{id}")).await.expect(200), made);
+    let changed = admin.put(&format!("/users/{id}"), json!({"age": null, "name": "Grace H."})).await.expect(200);
+    assert_eq!((&changed["age"], &changed["name"], &changed["version"]), (&json!(null), &json!("Grace H."), &json!(2)));
+    // And they can log in until they are disabled, or gone.
+    let grace = Client::log_in(app.url(), "grace@example.com", PASSWORD).await;
+    admin.patch(&format!("/users/{id}"), json!({"disabled": true})).await.expect(200);
+    grace.get("/users/me").await.expect(401);
+    admin.patch(&format!("/users/{id}"), json!({"disabled": false})).await.expect(200);
+    grace.get("/users/me").await.expect(401);
+    let grace = Client::log_in(app.url(), "grace@example.com", PASSWORD).await;
+    admin.delete(&format!("/users/{id}")).await.expect(204);
+    admin.delete(&format!("/users/{id}")).await.expect(404);
+    admin.get(&format!("/users/{id}")).await.expect(404);
+    grace.get("/users/me").await.expect(401);
+}
+
+async fn users_are_searched_filtered_sorted_and_paged(app: App) {
+    let admin = Client::admin(app.url()).await;
+    admin.put("/v1/roles/cook", json!({"permissions": []})).await.expect(200);
+    admin.put("/v1/roles/cooks", json!({"permissions": []})).await.expect(200);
+    let people = [("Åsa Berg", 31, "cook"), ("bo Berg", 17, "cooks"), ("Cleo", 64, "cook"), ("Dan", 18, "customer")];
+    for (n, (name, age, role)) in people.into_iter().enumerate() {
+        let body = json!({"name": name, "email": format!("p{n}@people.example"), "age": age, "password": PASSWORD, "roles": [role]});
+        admin.post("/v1/users", body).await.expect(201);
+    }
+    let names = async |query: &str| -> Vec<String> {
+        let found = admin.get(&format!("/v1/users?{query}")).await.expect(200);
+        found["items"].as_array().unwrap().iter().map(|user| user["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names("q=berg").await, ["bo Berg", "Åsa Berg"]);
+    assert_eq!(names("q=people.example&sort=name").await, ["bo Berg", "Cleo", "Dan", "Åsa Berg"]);
+    assert_eq!(names("q=people&sort=-email").await, ["Dan", "Cleo", "bo Berg", "Åsa Berg"]);
+    assert_eq!(names("q=people&sort=createdAt").await, ["Åsa Berg", "bo Berg", "Cleo", "Dan"]);
+    assert_eq!(names("minAge=18&maxAge=31").await, ["Dan", "Åsa Berg"]);
+    assert_eq!(names("minAge=18&sort=-age").await, ["Cleo", "Åsa Berg", "Dan"]);
+    assert_eq!(names("minAge=18&q=berg").await, ["Åsa Berg"]);
+    assert_eq!(names("role=cook").await, ["Cleo", "Åsa Berg"]);
+    assert_eq!(names("role=cook&q=berg&maxAge=40").await, ["Åsa Berg"]);
+    assert_eq!(names("email=P3@people.example").await, ["Dan"]);
+    assert_eq!(names("email=p3@people.example&minAge=19").await, Vec::<String>::new());
+    // A page at a time, the same people; and whole ones if asked.
+    let mut found = Vec::new();
+    let mut path = "/v1/users?q=people&sort=age&limit=1&expand=profile".to_owned();
+    for _ in 0..4 {
+        let page = admin.get(&path).await.expect(200);
+        let user = &page["items"][0];
+        assert!(user["roles"].is_array(), "{user}");
+        found.push(user["age"].as_i64().unwrap());
+        let Some(next) = page["nextCursor"].as_str() else { break };
+        path = format!("/v1/users?q=people&sort=age&limit=1&expand=profile&cursor={next}");
+    }
+    assert_eq!(found, [17, 18, 31, 64]);
+    for bad in ["minAge=18&sort=name", "sort=password", "minAge=-1", "maxAge=151", "limit=0", "q[$ne]=", "expand=all"] {
+        admin.get(&format!("/v1/users?{bad}")).await.expect(422);
+    }
+    admin.get("/v1/users?cursor=AAAA").await.expect(400);
+}
+
+async fn of_a_hundred_made_at_once_with_one_address_one_is_made(app: App) {
+    let admin = Client::admin(app.url()).await;
+    let attempts = (0..100).map(|n| {
+        let admin = admin.clone();
+        async move {
+            // Half of them in another case: it is the same address.
+            let email = if n % 2 == 0 { "one@example.com" } else { "ONE@Example.com" };
+            loop {
+                let body = json!({"name": "One", "email": email, "password": PASSWORD});
+                let answer = admin.post("/v1/users", body).await;
+                // Too many at once are told to come back, as clients do.
+                if answer.status != 503 {
+                    return answer.status.as_u16();
+                }
+            }
+        }
+    });
+    let statuses = join_all(attempts).await;
+    let count = |status: u16| statuses.iter().filter(|had| **had == status).count();
+    assert_eq!((count(201), count(409)), (1, 99), "{statuses:?}");
+}
+
+async fn a_change_based_on_an_older_version_is_refused(app: App) {
+    let client = Client::register(app.url()).await;
+    let (status, _) = if_match(&client, Method::PATCH, "/v1/users/me", "\"1\"", json!({"name": "First"})).await;
+    assert_eq!(status, 200);
+    for (method, body) in [(Method::PATCH, json!({"name": "Second"})), (Method::PUT, json!({"age": 3}))] {
+        let (status, problem) = if_match(&client, method, "/v1/users/me", "\"1\"", body).await;
+        assert_eq!((status, &problem["code"]), (412, &json!("precondition_failed")));
+    }
+    let (status, _) = if_match(&client, Method::DELETE, "/v1/users/me", "\"1\"", json!({"currentPassword": PASSWORD})).await;
+    assert_eq!(status, 412);
+    assert_eq!(client.get("/v1/users/me").await.expect(200)["name"], "First");
+    // Of many who change the same version at once, one does; without it all do, one after the other.
+    let at_once = (0..8).map(|n| {
+        let client = client.clone();
+        async move { if_match(&client, Method::PATCH, "/v1/users/me", "\"2\"", json!({"name": format!("N{n}")})).await.0 }
+    });
+    let statuses = join_all(at_once).await;
+    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
+    assert!(statuses.iter().all(|status| [200, 412].contains(status)), "{statuses:?}");
+}
+
+async fn one_changes_oneself_and_nobody_else(app: App) {
+    let (ann, bob) = (Client::register(app.url()).await, Client::register(app.url()).await);
+    let admin = Client::admin(app.url()).await;
+    let bobs = format!("/v1/users/{}", bob.user_id);
+    for method in [Method::GET, Method::PUT, Method::PATCH, Method::DELETE] {
+        let body = (method != Method::GET).then(|| json!({}));
+        let answer = ann.send(method.clone(), &bobs, body, None).await.unwrap();
+        assert_eq!(answer.status, 404, "{method}");
+    }
+    // By their own id no one does more than as me.
+    let own = format!("/v1/users/{}", ann.user_id);
+    ann.put(&own, json!({"name": "Ann", "username": "ann.1"})).await.expect(200);
+    ann.put(&own, json!({"email": "new@example.com"})).await.expect(400);
+    ann.put(&own, json!({"disabled": false})).await.expect(403);
+    ann.put(&format!("{own}/roles"), json!({"roles": ["admin"]})).await.expect(403);
+    ann.delete(&own).await.expect(400);
+    let wrong = json!({"currentPassword": "not-the-password"});
+    assert_eq!(ann.send(Method::DELETE, &own, Some(wrong), None).await.unwrap().status, 422);
+    // Nor does an admin: their own address needs their own password.
+    let me = format!("/v1/users/{}", admin.user_id);
+    admin.put(&me, json!({"email": "boss@example.com"})).await.expect(400);
+    assert_eq!(ann.get("/v1/users/me").await.expect(200)["username"], "ann.1");
+    ann.get("/v1/users/register").await.expect(405);
+    bob.patch("/v1/users/me", json!({"username": "ANN.1"})).await.expect(409);
+    bob.patch("/v1/users/me", json!({"username": null, "age": 150})).await.expect(200);
+}
+
+async fn what_may_not_be_written_is_refused_by_its_name(app: App) {
+    let client = Client::register(app.url()).await;
+    let admin = Client::admin(app.url()).await;
+    let before = client.get("/v1/users/me").await.expect(200);
+    let operator = json!({"$ne": null});
+    for field in
+        ["role", "roles", "_id", "id", "version", "emailVerified", "passwordHash", "pendingEmail", "credentialsVersion", "admin", "emailKey", "createdAt"]
+    {
+        for value in [json!("x"), json!(true), json!(["admin"]), operator.clone()] {
+            let refused = client.patch("/v1/users/me", json!({field: value})).await.expect(422);
+            assert_eq!(refused["errors"][0]["field"], format!("/{field}"));
+            let mut made = json!({"name": "X", "email": "mass@example.com", "password": PASSWORD});
+            made[field] = value.clone();
+            if field != "roles" {
+                admin.post("/v1/users", made.clone()).await.expect(422);
+            }
+            client.post("/v1/users/register", made).await.expect(422);
+        }
+    }
+    // Operators and control characters where values belong, on every route that takes some.
+    let logins = [("/v1/users/login", "email"), ("/v1/users/login", "password"), ("/v1/users/register", "email")];
+    let resets = [("/v1/password-resets", "email"), ("/v1/password-resets/confirm", "token"), ("/v1/email-verifications/confirm", "token")];
+    for (path, field) in logins.into_iter().chain(resets) {
+        let mut body = json!({"email": "a@example.com", "password": PASSWORD});
+        if path.contains("confirm") {
+            body = json!({"token": "x", "newPassword": PASSWORD});
+        }
+        if path.ends_with("password-resets") {
+            body = json!({});
+        }
+        if path.ends_with("verifications/confirm") {
+            body = json!({});
+        }
+        body[field] = operator.clone();
+        let status = client.post(path, body).await.status.as_u16();
+        assert_eq!(status, 422, "{path} {field}");
+    }
+    for name in ["A\r\nBcc: everyone@example.com", "\u{0}", "", &"x".repeat(101)] {
+        client.patch("/v1/users/me", json!({"name": name})).await.expect(422);
+    }
+    for email in ["a@b\r\nBcc: c@d.example", "ädä@example.com", "a@exämple.com", "a@b@c.example", "\u{ff41}@example.com"] {
+        client.patch("/v1/users/me", json!({"email": email, "currentPassword": PASSWORD})).await.expect(422);
+        client.post("/v1/password-resets", json!({"email": email})).await.expect(422);
+    }
+    for (field, value) in [("name", json!(null)), ("email", json!(null)), ("age", json!(-1)), ("username", json!("me"))] {
+        let refused = client.patch("/v1/users/me", json!({field: value})).await.expect(422);
+        assert_eq!(refused["errors"][0]["field"], format!("/{field}"));
+    }
+    assert_eq!(client.get("/v1/users/me").await.expect(200), before);
+}
+
+async fn a_new_address_counts_once_it_is_verified(app: App) {
+    let client = Client::register(app.url()).await;
+    let old = client.get("/v1/users/me").await.expect(200)["email"].as_str().unwrap().to_owned();
+    let change = |email: &str, password: &str| json!({"email": email, "currentPassword": password});
+    client.patch("/v1/users/me", json!({"email": "new@example.com"})).await.expect(400);
+    let wrong = client.patch("/v1/users/me", change("new@example.com", "not-the-password")).await.expect(422);
+    assert_eq!(wrong["errors"][0]["code"], "wrong_password");
+
+    let asked = client.patch("/v1/users/me", change("new@example.com", PASSWORD)).await.expect(200);
+    assert_eq!((&asked["email"], &asked["pendingEmail"]), (&json!(old), &json!("new@example.com")));
+    let data = app.data.path();
+    let told = mails(&data, &old, "Subject: A new address for your account").await;
+    assert!(!told[0].contains("token") && !told[0].contains("new@example.com"), "{}", told[0]);
+    let token = token_in(&mails(&data, "new@example.com", "Subject: Verify").await[0]);
+    // The welcome mail's token is for the old address.
+    let welcome = token_in(&mails(&data, &old, "Subject: Welcome").await[0]);
+
+    let verify = json!({"token": token});
+    client.post("/v1/email-verifications/confirm", json!({"token": "made-up"})).await.expect(422);
+    Client::new(app.url()).post("/v1/email-verifications/confirm", verify.clone()).await.expect(204);
+    let me = client.get("/v1/users/me").await.expect(200);
+    assert_eq!(
+        (&me["email"], &me["pendingEmail"], &me["emailVerified"]),
+        (&json!("new@example.com"), &json!(null), &json!(true))
+    );
+    mails(&data, &old, "Subject: The address of your account was changed").await;
+    for used in [verify, json!({"token": welcome})] {
+        client.post("/v1/email-verifications/confirm", used).await.expect(422);
+    }
+    Client::log_in(app.url(), "NEW@example.com", PASSWORD).await;
+}
+
+async fn of_two_who_want_one_address_the_first_to_verify_gets_it(app: App) {
+    let (ann, bob) = (Client::register(app.url()).await, Client::register(app.url()).await);
+    let change = json!({"email": "wanted@example.com", "currentPassword": PASSWORD});
+    let both = tokio::join!(ann.patch("/v1/users/me", change.clone()), bob.patch("/v1/users/me", change));
+    (both.0.expect(200), both.1.expect(200));
+    let found = eventually("both mails", Duration::from_secs(20), async || {
+        let found = mails_now(&app.data.path(), "wanted@example.com", "Subject: Verify");
+        (found.len() == 2).then_some(found)
+    })
+    .await;
+    let confirm = |mail: &str| json!({"token": token_in(mail)});
+    let answers = tokio::join!(
+        ann.post("/v1/email-verifications/confirm", confirm(&found[0])),
+        ann.post("/v1/email-verifications/confirm", confirm(&found[1])),
+    );
+    let mut statuses = [answers.0.status.as_u16(), answers.1.status.as_u16()];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [204, 409]);
+    let taken = json!({"email": "Wanted@Example.com", "currentPassword": PASSWORD});
+    for client in [&ann, &bob] {
+        let me = client.get("/v1/users/me").await.expect(200);
+        if me["email"] != "wanted@example.com" {
+            client.patch("/v1/users/me", json!({"email": me["email"], "currentPassword": PASSWORD})).await.expect(200);
+            assert_eq!(client.patch("/v1/users/me", taken.clone()).await.expect(409)["code"], "email_taken");
+        }
+    }
+}
+
+async fn a_forgotten_password_is_reset_once(app: App) {
+    let client = Client::register(app.url()).await;
+    let other = Client::register(app.url()).await;
+    let email = client.get("/v1/users/me").await.expect(200)["email"].as_str().unwrap().to_owned();
+    let nobody = Client::new(app.url());
+    // The Host header has no say in where the link leads.
+    let http = reqwest::Client::new();
+    let asked = http.post(format!("{}/v1/password-resets", app.url())).header("Host", "evil.example");
+    let asked = asked.header("X-Forwarded-Host", "evil.example").json(&json!({"email": email.to_uppercase()}));
+    assert_eq!(asked.send().await.unwrap().status(), 202);
+    nobody.post("/v1/password-resets", json!({"email": email})).await.expect(202);
+    let mail = mails(&app.data.path(), &email, "Subject: Reset your password").await.remove(0);
+    assert!(mail.contains(app.url()) && !mail.contains("evil"), "{mail}");
+    let token = token_in(&mail);
+    // No part of the store holds it.
+    for file in std::fs::read_dir(app.data.path()).unwrap() {
+        let path = file.unwrap().path();
+        if path.is_file() {
+            let bytes = std::fs::read(&path).unwrap();
+            assert!(!bytes.windows(token.len()).any(|window| window == token.as_bytes()), "{}", path.display());
+        }
+    }
+
+    let confirm = |password: &str| json!({"token": token, "newPassword": password});
+    nobody.post("/v1/password-resets/confirm", confirm("short")).await.expect(422);
+    let known = nobody.post("/v1/password-resets/confirm", confirm(&email)).await.expect(422);
+    assert_eq!(known["errors"][0]["code"], "weak_password");
+    // Of two at once, one is first.
+    let both = tokio::join!(
+        nobody.post("/v1/password-resets/confirm", confirm("another-long-passphrase-1")),
+        nobody.post("/v1/password-resets/confirm", confirm("another-long-passphrase-2")),
+    );
+    let statuses = [both.0.status.as_u16(), both.1.status.as_u16()];
+    assert!(statuses.contains(&204) && statuses.contains(&422), "{statuses:?}");
+    let n = if statuses[0] == 204 { 1 } else { 2 };
+    // All sessions ended, nobody was logged in, the old password is none, and others are as before.
+    client.get("/v1/users/me").await.expect(401);
+    other.get("/v1/users/me").await.expect(200);
+    nobody.post("/v1/users/login", json!({"email": email, "password": PASSWORD})).await.expect(401);
+    Client::log_in(app.url(), &email, &format!("another-long-passphrase-{n}")).await;
+    nobody.post("/v1/password-resets/confirm", confirm("another-long-passphrase-3")).await.expect(422);
+    mails(&app.data.path(), &email, "Subject: Your password was changed").await;
+}
+
+async fn who_has_no_account_gets_the_same_answer_and_no_mail(app: App) {
+    let client = Client::register(app.url()).await;
+    let known = client.get("/v1/users/me").await.expect(200)["email"].as_str().unwrap().to_owned();
+    let http = reqwest::Client::new();
+    let mut answers = Vec::new();
+    for email in [known.as_str(), "nobody@example.com"] {
+        let answer = http.post(format!("{}/v1/password-resets", app.url())).json(&json!({"email": email}));
+        let answer = answer.send().await.unwrap();
+        let mut headers: Vec<String> = answer.headers().keys().map(ToString::to_string).collect();
+        headers.sort();
+        answers.push((answer.status().as_u16(), headers, answer.text().await.unwrap()));
+    }
+    assert_eq!(answers[0], answers[1]);
+    mails(&app.data.path(), &known, "Subject: Reset").await;
+    // Both jobs are done by now or soon, and only one had anyone to write to.
+    let admin = Client::admin(app.url()).await;
+    eventually("the outbox is empty", Duration::from_secs(20), async || {
+        let jobs = admin.get("/v1/admin/jobs").await.expect(200);
+        jobs["items"].as_array().unwrap().is_empty().then_some(())
+    })
+    .await;
+    assert!(mails_now(&app.data.path(), "nobody@example.com", "").is_empty());
+}
+
+async fn a_password_change_ends_the_other_sessions(app: App) {
+    let client = Client::register(app.url()).await;
+    let email = client.get("/v1/users/me").await.expect(200)["email"].as_str().unwrap().to_owned();
+    let elsewhere = Client::log_in(app.url(), &email, PASSWORD).await;
+    elsewhere.get("/v1/users/me").await.expect(200);
+    let change = |current: &str, new: &str| json!({"currentPassword": current, "newPassword": new});
+    let path = "/users/me/password";
+    let wrong = client.put(path, change("not-the-password", "a-new-long-passphrase")).await.expect(422);
+    assert_eq!((&wrong["errors"][0]["field"], &wrong["errors"][0]["code"]), (&json!("/currentPassword"), &json!("wrong_password")));
+    let weak = client.put(path, change(PASSWORD, &email)).await.expect(422);
+    assert_eq!((&weak["errors"][0]["field"], &weak["errors"][0]["code"]), (&json!("/newPassword"), &json!("weak_password")));
+    client.put(path, change(PASSWORD, "a-new-long-passphrase")).await.expect(204);
+    client.get("/v1/users/me").await.expect(200);
+    elsewhere.get("/v1/users/me").await.expect(401);
+    Client::log_in(app.url(), &email, "a-new-long-passphrase").await;
+    mails(&app.data.path(), &email, "Subject: Your password was changed").await;
+}
+
+async fn a_user_without_a_password_sets_one_by_mail(app: App) {
+    let admin = Client::admin(app.url()).await;
+    admin.post("/v1/users", json!({"name": "Ida", "email": "ida@example.com"})).await.expect(201);
+    let token = token_in(&mails(&app.data.path(), "ida@example.com", "Subject: Your Steward account").await[0]);
+    let confirm = json!({"token": token, "newPassword": "idas-long-passphrase-9"});
+    admin.post("/v1/email-verifications/confirm", json!({"token": token})).await.expect(422);
+    admin.post("/v1/password-resets/confirm", confirm).await.expect(204);
+    let ida = Client::log_in(app.url(), "ida@example.com", "idas-long-passphrase-9").await;
+    assert_eq!(ida.get("/v1/users/me").await.expect(200)["emailVerified"], true);
+}
+
+async fn who_deletes_themselves_is_gone(app: App) {
+    let client = Client::register(app.url()).await;
+    let email = client.get("/v1/users/me").await.expect(200)["email"].as_str().unwrap().to_owned();
+    let body = json!({"currentPassword": PASSWORD});
+    client.send(Method::DELETE, "/v1/users/me", None, None).await.unwrap().expect(400);
+    client.send(Method::DELETE, "/v1/users/me", Some(body), None).await.unwrap().expect(204);
+    client.get("/v1/users/me").await.expect(401);
+    let login = json!({"email": email, "password": PASSWORD});
+    Client::new(app.url()).post("/v1/users/login", login).await.expect(401);
+    mails(&app.data.path(), &email, "Subject: Your account was deleted").await;
+    // The address is free again, for another account.
+    let again = json!({"email": email, "password": PASSWORD});
+    let again = Client::new(app.url()).post("/v1/users/register", again).await.expect(201);
+    assert_ne!(again["userId"], client.user_id);
+}
