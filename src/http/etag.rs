@@ -37,7 +37,8 @@ fn if_match(request: &HttpRequest) -> Result<IfMatch, Problem> {
             "is not `*` and not one entity tag in quotes",
         ))
     };
-    let text = value.to_str().ok().filter(|_| values.next().is_none()).map(str::trim).ok_or_else(malformed)?;
+    let text =
+        value.to_str().ok().filter(|_| values.next().is_none()).map(str::trim).ok_or_else(malformed)?;
     if text == "*" {
         return Ok(IfMatch(None));
     }

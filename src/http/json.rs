@@ -71,7 +71,9 @@ where
         if !typed && !request.chunked().unwrap_or(true) && announced(request).unwrap_or(0) == 0 {
             return ready(Ok(Self(None))).boxed_local();
         }
-        ValidJson::<T>::from_request(request, payload).map(|read| read.map(|body| Self(Some(body.0)))).boxed_local()
+        ValidJson::<T>::from_request(request, payload)
+            .map(|read| read.map(|body| Self(Some(body.0))))
+            .boxed_local()
     }
 }
 

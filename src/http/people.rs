@@ -6,7 +6,9 @@ use garde::Validate;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use steward_actors::store::{Order, Versioned};
-use steward_actors::users::{Age, DisplayName, Email, NewPerson, Password, User, UserFilter, UserSort, Users};
+use steward_actors::users::{
+    Age, DisplayName, Email, NewPerson, Password, User, UserFilter, UserSort, Users,
+};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 

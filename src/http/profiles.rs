@@ -68,9 +68,9 @@ impl ProfileInput {
         let mut edit = Edit { disabled: self.disabled, ..Edit::default() };
         edit.name = self.name.and_then(|text| checked(&mut errors, "/name", DisplayName::parse(&text)));
         edit.email = self.email.and_then(|text| checked(&mut errors, "/email", Email::parse(&text)));
-        edit.username = self.username.map(|name| {
-            name.and_then(|text| checked(&mut errors, "/username", Username::parse(&text)))
-        });
+        edit.username = self
+            .username
+            .map(|name| name.and_then(|text| checked(&mut errors, "/username", Username::parse(&text))));
         edit.age = self.age.map(|age| age.and_then(|years| checked(&mut errors, "/age", Age::parse(years))));
         if errors.is_empty() { Ok((edit, self.current_password)) } else { Err(Problem::invalid(errors)) }
     }
@@ -79,7 +79,9 @@ impl ProfileInput {
 /// The current password, as it was sent. One that can't be anyone's is a wrong one.
 fn current(password: Option<SecretString>) -> Result<Option<Password>, Problem> {
     let parsed = password.map(Password::parse).transpose();
-    parsed.map_err(|_| Problem::invalid_field("/currentPassword", "wrong_password", "is not the current password"))
+    parsed.map_err(|_| {
+        Problem::invalid_field("/currentPassword", "wrong_password", "is not the current password")
+    })
 }
 
 /// Who changes the user with this id. Nobody changes themselves with more ease by their own id.

@@ -53,7 +53,8 @@ async fn put_password(
 ) -> Result<HttpResponse, Problem> {
     let new = new_password(body.0.new_password)?;
     // One that can't be anyone's is a wrong one.
-    let wrong = |_| Problem::invalid_field("/currentPassword", "wrong_password", "is not the current password");
+    let wrong =
+        |_| Problem::invalid_field("/currentPassword", "wrong_password", "is not the current password");
     let current = Password::parse(body.0.current_password).map_err(wrong)?;
     sessions.change_password(&caller.user_id, &caller.session_id, &current, &new).await?;
     Ok(HttpResponse::NoContent().finish())

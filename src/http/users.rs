@@ -70,7 +70,11 @@ impl Registration {
 }
 
 /// The value; or else what is wrong with it joins `errors`.
-pub(super) fn checked<T>(errors: &mut Vec<FieldError>, pointer: &str, parsed: Result<T, InvalidValue>) -> Option<T> {
+pub(super) fn checked<T>(
+    errors: &mut Vec<FieldError>,
+    pointer: &str,
+    parsed: Result<T, InvalidValue>,
+) -> Option<T> {
     parsed.map_err(|wrong| errors.push(FieldError::new(pointer, wrong.code, wrong.message))).ok()
 }
 

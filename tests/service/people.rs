@@ -76,8 +76,12 @@ async fn users_are_made_found_changed_and_deleted_by_the_literal_routes(app: App
         json!([{"id": id, "username": null, "name": "Grace", "email": "Grace@Example.com", "age": 85}])
     );
     assert_eq!(admin.get(&format!("/users/{id}")).await.expect(200), made);
-    let changed = admin.put(&format!("/users/{id}"), json!({"age": null, "name": "Grace H."})).await.expect(200);
-    assert_eq!((&changed["age"], &changed["name"], &changed["version"]), (&json!(null), &json!("Grace H."), &json!(2)));
+    let changed =
+        admin.put(&format!("/users/{id}"), json!({"age": null, "name": "Grace H."})).await.expect(200);
+    assert_eq!(
+        (&changed["age"], &changed["name"], &changed["version"]),
+        (&json!(null), &json!("Grace H."), &json!(2))
+    );
     // And they can log in until they are disabled, or gone.
     let grace = Client::log_in(app.url(), "grace@example.com", PASSWORD).await;
     admin.patch(&format!("/users/{id}"), json!({"disabled": true})).await.expect(200);
@@ -95,14 +99,20 @@ async fn users_are_searched_filtered_sorted_and_paged(app: App) {
     let admin = Client::admin(app.url()).await;
     admin.put("/v1/roles/cook", json!({"permissions": []})).await.expect(200);
     admin.put("/v1/roles/cooks", json!({"permissions": []})).await.expect(200);
-    let people = [("Åsa Berg", 31, "cook"), ("bo Berg", 17, "cooks"), ("Cleo", 64, "cook"), ("Dan", 18, "customer")];
+    let people =
+        [("Åsa Berg", 31, "cook"), ("bo Berg", 17, "cooks"), ("Cleo", 64, "cook"), ("Dan", 18, "customer")];
     for (n, (name, age, role)) in people.into_iter().enumerate() {
         let body = json!({"name": name, "email": format!("p{n}@people.example"), "age": age, "password": PASSWORD, "roles": [role]});
         admin.post("/v1/users", body).await.expect(201);
     }
     let names = async |query: &str| -> Vec<String> {
         let found = admin.get(&format!("/v1/users?{query}")).await.expect(200);
-        found["items"].as_array().unwrap().iter().map(|user| user["name"].as_str().unwrap().to_owned()).collect()
+        found["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|user| user["name"].as_str().unwrap().to_owned())
+            .collect()
     };
     assert_eq!(names("q=berg").await, ["bo Berg", "Åsa Berg"]);
     assert_eq!(names("q=people.example&sort=name").await, ["bo Berg", "Cleo", "Dan", "Åsa Berg"]);
@@ -127,7 +137,15 @@ async fn users_are_searched_filtered_sorted_and_paged(app: App) {
         path = format!("/v1/users?q=people&sort=age&limit=1&expand=profile&cursor={next}");
     }
     assert_eq!(found, [17, 18, 31, 64]);
-    for bad in ["minAge=18&sort=name", "sort=password", "minAge=-1", "maxAge=151", "limit=0", "q[$ne]=", "expand=all"] {
+    for bad in [
+        "minAge=18&sort=name",
+        "sort=password",
+        "minAge=-1",
+        "maxAge=151",
+        "limit=0",
+        "q[$ne]=",
+        "expand=all",
+    ] {
         admin.get(&format!("/v1/users?{bad}")).await.expect(422);
     }
     admin.get("/v1/users?cursor=AAAA").await.expect(400);
@@ -157,19 +175,26 @@ async fn of_a_hundred_made_at_once_with_one_address_one_is_made(app: App) {
 
 async fn a_change_based_on_an_older_version_is_refused(app: App) {
     let client = Client::register(app.url()).await;
-    let (status, _) = if_match(&client, Method::PATCH, "/v1/users/me", "\"1\"", json!({"name": "First"})).await;
+    let (status, _) =
+        if_match(&client, Method::PATCH, "/v1/users/me", "\"1\"", json!({"name": "First"})).await;
     assert_eq!(status, 200);
     for (method, body) in [(Method::PATCH, json!({"name": "Second"})), (Method::PUT, json!({"age": 3}))] {
         let (status, problem) = if_match(&client, method, "/v1/users/me", "\"1\"", body).await;
         assert_eq!((status, &problem["code"]), (412, &json!("precondition_failed")));
     }
-    let (status, _) = if_match(&client, Method::DELETE, "/v1/users/me", "\"1\"", json!({"currentPassword": PASSWORD})).await;
+    let (status, _) =
+        if_match(&client, Method::DELETE, "/v1/users/me", "\"1\"", json!({"currentPassword": PASSWORD}))
+            .await;
     assert_eq!(status, 412);
     assert_eq!(client.get("/v1/users/me").await.expect(200)["name"], "First");
     // Of many who change the same version at once, one does; without it all do, one after the other.
     let at_once = (0..8).map(|n| {
         let client = client.clone();
-        async move { if_match(&client, Method::PATCH, "/v1/users/me", "\"2\"", json!({"name": format!("N{n}")})).await.0 }
+        async move {
+            if_match(&client, Method::PATCH, "/v1/users/me", "\"2\"", json!({"name": format!("N{n}")}))
+                .await
+                .0
+        }
     });
     let statuses = join_all(at_once).await;
     assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
@@ -208,9 +233,20 @@ async fn what_may_not_be_written_is_refused_by_its_name(app: App) {
     let admin = Client::admin(app.url()).await;
     let before = client.get("/v1/users/me").await.expect(200);
     let operator = json!({"$ne": null});
-    for field in
-        ["role", "roles", "_id", "id", "version", "emailVerified", "passwordHash", "pendingEmail", "credentialsVersion", "admin", "emailKey", "createdAt"]
-    {
+    for field in [
+        "role",
+        "roles",
+        "_id",
+        "id",
+        "version",
+        "emailVerified",
+        "passwordHash",
+        "pendingEmail",
+        "credentialsVersion",
+        "admin",
+        "emailKey",
+        "createdAt",
+    ] {
         for value in [json!("x"), json!(true), json!(["admin"]), operator.clone()] {
             let refused = client.patch("/v1/users/me", json!({field: value})).await.expect(422);
             assert_eq!(refused["errors"][0]["field"], format!("/{field}"));
@@ -223,8 +259,13 @@ async fn what_may_not_be_written_is_refused_by_its_name(app: App) {
         }
     }
     // Operators and control characters where values belong, on every route that takes some.
-    let logins = [("/v1/users/login", "email"), ("/v1/users/login", "password"), ("/v1/users/register", "email")];
-    let resets = [("/v1/password-resets", "email"), ("/v1/password-resets/confirm", "token"), ("/v1/email-verifications/confirm", "token")];
+    let logins =
+        [("/v1/users/login", "email"), ("/v1/users/login", "password"), ("/v1/users/register", "email")];
+    let resets = [
+        ("/v1/password-resets", "email"),
+        ("/v1/password-resets/confirm", "token"),
+        ("/v1/email-verifications/confirm", "token"),
+    ];
     for (path, field) in logins.into_iter().chain(resets) {
         let mut body = json!({"email": "a@example.com", "password": PASSWORD});
         if path.contains("confirm") {
@@ -243,11 +284,19 @@ async fn what_may_not_be_written_is_refused_by_its_name(app: App) {
     for name in ["A\r\nBcc: everyone@example.com", "\u{0}", "", &"x".repeat(101)] {
         client.patch("/v1/users/me", json!({"name": name})).await.expect(422);
     }
-    for email in ["a@b\r\nBcc: c@d.example", "ädä@example.com", "a@exämple.com", "a@b@c.example", "\u{ff41}@example.com"] {
+    for email in [
+        "a@b\r\nBcc: c@d.example",
+        "ädä@example.com",
+        "a@exämple.com",
+        "a@b@c.example",
+        "\u{ff41}@example.com",
+    ] {
         client.patch("/v1/users/me", json!({"email": email, "currentPassword": PASSWORD})).await.expect(422);
         client.post("/v1/password-resets", json!({"email": email})).await.expect(422);
     }
-    for (field, value) in [("name", json!(null)), ("email", json!(null)), ("age", json!(-1)), ("username", json!("me"))] {
+    for (field, value) in
+        [("name", json!(null)), ("email", json!(null)), ("age", json!(-1)), ("username", json!("me"))]
+    {
         let refused = client.patch("/v1/users/me", json!({field: value})).await.expect(422);
         assert_eq!(refused["errors"][0]["field"], format!("/{field}"));
     }
@@ -290,7 +339,8 @@ async fn of_two_who_want_one_address_the_first_to_verify_gets_it(app: App) {
     let (ann, bob) = (Client::register(app.url()).await, Client::register(app.url()).await);
     let change = json!({"email": "wanted@example.com", "currentPassword": PASSWORD});
     let both = tokio::join!(ann.patch("/v1/users/me", change.clone()), bob.patch("/v1/users/me", change));
-    (both.0.expect(200), both.1.expect(200));
+    both.0.expect(200);
+    both.1.expect(200);
     let found = eventually("both mails", Duration::from_secs(20), async || {
         let found = mails_now(&app.data.path(), "wanted@example.com", "Subject: Verify");
         (found.len() == 2).then_some(found)
@@ -308,7 +358,10 @@ async fn of_two_who_want_one_address_the_first_to_verify_gets_it(app: App) {
     for client in [&ann, &bob] {
         let me = client.get("/v1/users/me").await.expect(200);
         if me["email"] != "wanted@example.com" {
-            client.patch("/v1/users/me", json!({"email": me["email"], "currentPassword": PASSWORD})).await.expect(200);
+            client
+                .patch("/v1/users/me", json!({"email": me["email"], "currentPassword": PASSWORD}))
+                .await
+                .expect(200);
             assert_eq!(client.patch("/v1/users/me", taken.clone()).await.expect(409)["code"], "email_taken");
         }
     }
@@ -322,7 +375,8 @@ async fn a_forgotten_password_is_reset_once(app: App) {
     // The Host header has no say in where the link leads.
     let http = reqwest::Client::new();
     let asked = http.post(format!("{}/v1/password-resets", app.url())).header("Host", "evil.example");
-    let asked = asked.header("X-Forwarded-Host", "evil.example").json(&json!({"email": email.to_uppercase()}));
+    let asked =
+        asked.header("X-Forwarded-Host", "evil.example").json(&json!({"email": email.to_uppercase()}));
     assert_eq!(asked.send().await.unwrap().status(), 202);
     nobody.post("/v1/password-resets", json!({"email": email})).await.expect(202);
     let mail = mails(&app.data.path(), &email, "Subject: Reset your password").await.remove(0);
@@ -333,7 +387,11 @@ async fn a_forgotten_password_is_reset_once(app: App) {
         let path = file.unwrap().path();
         if path.is_file() {
             let bytes = std::fs::read(&path).unwrap();
-            assert!(!bytes.windows(token.len()).any(|window| window == token.as_bytes()), "{}", path.display());
+            assert!(
+                !bytes.windows(token.len()).any(|window| window == token.as_bytes()),
+                "{}",
+                path.display()
+            );
         }
     }
 
@@ -390,9 +448,15 @@ async fn a_password_change_ends_the_other_sessions(app: App) {
     let change = |current: &str, new: &str| json!({"currentPassword": current, "newPassword": new});
     let path = "/users/me/password";
     let wrong = client.put(path, change("not-the-password", "a-new-long-passphrase")).await.expect(422);
-    assert_eq!((&wrong["errors"][0]["field"], &wrong["errors"][0]["code"]), (&json!("/currentPassword"), &json!("wrong_password")));
+    assert_eq!(
+        (&wrong["errors"][0]["field"], &wrong["errors"][0]["code"]),
+        (&json!("/currentPassword"), &json!("wrong_password"))
+    );
     let weak = client.put(path, change(PASSWORD, &email)).await.expect(422);
-    assert_eq!((&weak["errors"][0]["field"], &weak["errors"][0]["code"]), (&json!("/newPassword"), &json!("weak_password")));
+    assert_eq!(
+        (&weak["errors"][0]["field"], &weak["errors"][0]["code"]),
+        (&json!("/newPassword"), &json!("weak_password"))
+    );
     client.put(path, change(PASSWORD, "a-new-long-passphrase")).await.expect(204);
     client.get("/v1/users/me").await.expect(200);
     elsewhere.get("/v1/users/me").await.expect(401);
@@ -403,7 +467,8 @@ async fn a_password_change_ends_the_other_sessions(app: App) {
 async fn a_user_without_a_password_sets_one_by_mail(app: App) {
     let admin = Client::admin(app.url()).await;
     admin.post("/v1/users", json!({"name": "Ida", "email": "ida@example.com"})).await.expect(201);
-    let token = token_in(&mails(&app.data.path(), "ida@example.com", "Subject: Your Steward account").await[0]);
+    let token =
+        token_in(&mails(&app.data.path(), "ida@example.com", "Subject: Your Steward account").await[0]);
     let confirm = json!({"token": token, "newPassword": "idas-long-passphrase-9"});
     admin.post("/v1/email-verifications/confirm", json!({"token": token})).await.expect(422);
     admin.post("/v1/password-resets/confirm", confirm).await.expect(204);

@@ -59,7 +59,8 @@ async fn holder(admin: &Client, roles: &[&str]) -> (Client, BTreeSet<String>) {
     let path = format!("/v1/users/{}/roles", client.user_id);
     admin.put(&path, json!({"roles": roles})).await.expect(200);
     let all = admin.get("/v1/roles").await.expect(200);
-    let held = all["items"].as_array().unwrap().iter().filter(|role| roles.iter().any(|r| role["name"] == *r));
+    let held =
+        all["items"].as_array().unwrap().iter().filter(|role| roles.iter().any(|r| role["name"] == *r));
     let permissions = held.flat_map(|role| role["permissions"].as_array().unwrap().clone());
     (client, permissions.map(|permission| permission.as_str().unwrap().to_owned()).collect())
 }
@@ -78,7 +79,10 @@ fn disguised(path: &str) -> String {
 async fn every_role_on_every_route(app: App) {
     // Given a user of each role, one of them made up here, and one without a session,
     let admin = Client::admin(app.url()).await;
-    admin.put("/v1/roles/shopkeeper", json!({"permissions": ["catalog:write", "users:write"]})).await.expect(200);
+    admin
+        .put("/v1/roles/shopkeeper", json!({"permissions": ["catalog:write", "users:write"]}))
+        .await
+        .expect(200);
     let mut callers = BTreeMap::new();
     for role in ["customer", "support", "shopkeeper", "admin"] {
         callers.insert(role, holder(&admin, &[role]).await);
@@ -135,7 +139,10 @@ async fn every_role_on_every_route(app: App) {
 
 async fn nobody_gives_or_takes_a_permission_they_lack(app: App) {
     let admin = Client::admin(app.url()).await;
-    admin.put("/v1/roles/clerk", json!({"permissions": ["users:read", "users:write", "roles:write"]})).await.expect(200);
+    admin
+        .put("/v1/roles/clerk", json!({"permissions": ["users:read", "users:write", "roles:write"]}))
+        .await
+        .expect(200);
     admin.put("/v1/roles/keeper", json!({"permissions": ["catalog:write"]})).await.expect(200);
     let (clerk, _) = holder(&admin, &["clerk"]).await;
     let (keeper, _) = holder(&admin, &["keeper"]).await;
@@ -227,7 +234,10 @@ async fn a_role_that_changes_changes_what_its_holders_may_do_at_once(app: App) {
     reader.get("/v1/users").await.expect(403);
     admin.put("/v1/roles/reader", json!({"permissions": ["users:read"]})).await.expect(200);
     reader.get("/v1/users").await.expect(200);
-    admin.put(&format!("/v1/users/{}/roles", reader.user_id), json!({"roles": ["customer"]})).await.expect(200);
+    admin
+        .put(&format!("/v1/users/{}/roles", reader.user_id), json!({"roles": ["customer"]}))
+        .await
+        .expect(200);
     reader.get("/v1/users").await.expect(403);
     // And both acts are in the audit log.
     let log = admin.get("/v1/admin/audit?limit=100").await.expect(200).to_string();

@@ -66,11 +66,7 @@ impl Loader {
         Ok(Some(Loaded {
             expires_at: session.expires_at,
             seen_until: session.seen_until(),
-            principal: Principal {
-                user_id: session.user_id,
-                session_id: session.id,
-                permissions,
-            },
+            principal: Principal { user_id: session.user_id, session_id: session.id, permissions },
         }))
     }
 

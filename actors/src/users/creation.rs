@@ -5,11 +5,11 @@ use std::time::Instant;
 use secrecy::SecretString;
 use uuid::Uuid;
 
-use super::{Age, DisplayName, Email, NewUser, Password, RegisterError, User, Users, mail, roles};
 use super::ChangeError;
+use super::{Age, DisplayName, Email, NewUser, Password, RegisterError, User, Users, mail, roles};
 use crate::audit::{AuditEntry, By};
-use crate::ids;
 use crate::store::{Batch, Versioned};
+use crate::{figures, ids};
 
 /// A user whom another makes.
 #[derive(Clone, Debug)]
@@ -97,8 +97,8 @@ pub(super) async fn recorded(
             reason
         }
     };
-    metrics::counter!("user_creation_total", "outcome" => outcome).increment(1);
-    metrics::histogram!("user_creation_duration_seconds").record(began.elapsed().as_secs_f64());
+    metrics::counter!(figures::USERS_CREATED, "outcome" => outcome).increment(1);
+    metrics::histogram!(figures::USER_CREATION_SECONDS).record(began.elapsed().as_secs_f64());
     made
 }
 

@@ -94,7 +94,8 @@ impl Users {
             Editor::Oneself(_) => user.id.as_str(),
             Editor::Another(by) => by.actor(),
         };
-        let needs_permission = matches!(by, Editor::Another(_)) || edit.roles.is_some() || edit.disabled.is_some();
+        let needs_permission =
+            matches!(by, Editor::Another(_)) || edit.roles.is_some() || edit.disabled.is_some();
         if !needs_permission {
             return Ok(());
         }

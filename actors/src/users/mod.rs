@@ -18,15 +18,15 @@ mod tokens;
 mod user;
 mod values;
 
-pub use passwords::{HashError, PasswordHash, PasswordHasher};
-pub(crate) use service::pause;
 pub use change::ChangeError;
 pub use creation::NewPerson;
 pub use edit::{Edit, Editor};
 pub use list::{UserFilter, UserSort};
+pub use passwords::{HashError, PasswordHash, PasswordHasher};
 pub use removal::USER_REMOVAL;
-pub use tokens::USER_TOKENS;
+pub(crate) use service::pause;
 pub use service::{FirstAdmin, RegisterError, Sample, Users};
+pub use tokens::USER_TOKENS;
 pub use user::{NewUser, USERS, User};
 pub use values::{Age, DisplayName, Email, InvalidValue, Password, Username};
 

@@ -164,11 +164,7 @@ pub struct Roles {
 
 impl Roles {
     /// The roles in this store; other replicas hear of changes by `invalidations`.
-    pub fn new(
-        store: Arc<dyn Store>,
-        clock: Arc<dyn Clock>,
-        invalidations: Arc<dyn Invalidations>,
-    ) -> Self {
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, invalidations: Arc<dyn Invalidations>) -> Self {
         Self { store, clock, invalidations }
     }
 
@@ -192,12 +188,7 @@ impl Roles {
     /// # Errors
     /// [`ChangeError::Lacks`] if `by` does not hold all that the role permitted or is to permit,
     /// [`ChangeError::Fixed`] for `admin`, [`ChangeError::TooMany`] roles.
-    pub async fn set(
-        &self,
-        by: &By,
-        name: &str,
-        permissions: BTreeSet<String>,
-    ) -> Result<Role, ChangeError> {
+    pub async fn set(&self, by: &By, name: &str, permissions: BTreeSet<String>) -> Result<Role, ChangeError> {
         if name == ADMIN {
             return Err(ChangeError::Fixed);
         }
@@ -211,10 +202,13 @@ impl Roles {
                 self.tell().await;
                 return Ok(before);
             }
-            let held = permissions_of_user(store, by.actor()).await.map_err(|error| attempts.failed(error))?;
+            let held =
+                permissions_of_user(store, by.actor()).await.map_err(|error| attempts.failed(error))?;
             let touched = before.iter().flat_map(|role| &role.permissions).chain(&permissions);
             covers(&held, &touched.cloned().collect())?;
-            if found.is_none() && self.list().await.map_err(|error| attempts.failed(error))?.len() >= MOST_ROLES {
+            if found.is_none()
+                && self.list().await.map_err(|error| attempts.failed(error))?.len() >= MOST_ROLES
+            {
                 return Err(ChangeError::TooMany);
             }
             let role = Role {
@@ -222,7 +216,8 @@ impl Roles {
                 permissions: permissions.clone(),
                 updated_at: self.clock.now(),
             };
-            let words = |permissions: &BTreeSet<String>| permissions.iter().cloned().collect::<Vec<_>>().join(" ");
+            let words =
+                |permissions: &BTreeSet<String>| permissions.iter().cloned().collect::<Vec<_>>().join(" ");
             let entry = AuditEntry::new(by, "role.set", &format!("role/{name}"), role.updated_at)
                 .with("before", before.as_ref().map(|role| words(&role.permissions)).unwrap_or_default())
                 .with("after", words(&permissions));

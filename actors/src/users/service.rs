@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::change::{Attempts, ChangeError, Tried};
 use super::user::{ADMINS, BY_EMAIL, BY_USERNAME};
 use super::{
-    DisplayName, Email, HashError, NewUser, Password, PasswordHasher, USERS, User, Username, creation, mail, roles,
+    DisplayName, Email, HashError, NewUser, Password, PasswordHasher, USERS, User, Username, creation, mail,
+    roles,
 };
 use async_trait::async_trait;
 
@@ -249,7 +250,12 @@ impl Users {
     }
 
     /// Checks what can be checked before the slow hashing, and hashes.
-    pub(super) async fn prepare(&self, id: String, new: &NewUser, roles: &[String]) -> Result<User, RegisterError> {
+    pub(super) async fn prepare(
+        &self,
+        id: String,
+        new: &NewUser,
+        roles: &[String],
+    ) -> Result<User, RegisterError> {
         if new.password_is_known() {
             return Err(RegisterError::WeakPassword);
         }

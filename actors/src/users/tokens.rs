@@ -88,13 +88,8 @@ impl UserToken {
         expires_at: Timestamp,
     ) -> (SecretString, Self) {
         let token = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-        let kept = Self {
-            id: hash(&token),
-            user_id: user.id.clone(),
-            purpose,
-            email: email.to_owned(),
-            expires_at,
-        };
+        let kept =
+            Self { id: hash(&token), user_id: user.id.clone(), purpose, email: email.to_owned(), expires_at };
         (token.into(), kept)
     }
 

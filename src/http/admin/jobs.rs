@@ -161,10 +161,7 @@ async fn list_jobs(
     security(("bearer" = ["admin:read"])),
 )]
 #[get("/admin/jobs/{id}")]
-async fn get_job(
-    id: InPath<JobId>,
-    jobs: web::Data<Jobs>,
-) -> Result<web::Json<JobView>, Problem> {
+async fn get_job(id: InPath<JobId>, jobs: web::Data<Jobs>) -> Result<web::Json<JobView>, Problem> {
     let job = jobs.get(&id.0.0).await?.ok_or_else(Problem::not_found)?;
     Ok(web::Json(JobView::of(&job.value, &jobs)))
 }

@@ -41,9 +41,7 @@ struct ReplicaView {
     security(("bearer" = ["admin:read"])),
 )]
 #[get("/admin/replicas")]
-async fn list_replicas(
-    membership: web::Data<Membership>,
-) -> Result<web::Json<Replicas>, Problem> {
+async fn list_replicas(membership: web::Data<Membership>) -> Result<web::Json<Replicas>, Problem> {
     let all = membership.all().await?;
     let view = |replica: Replica| ReplicaView {
         live: membership.stands(&replica),

@@ -75,7 +75,9 @@ impl From<ChangeError> for Problem {
             }
             ChangeError::LastAdmin => Self::conflict("last_admin", "This is the last admin"),
             ChangeError::Fixed => Self::conflict("role_fixed", "The role admin permits everything"),
-            ChangeError::TooMany => Self::conflict("too_many_roles", "There are as many roles as there may be"),
+            ChangeError::TooMany => {
+                Self::conflict("too_many_roles", "There are as many roles as there may be")
+            }
             ChangeError::Busy => Self::unavailable(error).retry_after(BUSY),
             ChangeError::Unavailable(_) => Self::unavailable(error),
             ChangeError::OutcomeUnknown(_) => Self::outcome_unknown(error),

@@ -149,7 +149,9 @@ pub(super) fn of_edit(before: &Versioned<User>, after: &User, now: Timestamp) ->
         jobs.push(email_changed(&after.id, &old.email, version, now));
         let after = Versioned { value: after.clone(), version };
         jobs.push(verification(&after, &after.value.email, now));
-    } else if let Some(pending) = after.pending_email.as_ref().filter(|_| after.pending_email != old.pending_email) {
+    } else if let Some(pending) =
+        after.pending_email.as_ref().filter(|_| after.pending_email != old.pending_email)
+    {
         let to = To::Address { user: after.id.clone(), email: old.email.clone() };
         jobs.push(job(Occasion::EmailChangeAsked, &format!("{}.{version}", after.id), to, now));
         let after = Versioned { value: after.clone(), version };

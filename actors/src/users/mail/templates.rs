@@ -58,12 +58,7 @@ impl Templates {
         };
         let rendered = template.render(context).map_err(broken)?;
         let (subject, text) = rendered.split_once("\n\n").unwrap_or((&rendered, ""));
-        Ok(Mail {
-            id: id.to_owned(),
-            to: to.to_owned(),
-            subject: subject.to_owned(),
-            text: text.to_owned(),
-        })
+        Ok(Mail { id: id.to_owned(), to: to.to_owned(), subject: subject.to_owned(), text: text.to_owned() })
     }
 }
 

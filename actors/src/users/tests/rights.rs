@@ -124,7 +124,9 @@ async fn a_role_is_changed_only_by_who_holds_all_of_it_before_and_after() {
     roles.set(&by(&admin), "clerk", set(&["roles:write", "users:read"])).await.unwrap();
     roles.set(&by(&admin), "keeper", set(&["catalog:write"])).await.unwrap();
     let clerk = world.holding("clerk@example.org", &admin, &["clerk"]).await;
-    for (role, permissions) in [("clerk", set(&["catalog:write"])), ("keeper", set(&[])), ("new", set(&["admin:read"]))] {
+    for (role, permissions) in
+        [("clerk", set(&["catalog:write"])), ("keeper", set(&[])), ("new", set(&["admin:read"]))]
+    {
         let refused = roles.set(&by(&clerk), role, permissions).await;
         assert!(matches!(refused, Err(ChangeError::Lacks(_))), "{role}: {refused:?}");
     }
@@ -142,7 +144,9 @@ async fn acts_on_others_are_in_the_audit_log_once_and_say_nothing_of_the_person(
     let edit = Edit { email: Some(Email::parse("secret@example.org").unwrap()), ..Edit::default() };
     world.store.fail_commits([CommitFault::LostAfter]);
     world.users.edit(&target.id, &another(&admin), &edit, None).await.unwrap();
-    world.users.edit(&target.id, &Editor::Oneself(None), &Edit { name: Some(name("T")), ..Edit::default() }, None)
+    world
+        .users
+        .edit(&target.id, &Editor::Oneself(None), &Edit { name: Some(name("T")), ..Edit::default() }, None)
         .await
         .unwrap();
     let query = Query::by(&AUDIT, "target").equal(format!("user/{}", target.id));
