@@ -160,7 +160,8 @@ async fn survive_kills(backend: Backend) {
     let outbox = data.path().join("outbox");
     let mails = || {
         let files = std::fs::read_dir(&outbox).into_iter().flatten().filter_map(Result::ok);
-        files.filter(|file| file.path().extension().is_some_and(|extension| extension == "eml")).count()
+        let is_it = |name: &str| name.starts_with("order_confirmation") && name.ends_with(".eml");
+        files.filter(|file| file.file_name().to_str().is_some_and(is_it)).count()
     };
     eventually("every mail is there", Duration::from_secs(90), async || {
         (mails() >= confirmed.len()).then_some(())

@@ -69,8 +69,10 @@ async fn an_order_is_confirmed_paid_once_and_mailed(app: App) {
     let outbox = app.data.path().join("outbox");
     let mail = eventually("the mail is there", Duration::from_secs(20), async || {
         let mut files = std::fs::read_dir(&outbox).ok()?;
-        let file =
-            files.find_map(|file| file.ok().filter(|f| f.path().extension().is_some_and(|e| e == "eml")))?;
+        let file = files.find_map(|file| {
+            let is_it = |name: &str| name.starts_with("order_confirmation") && name.ends_with(".eml");
+            file.ok().filter(|file| file.file_name().to_str().is_some_and(is_it))
+        })?;
         std::fs::read_to_string(file.path()).ok()
     })
     .await;
