@@ -7,6 +7,7 @@
 mod commands;
 mod first_admin;
 mod gauges;
+mod operations;
 mod operators;
 mod outside;
 mod readiness;
@@ -25,7 +26,6 @@ use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
 use steward_actors::account_sync::{Connections, SyncOptions, SyncParts};
 use steward_actors::accounts::Accounts;
-use steward_actors::audit::AuditLog;
 use steward_actors::catalog::Catalog;
 use steward_actors::cluster::{Lease, Membership, Slots, StoreClock};
 use steward_actors::inventory::Inventory;
@@ -59,6 +59,7 @@ pub use outside::OutsideError;
 pub use share::{NothingToDo, Role, Share};
 pub use stores::OpenStoreError;
 
+use operations::Operations;
 use outside::Outside;
 use readiness::ReplicaReadiness;
 use stores::OpenStore;
@@ -255,9 +256,7 @@ impl Steward {
             inventory: inventory.clone(),
             orders: orders.clone(),
             connections: connections.clone(),
-            jobs,
-            audit: AuditLog::new(parts.store.clone()),
-            tree: parts.tree.clone(),
+            operations: Operations::new(&parts, jobs),
             membership: membership.clone(),
             readiness: ReplicaReadiness {
                 membership: membership.clone(),
@@ -272,6 +271,7 @@ impl Steward {
         };
         let readiness = worker.readiness.clone();
         claiming.push(gauges::start(&parts, &readiness));
+        claiming.extend(worker.operations.start());
         let server =
             listener.serve(move |app| worker.configure(app)).map_err(system("the server does not start"))?;
         let (operations, operations_url) = match operations {
@@ -474,7 +474,7 @@ impl Parts {
                 let outbox = outbox.clone();
                 async move { outbox.run(stop).await }
             }));
-            claiming.push(schedules::start(self, inventory));
+            claiming.push(schedules::start(self, inventory, orders));
         }
         claiming
     }
@@ -491,9 +491,7 @@ struct Worker {
     inventory: Inventory,
     orders: Orders,
     connections: Connections,
-    jobs: Jobs,
-    audit: AuditLog,
-    tree: Tree,
+    operations: Operations,
     membership: Arc<Membership>,
     readiness: ReplicaReadiness,
     in_detail: bool,
@@ -504,6 +502,7 @@ impl Worker {
     fn configure(&self, app: &mut actix_web::web::ServiceConfig) {
         let thread = self.threads.fetch_add(1, Ordering::Relaxed);
         let authenticator: Authenticator = Rc::new(self.sessions.on_this_thread(&format!("http-{thread}")));
+        self.operations.configure(app);
         app.app_data(authenticator)
             .app_data(Health { readiness: Rc::new(self.readiness.clone()), in_detail: self.in_detail });
         if self.in_detail {
@@ -517,9 +516,6 @@ impl Worker {
             .app_data(Data::new(self.inventory.clone()))
             .app_data(Data::new(self.orders.clone()))
             .app_data(Data::new(self.connections.clone()))
-            .app_data(Data::new(self.jobs.clone()))
-            .app_data(Data::new(self.audit.clone()))
-            .app_data(Data::new(self.tree.clone()))
             .app_data(Data::from(self.membership.clone()));
     }
 }

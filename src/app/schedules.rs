@@ -5,6 +5,7 @@ use std::time::Duration;
 use std::sync::Arc;
 use steward_actors::cluster::{Clock, StoreClock};
 use steward_actors::inventory::Inventory;
+use steward_actors::order_saga::{self, Orders};
 use steward_actors::outbox::{Schedule, Schedules};
 use steward_actors::supervision::{InfrastructureTask, supervise_task};
 
@@ -17,8 +18,8 @@ const SWEEP: Duration = Duration::from_secs(5);
 const SWEPT: usize = 500;
 
 /// Starts what recurs.
-pub(super) fn start(parts: &Parts, inventory: &Inventory) -> InfrastructureTask {
-    let schedules = vec![hold_sweep(inventory.clone(), parts.clock.clone())];
+pub(super) fn start(parts: &Parts, inventory: &Inventory, orders: &Orders) -> InfrastructureTask {
+    let schedules = vec![hold_sweep(inventory.clone(), parts.clock.clone()), stuck_sagas(orders.clone())];
     let (store, clock) = (parts.store.clone(), parts.clock.clone());
     let schedules = Arc::new(Schedules::new(store, clock, parts.incarnation.clone(), schedules));
     supervise_task(&parts.tree, "schedules", move |stop| {
@@ -32,6 +33,28 @@ fn hold_sweep(inventory: Inventory, clock: Arc<StoreClock>) -> Schedule {
         let (inventory, clock) = (inventory.clone(), clock.clone());
         async move {
             inventory.release_expired(clock.now(), SWEPT).await?;
+            Ok(())
+        }
+    })
+}
+
+/// Says once a minute, in one log, which sagas are stuck; figures say how many on every replica.
+fn stuck_sagas(orders: Orders) -> Schedule {
+    const NAMED: usize = 10;
+    Schedule::new("stuck-sagas", Duration::from_secs(60), move || {
+        let orders = orders.clone();
+        async move {
+            let (stuck, more) = orders.find(order_saga::unfinished(None, None).limit(NAMED)).await?;
+            for order in &stuck {
+                let order = &order.value;
+                let step = order.step.map_or("none", |step| step.name());
+                let since = order.stuck_since.map(|since| since.to_string());
+                let reason = order.waiting.as_ref().map(|waiting| waiting.reason.as_str());
+                tracing::error!(order = order.id, step, since, reason, "a saga is stuck");
+            }
+            if more.is_some() {
+                tracing::error!("more sagas are stuck; see /v1/admin/sagas");
+            }
             Ok(())
         }
     })

@@ -2,7 +2,8 @@
 
 use steward_actors::store::Collection;
 use steward_actors::{
-    account_sync, accounts, audit, catalog, cluster, inventory, order_saga, outbox, session, users,
+    account_sync, accounts, audit, catalog, cluster, flags, inventory, order_saga, outbox, pauses, session,
+    users,
 };
 
 /// The collections, in the order in which they are made.
@@ -28,6 +29,8 @@ pub static SCHEMA: &[&Collection] = &[
     &outbox::JOBS,
     &outbox::SCHEDULES,
     &audit::AUDIT,
+    &flags::FLAGS,
+    &pauses::PAUSES,
 ];
 
 #[cfg(test)]

@@ -12,7 +12,12 @@ use tokio::net::TcpListener;
 use crate::App;
 use crate::support::{Backend, Client, DataDir, Replica, eventually, order, steward};
 
-crate::over_both_stores!(customers_are_kept_out_of_every_operators_route);
+crate::over_both_stores!(
+    customers_are_kept_out_of_every_operators_route,
+    flags_are_set_and_asked,
+    an_actor_is_paused_and_resumed,
+    sagas_are_found_by_state_and_age,
+);
 
 /// A mail server that knows no recipient until it is told to.
 struct PostOffice {
@@ -202,4 +207,100 @@ async fn customers_are_kept_out_of_every_operators_route(app: App) {
     // Refused acts leave nothing in the log.
     let log = admin.get(&format!("/v1/admin/audit?actor={}", customer.user_id)).await.expect(200);
     assert_eq!(log["items"], json!([]));
+}
+
+
+async fn put(client: &Client, path: &str, body: Value) -> crate::support::Answer {
+    client.send(Method::PUT, path, Some(body), None).await.unwrap()
+}
+
+async fn flags_are_set_and_asked(app: App) {
+    let admin = Client::admin(app.url()).await;
+    let customer = Client::register(app.url()).await;
+    let path = "/v1/admin/flags/new-checkout";
+    admin.get(path).await.expect(404);
+    let made = put(&admin, path, json!({"enabled": true, "percentage": 0})).await.expect(201);
+    assert_eq!((&made["percentage"], &made["users"]), (&json!(0), &json!([])));
+    let mine = async || customer.get("/v1/flags").await.expect(200)["flags"]["new-checkout"].clone();
+    assert_eq!(mine().await, json!(false));
+    let named = put(&admin, path, json!({"users": [customer.user_id]})).await.expect(200);
+    assert_eq!((&named["enabled"], &named["percentage"]), (&json!(true), &json!(0)));
+    assert_eq!(mine().await, json!(true));
+    put(&admin, path, json!({"enabled": false})).await.expect(200);
+    assert_eq!(mine().await, json!(false));
+    for bad in
+        [json!({"percentage": 101}), json!({"users": ["a b"]}), json!({"enabled": 1}), json!({"$set": 1})]
+    {
+        put(&admin, path, bad).await.expect(422);
+    }
+    put(&admin, "/v1/admin/flags/New%20Checkout", json!({})).await.expect(404);
+    let log = admin.get("/v1/admin/audit?target=flag/new-checkout").await.expect(200);
+    assert_eq!(log["items"].as_array().unwrap().len(), 3);
+    assert_eq!(log["items"][0]["details"], json!({"enabled": false, "percentage": 0, "users": 1}));
+}
+
+async fn an_actor_is_paused_and_resumed(app: App) {
+    let admin = Client::admin(app.url()).await;
+    let (held, other) = (admin.product(1.0, 5).await, admin.product(1.0, 5).await);
+    let path = format!("/v1/admin/actors/inventory/{held}");
+    let actor = admin.get(&path).await.expect(200);
+    assert_eq!((&actor["kind"], &actor["key"]), (&json!("inventory"), &json!(held)));
+    let paused = admin.post(&format!("{path}/pause"), json!({"reason": "stock-taking"})).await.expect(200);
+    assert_eq!(paused["reason"], "stock-taking");
+
+    let adjust = async |sku: &str, key: &str| {
+        let body = json!({"delta": 1, "reason": "received"});
+        admin.post_with_key(&format!("/v1/inventory/{sku}/adjustments"), body, key).await
+    };
+    adjust(&held, "one").await.expect(503);
+    adjust(&other, "one").await.expect(201);
+    let list = admin.get("/v1/admin/pauses").await.expect(200);
+    assert_eq!((&list["items"][0]["key"], &list["items"][0]["by"]), (&json!(held), &json!(admin.user_id)));
+
+    let resume = async || admin.send(Method::POST, &format!("{path}/resume"), None, None).await.unwrap();
+    resume().await.expect(204);
+    resume().await.expect(409);
+    adjust(&held, "two").await.expect(201);
+    let log = admin.get(&format!("/v1/admin/audit?target=inventory/{held}")).await.expect(200);
+    let acts: Vec<_> = log["items"].as_array().unwrap().iter().map(|entry| entry["act"].clone()).collect();
+    assert_eq!(acts, ["actor.resume", "actor.pause"]);
+    // Infrastructure is not for pausing.
+    admin.post("/v1/admin/actors/heartbeat/x/pause", json!({})).await.expect(404);
+}
+
+async fn sagas_are_found_by_state_and_age(app: App) {
+    // Given an order that waits for a payment provider that is away,
+    let admin = Client::admin(app.url()).await;
+    let sku = admin.product(1.0, 5).await;
+    let customer = Client::register(app.url()).await;
+    let switch = async |state: &str| {
+        let url = format!("{}/_sandbox/faults", app.replica.sandbox);
+        let answer = reqwest::Client::new().post(url).json(&json!({"payments": state})).send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.status());
+    };
+    switch("down").await;
+    let order = order(&sku, 1, "pm_card_visa");
+    let id = customer.post_with_key("/v1/orders", order, "one").await.expect(202)["id"].clone();
+    let found = eventually("it waits", Duration::from_secs(20), async || {
+        let page = admin.get("/v1/admin/sagas?status=stock_held").await.expect(200);
+        page["items"].as_array().unwrap().iter().find(|saga| saga["waitingFor"].is_string()).cloned()
+    })
+    .await;
+    assert_eq!(found["orderId"], id);
+    assert!(found["owner"].as_str().is_some_and(|owner| !owner.is_empty()), "{found}");
+    let none = admin.get("/v1/admin/sagas?status=stock_held&olderThanSeconds=3600").await.expect(200);
+    assert_eq!(none["items"], json!([]));
+    assert_eq!(admin.get("/v1/admin/sagas").await.expect(200)["items"], json!([]));
+    admin.get("/v1/admin/sagas?status=yacht").await.expect(422);
+
+    // when the provider is back and an operator has the step tried again, it goes on at once.
+    switch("up").await;
+    let path = format!("/v1/admin/sagas/{}/retry", id.as_str().unwrap());
+    admin.send(Method::POST, &path, None, None).await.unwrap().expect(202);
+    eventually("it is confirmed", Duration::from_secs(20), async || {
+        let path = format!("/v1/orders/{}", id.as_str().unwrap());
+        (customer.get(&path).await.expect(200)["status"] == "confirmed").then_some(())
+    })
+    .await;
+    admin.send(Method::POST, &path, None, None).await.unwrap().expect(409);
 }

@@ -32,6 +32,7 @@ mod crash_points;
 pub mod decide;
 mod order;
 mod orders;
+mod retry;
 mod saga;
 pub mod state;
 mod steps;
@@ -48,8 +49,9 @@ pub use order::{
     Line, ORDER_EVENTS, ORDERS, Order, OrderEvent, OrderStatus, Payment, PaymentStatus, Reason, Waiting,
 };
 pub use orders::{AcceptError, AcceptOrder, Accepted, Orders, OrdersOptions, OrdersParts};
+pub use retry::RetryError;
 pub use state::{Event, Step};
-pub use survey::{Survey, stuck, survey};
+pub use survey::{Survey, survey, unfinished};
 pub use timeline::{TimelineEntry, TimelineStatus};
 
 #[cfg(test)]

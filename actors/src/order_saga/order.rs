@@ -34,6 +34,7 @@ pub static ORDERS: Collection = Collection {
     indexes: &[
         Index::unique("command", &["commandKey"]),
         Index::by("user", &["userId", "createdAt"]),
+        Index::by("status", &["status", "createdAt"]),
         Index::by("owner", &["owner"]),
         Index::by("stuck", &["stuckSince"]),
     ],

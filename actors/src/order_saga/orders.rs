@@ -133,7 +133,7 @@ pub enum AcceptError {
 pub struct Orders {
     pub(super) ports: Arc<Ports>,
     registry: Registry<OrderSaga>,
-    options: OrdersOptions,
+    pub(super) options: OrdersOptions,
     recovery: Arc<Recovery>,
 }
 
@@ -349,16 +349,11 @@ impl Orders {
         find(self.ports.store.as_ref(), query).await
     }
 
-    /// Orders that are stuck, longest first; `limit` 1 to 1,000.
+    /// A page of orders, whosever they are.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn stuck(
-        &self,
-        limit: usize,
-        after: Option<Cursor>,
-    ) -> Result<(Vec<Versioned<Order>>, Option<Cursor>), StoreError> {
-        let query = Query::by(&ORDERS, "stuck").limit(limit).after(after);
+    pub async fn find(&self, query: Query) -> Result<(Vec<Versioned<Order>>, Option<Cursor>), StoreError> {
         find(self.ports.store.as_ref(), query).await
     }
 
@@ -420,9 +415,9 @@ impl Orders {
         }
     }
 
-    /// Whether the saga lives or could be started.
+    /// Whether the saga lives, could be started, or is held back: whether others may be started.
     pub(super) fn ensure_started(&self, order_id: &str) -> bool {
-        self.registry.get(order_id).is_ok()
+        !matches!(self.registry.get(order_id), Err(AskError::Full | AskError::Leaving))
     }
 
     pub(super) fn look_for_left_over(&self) {

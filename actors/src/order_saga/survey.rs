@@ -28,7 +28,7 @@ pub async fn survey(store: &dyn Store, limit: usize) -> Result<Survey, StoreErro
     for order in &live {
         *counts.entry(order.value.status.name()).or_default() += 1;
     }
-    let (stuck, _) = find::<Order>(store, stuck().limit(limit)).await?;
+    let (stuck, _) = find::<Order>(store, unfinished(None, None).limit(limit)).await?;
     Ok(Survey {
         by_status: OrderStatus::ALL
             .into_iter()
@@ -39,7 +39,15 @@ pub async fn survey(store: &dyn Store, limit: usize) -> Result<Survey, StoreErro
     })
 }
 
-/// The query for stuck orders, the one that has been so longest first.
-pub fn stuck() -> Query {
-    Query::by(&ORDERS, "stuck")
+/// The query for orders that stand so, oldest first; without a status for those that are stuck,
+/// longest first. `before` is when they were accepted, or got stuck, at the latest.
+pub fn unfinished(status: Option<&str>, before: Option<Timestamp>) -> Query {
+    let query = match status {
+        Some(status) => Query::by(&ORDERS, "status").equal(status),
+        None => Query::by(&ORDERS, "stuck"),
+    };
+    match before {
+        Some(before) => query.range(None, Some(before.as_millis().saturating_add(1).into())),
+        None => query,
+    }
 }

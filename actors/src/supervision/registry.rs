@@ -37,6 +37,8 @@ pub struct RegistryOptions {
 type KeyedFactory<A> =
     Arc<dyn Fn(String, Lifeline) -> LocalBoxFuture<'static, Result<A, StartError>> + Send + Sync>;
 
+/// When to ask again for an actor that is held back.
+const PAUSED: Duration = Duration::from_secs(5);
 /// Successors that are asked after an actor left without an answer.
 const MOST_LOST: usize = 2;
 
@@ -76,9 +78,10 @@ impl<A: Actor<Context = Context<A>>> Registry<A> {
         F: Fn(String, Lifeline) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<A, StartError>> + 'static,
     {
-        Self {
+        let kind = options.kind;
+        let registry = Self {
             inner: Arc::new(Inner {
-                figures: ActorFigures::of(options.kind),
+                figures: ActorFigures::of(kind),
                 options,
                 entries: Mutex::new(Entries { live: HashMap::new(), started: 0, closed: false }),
                 factory: Arc::new(move |key, lifeline| factory(key, lifeline).boxed_local()),
@@ -86,14 +89,26 @@ impl<A: Actor<Context = Context<A>>> Registry<A> {
                 tree,
                 alive: watch::Sender::new(0),
             }),
-        }
+        };
+        let inner = Arc::downgrade(&registry.inner);
+        registry.inner.tree.on_pause(kind, move |key| {
+            let Some(inner) = inner.upgrade() else { return };
+            if let Some((_, _, lifeline)) = lock(&inner.entries).live.get(key) {
+                lifeline.drain();
+            }
+        });
+        registry
     }
 
     /// The actor with this key, started if need be.
     ///
     /// # Errors
-    /// [`AskError::Full`] if too many live, [`AskError::Leaving`] once the registry drains.
+    /// [`AskError::Full`] if too many live, [`AskError::Leaving`] once the registry drains,
+    /// [`AskError::Unavailable`] while an operator holds it back.
     pub fn get(&self, key: &str) -> Result<ActorRef<A>, AskError> {
+        if self.inner.tree.is_paused(self.inner.options.kind, key) {
+            return Err(AskError::Unavailable { retry_after: PAUSED });
+        }
         let mut entries = lock(&self.inner.entries);
         if let Some((_, actor, _)) = entries.live.get(key) {
             return Ok(actor.clone());

@@ -1,7 +1,7 @@
 //! The tree of everything that is supervised in this process, for listing and for escalation.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
@@ -77,7 +77,13 @@ struct Inner {
     next: AtomicU64,
     clock: Arc<dyn Clock>,
     escalation: watch::Sender<Option<Escalation>>,
+    paused: Mutex<BTreeSet<(String, String)>>,
+    any_paused: AtomicBool,
+    dismissals: Mutex<Vec<Dismissal>>,
 }
+
+/// A kind, and how to make its actor with a key leave.
+type Dismissal = (&'static str, Box<dyn Fn(&str) + Send + Sync>);
 
 impl Tree {
     /// An empty tree. `clock` dates the listing.
@@ -88,6 +94,9 @@ impl Tree {
                 next: AtomicU64::new(0),
                 clock,
                 escalation: watch::Sender::new(None),
+                paused: Mutex::default(),
+                any_paused: AtomicBool::new(false),
+                dismissals: Mutex::default(),
             }),
         }
     }
@@ -97,6 +106,40 @@ impl Tree {
         let nodes = lock(&self.inner.nodes);
         let wanted = nodes.values().filter(|node| kind.is_none_or(|kind| kind == node.kind));
         wanted.take(limit).map(|node| node.listing()).collect()
+    }
+
+    /// The actor of this kind with this key, if it lives now.
+    pub fn look_up(&self, kind: &str, key: &str) -> Option<Listing> {
+        let nodes = lock(&self.inner.nodes);
+        nodes.values().find(|node| node.kind == kind && node.key == key).map(|node| node.listing())
+    }
+
+    /// These actors (kind and key) are held back from now on, and no other. One that lives finishes
+    /// what it is at and leaves.
+    pub fn set_paused(&self, paused: BTreeSet<(String, String)>) {
+        let new: Vec<_> = {
+            let mut known = lock(&self.inner.paused);
+            let new = paused.difference(&known).cloned().collect();
+            self.inner.any_paused.store(!paused.is_empty(), Ordering::Release);
+            *known = paused;
+            new
+        };
+        for (kind, key) in new {
+            tracing::warn!(kind, key, "an actor is paused");
+            for (_, dismiss) in lock(&self.inner.dismissals).iter().filter(|(of, _)| *of == kind) {
+                dismiss(&key);
+            }
+        }
+    }
+
+    pub(super) fn is_paused(&self, kind: &str, key: &str) -> bool {
+        self.inner.any_paused.load(Ordering::Acquire)
+            && lock(&self.inner.paused).iter().any(|(of, name)| of == kind && name == key)
+    }
+
+    /// How the actor of this kind with a given key is made to leave when it is paused.
+    pub(super) fn on_pause(&self, kind: &'static str, dismiss: impl Fn(&str) + Send + Sync + 'static) {
+        lock(&self.inner.dismissals).push((kind, Box::new(dismiss)));
     }
 
     /// How many of each kind and state live now, and how full their mailboxes are.

@@ -3,8 +3,10 @@
 
 mod actors;
 mod audit;
+mod flags;
 mod jobs;
 mod replicas;
+mod sagas;
 
 use utoipa_actix_web::service_config::ServiceConfig;
 
@@ -13,5 +15,7 @@ pub(super) fn configure(config: &mut ServiceConfig) {
         .configure(actors::configure)
         .configure(replicas::configure)
         .configure(jobs::configure)
+        .configure(sagas::configure)
+        .configure(flags::configure)
         .configure(audit::configure);
 }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::world::{World, ask};
+use crate::audit::{AuditFilter, AuditLog, By};
 use crate::inventory::HoldStatus;
-use crate::order_saga::{OrderStatus, OrdersOptions, Reason};
+use crate::order_saga::{OrderStatus, OrdersOptions, Reason, RetryError};
 use crate::testing::PaymentCall;
 
 #[actix_rt::test]
@@ -218,4 +219,34 @@ async fn an_own_order_without_its_saga_is_found_again() {
     assert_eq!(world.settled(&same, &id).await.epoch, 1);
     world.check(&same, &id).await;
     drop(held);
+}
+
+#[actix_rt::test]
+async fn an_operator_has_a_step_tried_again_wherever_its_saga_lives_and_nothing_is_done_twice() {
+    for elsewhere in [false, true] {
+        // Given an order that waits for its payment provider,
+        let world = World::new();
+        let owner = world.replica("r1");
+        let other = world.replica("r2");
+        let mut held = world.payments.hold(PaymentCall::Capture);
+        let id = owner.orders.accept(ask("k", "pm_card_visa")).await.unwrap().order.value.id;
+        held.arrived().await;
+
+        // when an operator has it tried again, at its owner or at another replica,
+        let asked = if elsewhere { &other } else { &owner };
+        let una = By::user("una", None, None);
+        asked.orders.retry(&id, &una).await.unwrap();
+        held.release();
+
+        // then it is captured once and the audit log says by whom; and a settled order has no step.
+        assert_eq!(world.settled(asked, &id).await.status, OrderStatus::Confirmed);
+        world.until("the other leaves", async || !elsewhere || owner.orders.live() == 0).await;
+        world.check(asked, &id).await;
+        let log = AuditLog::new(world.store.clone());
+        let (entries, _) =
+            log.find(AuditLog::query(&AuditFilter::Target(format!("order/{id}")))).await.unwrap();
+        assert_eq!((entries.len(), entries[0].value.actor()), (1, "una"));
+        assert_eq!(asked.orders.retry(&id, &una).await.unwrap_err(), RetryError::Settled);
+        assert_eq!(asked.orders.retry("nobody", &una).await.unwrap_err(), RetryError::NotFound);
+    }
 }

@@ -286,3 +286,37 @@ fn the_listing_shows_what_lives_and_forgets_what_left() {
         assert_eq!(tree.list(None, 10).into_iter().map(|line| line.key).collect::<Vec<_>>(), ["one"]);
     });
 }
+
+#[test]
+fn a_paused_actor_finishes_what_it_is_at_and_answers_nobody_until_it_is_resumed() {
+    in_stopped_time(async {
+        // Given an actor in the middle of something, and another,
+        let (tree, world) = (tree(), Arc::new(World::default()));
+        let actors = many(&tree, &world, Arbiters::here(), OPTIONS);
+        let told = Arc::new(Notify::new());
+        let under_way = actix_rt::spawn({
+            let (actors, told) = (actors.clone(), told.clone());
+            async move { actors.ask("a", Ask::Wait(told, 1), LONG).await }
+        });
+        actors.ask("b", Ask::Keep(2), LONG).await.unwrap();
+        settle().await;
+
+        // when it is paused,
+        let paused = [(OPTIONS.kind.to_owned(), "a".to_owned())];
+        tree.set_paused(paused.into());
+        settle().await;
+
+        // then nobody else is let in, what is under way is finished, and the other is asked as ever;
+        let refused = actors.ask("a", Ask::Keep(3), LONG).await;
+        assert!(matches!(refused, Err(AskError::Unavailable { .. })), "{refused:?}");
+        told.notify_one();
+        assert!(under_way.await.unwrap().is_ok());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(tree.look_up(OPTIONS.kind, "a"), None);
+        actors.ask("b", Ask::Keep(4), LONG).await.unwrap();
+
+        // when it is resumed, it works with what was kept.
+        tree.set_paused(BTreeSet::new());
+        assert!(actors.ask("a", Ask::Keep(5), LONG).await.unwrap().contains(&2));
+    });
+}
