@@ -209,7 +209,6 @@ async fn customers_are_kept_out_of_every_operators_route(app: App) {
     assert_eq!(log["items"], json!([]));
 }
 
-
 async fn put(client: &Client, path: &str, body: Value) -> crate::support::Answer {
     client.send(Method::PUT, path, Some(body), None).await.unwrap()
 }

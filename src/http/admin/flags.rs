@@ -117,7 +117,7 @@ async fn get_flag(
     tag = "operations",
     params(("name" = String, Path), ("If-Match" = Option<String>, Header)),
     request_body = FlagInput,
-    responses((status = 200, body = FlagView), (status = 201, body = FlagView), (status = 412)),
+    responses((status = 200, body = FlagView), (status = 201, body = FlagView), (status = 412, description = "The flag has changed meanwhile")),
     security(("bearer" = ["admin:write"])),
 )]
 #[put("/admin/flags/{name}")]
