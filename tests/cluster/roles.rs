@@ -48,6 +48,10 @@ async fn an_order_accepted_by_one_that_runs_no_sagas_is_finished_by_one_that_doe
             (order["status"] == "confirmed").then_some(())
         })
         .await;
+        // It was taken up, because nobody had it: not by a saga of the API's own.
+        let timeline = customer.get(&format!("/v1/orders/{id}/timeline")).await.expect(200);
+        let mut entries = timeline["items"].as_array().unwrap().iter();
+        assert!(entries.any(|entry| entry["status"] == "taken_over"), "{timeline}");
     }
     eventually("the bank was asked", SOON, async || {
         (customer.get(&connection).await.expect(200)["lastOutcome"] == "complete").then_some(())
