@@ -12,6 +12,7 @@ pub mod accounts;
 pub mod audit;
 pub mod catalog;
 pub mod cluster;
+pub mod copies;
 pub mod figures;
 pub mod flags;
 pub mod ids;

@@ -36,9 +36,10 @@ use steward_actors::outbox::{Jobs, Outbox, OutboxOptions, Performer, Waker};
 use steward_actors::session::{Invalidations, LocalInvalidations, SessionLocator, SessionParts, Sessions};
 use steward_actors::store::{CommitError, MeasuredStore, Store, StoreError};
 use steward_actors::supervision::{Arbiters, Escalation, InfrastructureTask, Tree, Watchdog, supervise_task};
-use steward_actors::users::Users;
 use steward_actors::users::mail::UserMails;
 use steward_actors::users::roles::Roles;
+use steward_actors::users::{Belongings, Records, UserRemoval, Users};
+use steward_actors::{accounts, session, users};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -241,7 +242,9 @@ impl Steward {
         );
         let url = listener.public_url().to_owned();
         let mails = UserMails::new(users.clone(), outside.mailer.clone(), &url);
-        let performers: Vec<Arc<dyn Performer>> = vec![Arc::new(confirmation), Arc::new(mails)];
+        let removal = parts.removal(&connections, &orders);
+        let performers: Vec<Arc<dyn Performer>> =
+            vec![Arc::new(confirmation), Arc::new(mails), Arc::new(removal)];
         let jobs = Jobs::new(parts.store.clone(), parts.clock.clone(), waker.clone(), &performers);
         let mut claiming =
             parts.claiming(&share, &orders, &membership, &connections, &inventory, waker, performers);
@@ -415,6 +418,21 @@ impl Parts {
         };
         let options = OrdersOptions { runs_sagas: share.has(Role::Orders), ..OrdersOptions::default() };
         Orders::new(parts, options, self.arbiters.clone(), self.tree.clone())
+    }
+
+    /// What lets go of users who are gone.
+    fn removal(&self, connections: &Connections, orders: &Orders) -> UserRemoval {
+        let records = |collection, index| -> Arc<dyn Belongings> {
+            Arc::new(Records::new(self.store.clone(), collection, index))
+        };
+        UserRemoval::new(vec![
+            records(&session::SESSIONS, "user"),
+            records(&users::USER_TOKENS, "user"),
+            Arc::new(connections.clone()),
+            // What the connections left, and what was kept by hand.
+            records(&accounts::ACCOUNTS, "user"),
+            Arc::new(orders.clone()),
+        ])
     }
 
     fn connections(&self, outside: &Outside) -> Connections {

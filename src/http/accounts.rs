@@ -23,7 +23,7 @@ pub(super) fn configure(config: &mut ServiceConfig) {
 /// An account.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct AccountView {
+pub(super) struct AccountView {
     id: String,
     user_id: String,
     /// The connection it is synced by; null for one kept by hand.
@@ -51,7 +51,7 @@ struct AccountView {
 }
 
 impl AccountView {
-    fn of(account: Account) -> Self {
+    pub(super) fn of(account: Account) -> Self {
         Self {
             kind: account.account_type().name(),
             account_name: account.name().to_owned(),

@@ -59,7 +59,7 @@ fn is_token(token: &SecretString, _: &()) -> garde::Result {
 /// A link to an institution.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct ConnectionView {
+pub(super) struct ConnectionView {
     id: String,
     provider: String,
     #[schema(required = true)]
@@ -83,7 +83,7 @@ struct ConnectionView {
 }
 
 impl ConnectionView {
-    fn of(connection: Connection) -> Self {
+    pub(super) fn of(connection: Connection) -> Self {
         Self {
             next_attempt_at: connection.next_attempt_at().map(Time::from),
             id: connection.id,

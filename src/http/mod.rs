@@ -36,6 +36,7 @@ mod accounts;
 mod admin;
 mod connections;
 mod docs;
+mod export;
 pub mod health;
 mod hello;
 mod holds;

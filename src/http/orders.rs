@@ -107,7 +107,7 @@ fn is_sku(sku: &str, _: &()) -> garde::Result {
 /// An order.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct OrderView {
+pub(super) struct OrderView {
     id: String,
     user_id: String,
     /// `pending`, `stock_held`, `payment_authorized`, `confirmed` or `rejected`.
@@ -160,7 +160,7 @@ struct PaymentView {
 struct PaymentStatusView(PaymentStatus);
 
 impl OrderView {
-    fn of(order: Versioned<Order>) -> Self {
+    pub(super) fn of(order: Versioned<Order>) -> Self {
         let Versioned { value: order, version } = order;
         let currency = order.currency();
         let amount = |minor| Amount(Money::new(minor, currency));

@@ -99,7 +99,7 @@ fn by(
 }
 
 async fn show(request: &HttpRequest, users: &Users, id: &str) -> Result<HttpResponse, Problem> {
-    let user: Versioned<User> = users.get(id).await?.ok_or_else(Problem::not_found)?;
+    let user: Versioned<User> = users.shown(id).await?.ok_or_else(Problem::not_found)?;
     Ok(etag::versioned(request, user.version, &UserView::of(user)))
 }
 

@@ -10,8 +10,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use utoipa_actix_web::{AppExt, scope};
 
 use super::{
-    accounts, admin, connections, docs, health, hello, holds, inventory, metrics, openapi, orders, people,
-    products, profiles, recovery, roles, sessions, users,
+    accounts, admin, connections, docs, export, health, hello, holds, inventory, metrics, openapi, orders,
+    people, products, profiles, recovery, roles, sessions, users,
 };
 
 /// A bounded context: what may be deployed and scaled apart from the rest.
@@ -58,6 +58,7 @@ fn v1(config: &mut ServiceConfig, served: &Served) {
                 .configure(people::configure)
                 .configure(recovery::configure)
                 .configure(roles::configure)
+                .configure(export::configure)
                 .configure(profiles::configure),
             Context::Catalog => config
                 .configure(products::configure)

@@ -140,7 +140,7 @@ async fn logout(caller: Caller, sessions: web::Data<Sessions>) -> Result<HttpRes
 /// A session as its user sees it.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct SessionView {
+pub(super) struct SessionView {
     id: String,
     /// What the user calls the device.
     #[schema(required = true)]
@@ -156,7 +156,7 @@ struct SessionView {
 }
 
 impl SessionView {
-    fn of(session: Session, caller: &Caller) -> Self {
+    pub(super) fn of(session: Session, caller: &Caller) -> Self {
         Self {
             current: session.id == caller.session_id,
             id: session.id,

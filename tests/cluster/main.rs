@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod freshness;
 mod roles;
 
 use std::time::Duration;

@@ -16,6 +16,7 @@ mod connection;
 mod connections;
 mod credential;
 mod errors;
+mod forgetting;
 mod link;
 mod merge;
 mod options;

@@ -30,6 +30,7 @@ mod adoption;
 mod confirmation;
 mod crash_points;
 pub mod decide;
+mod forgetting;
 mod order;
 mod orders;
 mod retry;

@@ -107,6 +107,10 @@ impl Cache {
 
     /// Drops what is no longer as it was.
     pub(super) fn invalidate(&mut self, what: &Invalidation) {
+        if let Invalidation::Record { .. } = what {
+            // Says nothing of who is calling.
+            return;
+        }
         self.generation += 1;
         match what {
             Invalidation::Session(id) => {
@@ -119,6 +123,7 @@ impl Cache {
                     self.drop_entry(&token);
                 }
             }
+            Invalidation::Record { .. } => {}
             Invalidation::Everything => {
                 self.entries.clear();
                 self.by_session.clear();

@@ -23,6 +23,13 @@ pub enum Invalidation {
     Session(String),
     /// The user with this id has other roles, or was disabled or deleted.
     User(String),
+    /// A record has changed, or is gone.
+    Record {
+        /// Its collection's name.
+        collection: String,
+        /// Its id.
+        id: String,
+    },
     /// Something may have been missed.
     Everything,
 }

@@ -214,10 +214,12 @@ impl Users {
 
     /// Tells the replicas that a user changed; with `powers`, also what they may do.
     pub(super) async fn tell(&self, user_id: &str, powers: bool) {
-        if !powers {
-            return;
-        }
-        if let Err(error) = self.invalidations.publish(Invalidation::User(user_id.to_owned())).await {
+        let id = user_id.to_owned();
+        let what = match powers {
+            true => Invalidation::User(id),
+            false => Invalidation::Record { collection: USERS.name.to_owned(), id },
+        };
+        if let Err(error) = self.invalidations.publish(what).await {
             tracing::warn!(%error, "other replicas hear of a change later");
         }
     }

@@ -4,6 +4,7 @@
 //! every write is based on the version it read. What never happens here: an unparsed value, a
 //! password that could be printed, hashing on an async thread.
 
+mod belongings;
 mod change;
 mod creation;
 mod edit;
@@ -18,6 +19,7 @@ mod tokens;
 mod user;
 mod values;
 
+pub use belongings::{Belongings, Records, UserRemoval};
 pub use change::ChangeError;
 pub use creation::NewPerson;
 pub use edit::{Edit, Editor};

@@ -14,8 +14,8 @@ pub const USER_REMOVAL: &str = "user_removal";
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Payload {
-    user_id: String,
+pub(super) struct Payload {
+    pub(super) user_id: String,
 }
 
 fn job(user_id: &str, now: Timestamp) -> Job {

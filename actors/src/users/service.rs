@@ -13,6 +13,7 @@ use super::{
 use async_trait::async_trait;
 
 use crate::cluster::Clock;
+use crate::copies::Copies;
 use crate::ids;
 use crate::outbox::{Recipient, Recipients};
 use crate::session::{Invalidations, LocalInvalidations};
@@ -84,6 +85,9 @@ pub struct Sample {
 /// that start together one makes it.
 const FIRST_ADMIN: &str = "first-admin";
 
+/// Users of whom each replica keeps a copy in memory.
+const COPIES: u64 = 10_000;
+
 /// Attempts at a write that others were faster with, or whose outcome is unknown.
 const ATTEMPTS: u32 = 8;
 
@@ -94,6 +98,7 @@ pub struct Users {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) passwords: Arc<dyn PasswordHasher>,
     pub(super) invalidations: Arc<dyn Invalidations>,
+    copies: Arc<Copies<User>>,
 }
 
 enum Inserted {
@@ -104,13 +109,16 @@ enum Inserted {
 impl Users {
     /// The users in this store, as the only replica there is.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, passwords: Arc<dyn PasswordHasher>) -> Self {
-        Self { store, clock, passwords, invalidations: Arc::new(LocalInvalidations::default()) }
+        let invalidations = Arc::new(LocalInvalidations::default());
+        let copies = Arc::new(Copies::new(COPIES, invalidations.as_ref()));
+        Self { store, clock, passwords, invalidations, copies }
     }
 
     /// The same, telling other replicas of changes.
     #[must_use]
     pub fn telling(self, invalidations: Arc<dyn Invalidations>) -> Self {
-        Self { invalidations, ..self }
+        let copies = Arc::new(Copies::new(COPIES, invalidations.as_ref()));
+        Self { invalidations, copies, ..self }
     }
 
     /// Makes a user who is a customer.
@@ -153,6 +161,15 @@ impl Users {
     /// [`StoreError`].
     pub async fn get(&self, user_id: &str) -> Result<Option<Versioned<User>>, StoreError> {
         load(self.store.as_ref(), user_id).await
+    }
+
+    /// The user with this id, perhaps from memory: at once what this replica committed, within a
+    /// second what others did. For showing, never as the base of a change.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn shown(&self, user_id: &str) -> Result<Option<Versioned<User>>, StoreError> {
+        self.copies.get(self.store.as_ref(), user_id).await
     }
 
     /// The user with this address, whatever its case.
@@ -323,11 +340,13 @@ impl Users {
             let mut user = found.value.clone();
             change(&mut user);
             if user == found.value {
+                self.tell(user_id, false).await;
                 return Ok(found);
             }
             user.updated_at = self.clock.now();
             let batch = Batch::shared().replace(&user, found.version);
             if let Tried::Done = attempts.commit(self.store.as_ref(), batch).await? {
+                self.tell(user_id, false).await;
                 return Ok(Versioned { value: user, version: found.version + 1 });
             }
         }
