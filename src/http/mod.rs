@@ -41,6 +41,7 @@ pub mod health;
 mod hello;
 mod holds;
 mod inventory;
+mod links;
 pub mod metrics;
 mod orders;
 mod people;

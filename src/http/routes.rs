@@ -10,8 +10,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use utoipa_actix_web::{AppExt, scope};
 
 use super::{
-    accounts, admin, connections, docs, export, health, hello, holds, inventory, metrics, openapi, orders,
-    people, products, profiles, recovery, roles, sessions, users,
+    accounts, admin, connections, docs, export, health, hello, holds, inventory, links, metrics, openapi,
+    orders, people, products, profiles, recovery, roles, sessions, users,
 };
 
 /// A bounded context: what may be deployed and scaled apart from the rest.
@@ -80,7 +80,11 @@ fn v2(config: &mut ServiceConfig, served: &Served) {
 
 /// What belongs to no version.
 fn unversioned(config: &mut ServiceConfig) {
-    config.configure(health::configure).configure(metrics::configure).configure(docs::configure);
+    config
+        .configure(health::configure)
+        .configure(metrics::configure)
+        .configure(docs::configure)
+        .configure(links::configure);
 }
 
 fn documented(config: &mut ServiceConfig, served: &Served) {

@@ -130,3 +130,34 @@ fn a_bad_uri_is_told_of_without_its_password() {
         assert!(!format!("{error} {error:?}").contains("canary"));
     }
 }
+
+#[tokio::test]
+async fn a_mail_about_an_account_arrives_with_a_link_and_nothing_of_its_readers_name() {
+    use std::sync::Arc;
+    use steward_actors::outbox::{Outbox, OutboxOptions, Performer, Waker};
+    use steward_actors::testing::{FastHasher, ManualClock, MemoryStore};
+    use steward_actors::users::mail::UserMails;
+    use steward_actors::users::{DisplayName, Email, NewUser, Password, Users};
+
+    let mut server = SmtpServer::start().await;
+    let clock = Arc::new(ManualClock::default());
+    let store = Arc::new(MemoryStore::new(clock.clone()));
+    let users = Users::new(store.clone(), clock.clone(), Arc::new(FastHasher::default()));
+    // What a newline would break has none, and a name is not in the mail at all.
+    assert!(DisplayName::parse("Ada\r\nBcc: eve@example.com").is_err());
+    let password = Password::parse("correct horse".into()).unwrap();
+    let mut new = NewUser::new(Email::parse("ada@example.com").unwrap(), password);
+    new.name = Some(DisplayName::parse("Bcc: eve@example.com").unwrap());
+    users.register(new).await.unwrap();
+
+    let mails = UserMails::new(users, Arc::new(server.mailer()), "https://api.example.org");
+    let performers: Vec<Arc<dyn Performer>> = vec![Arc::new(mails)];
+    let options = OutboxOptions::default();
+    Outbox::new(store, clock, "r1".to_owned(), Waker::default(), performers, options).round().await.unwrap();
+
+    let received = server.received().await;
+    assert_eq!(received["to"], serde_json::json!(["ada@example.com"]));
+    let content = received["content"].as_str().unwrap().replace("=\r\n", "").replace("=3D", "=");
+    assert!(content.contains("https://api.example.org/verify-email?token="), "{content}");
+    assert!(content.contains("Message-ID: <welcome.") && !content.contains("eve@"), "{content}");
+}

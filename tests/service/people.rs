@@ -24,6 +24,7 @@ crate::over_both_stores!(
     a_password_change_ends_the_other_sessions,
     a_user_without_a_password_sets_one_by_mail,
     who_deletes_themselves_is_gone,
+    what_is_kept_of_me_can_be_had_and_goes_with_me,
     newlines_and_other_peoples_words_stay_out_of_mails,
 );
 
@@ -491,6 +492,65 @@ async fn who_deletes_themselves_is_gone(app: App) {
     let again = json!({"email": email, "password": PASSWORD});
     let again = Client::new(app.url()).post("/v1/users/register", again).await.expect(201);
     assert_ne!(again["userId"], client.user_id);
+}
+
+async fn what_is_kept_of_me_can_be_had_and_goes_with_me(app: App) {
+    let admin = Client::admin(app.url()).await;
+    let sku = admin.product(5.0, 10).await;
+    let client = Client::register(app.url()).await;
+    let other = Client::register(app.url()).await;
+    for owner in [&client, &other] {
+        let link = json!({"provider": "sandbox", "setupToken": "sandbox"});
+        owner.post("/v1/connections", link).await.expect(201);
+        let address = json!({"name": "Ada Lovelace", "line1": "Somewhere 1", "city": "London", "postalCode": "N1", "country": "GB"});
+        let mut order = crate::support::order(&sku, 1, "pm_card_visa");
+        order["shippingAddress"] = address;
+        owner.post_with_key("/v1/orders", order, "k").await.expect(202);
+        eventually("accounts are synced", Duration::from_secs(30), async || {
+            let accounts = owner.get(&format!("/v1/users/{}/accounts", owner.user_id)).await.expect(200);
+            (accounts["accounts"].as_array().unwrap().len() == 3).then_some(())
+        })
+        .await;
+    }
+    // All of it, page by page, of every kind, nothing of another's and no secret.
+    let mut kinds = std::collections::BTreeMap::new();
+    let mut text = String::new();
+    let mut path = "/v1/users/me/export?limit=2".to_owned();
+    loop {
+        let page = client.get(&path).await.expect(200);
+        assert!(page["items"].as_array().unwrap().len() <= 2, "{page}");
+        for item in page["items"].as_array().unwrap() {
+            *kinds.entry(item["kind"].as_str().unwrap().to_owned()).or_insert(0) += 1;
+        }
+        text.push_str(&page.to_string());
+        let Some(next) = page["nextCursor"].as_str() else { break };
+        path = format!("/v1/users/me/export?limit=2&cursor={next}");
+    }
+    let found: Vec<(&str, i32)> = kinds.iter().map(|(kind, count)| (kind.as_str(), *count)).collect();
+    assert_eq!(found, [("account", 3), ("connection", 1), ("order", 1), ("profile", 1), ("session", 1)]);
+    assert!(text.contains("Ada Lovelace") && !text.contains(&other.user_id));
+    for secret in ["argon2", "tokenHash", "passwordHash", "credential\""] {
+        assert!(!text.contains(secret), "{secret}");
+    }
+    let cursor = path.split("cursor=").nth(1).unwrap().to_owned();
+    other.get(&format!("/v1/users/me/export?limit=2&cursor={cursor}")).await.expect(400);
+
+    // Gone, all of it goes, but for what was sold; and nothing of another's.
+    let goodbye = json!({"currentPassword": PASSWORD});
+    client.send(Method::DELETE, "/v1/users/me", Some(goodbye), None).await.unwrap().expect(204);
+    let orders = async |of: &Client| admin.get(&format!("/v1/orders?userId={}", of.user_id)).await.body;
+    eventually("all is removed", Duration::from_secs(60), async || {
+        let jobs = admin.get("/v1/admin/jobs?limit=100").await.expect(200).to_string();
+        (!jobs.contains("user_removal")).then_some(())
+    })
+    .await;
+    let accounts = admin.get(&format!("/v1/users/{}/accounts", client.user_id)).await.body;
+    assert_eq!(accounts["accounts"], json!([]), "{accounts}");
+    let left = orders(&client).await.to_string();
+    assert!(!left.contains("Lovelace") && !left.contains("Somewhere"), "{left}");
+    other.get(&format!("/v1/users/{}/accounts", other.user_id)).await.expect(200);
+    let kept = other.get("/v1/orders").await.expect(200).to_string();
+    assert!(kept.contains("Ada Lovelace"), "{kept}");
 }
 
 async fn newlines_and_other_peoples_words_stay_out_of_mails(app: App) {
