@@ -7,6 +7,7 @@
 mod commands;
 mod first_admin;
 mod gauges;
+mod keys;
 mod operations;
 mod operators;
 mod outside;
@@ -46,6 +47,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::config::{Config, Profile};
 use crate::http::caller::Authenticator;
 use crate::http::health::Health;
+use crate::http::keys::PublishedKeys;
 use crate::http::metrics::Figures;
 use crate::http::server::Listener;
 use crate::passwords::Argon2Passwords;
@@ -54,6 +56,7 @@ use crate::telemetry;
 
 pub use commands::{checks, migrate, sandbox, seed, serve};
 pub use first_admin::AdminError;
+pub use keys::OpenKeysError;
 pub use operators::{JobsAct, jobs};
 pub use outside::OutsideError;
 pub use share::{NothingToDo, Role, Share};
@@ -84,6 +87,9 @@ pub enum ServeError {
     /// The store does not take this replica's record.
     #[error("this replica cannot join: {0}")]
     Join(#[from] CommitError),
+    /// There are no keys for tokens.
+    #[error(transparent)]
+    Keys(#[from] OpenKeysError),
     /// Several replicas need one Redis to tell each other about sessions.
     #[error(
         "{host} runs on this database with {theirs}, this replica has {ours}: replicas need the same \
@@ -206,15 +212,24 @@ impl Steward {
         let incarnation = membership.incarnation();
         let parts = Parts { store, clock, tree, arbiters, incarnation, slots };
 
-        let (channel, locator, telling) = session_ports(redis.as_ref(), &parts.tree);
+        let (channel, locator, mut telling) = session_ports(redis.as_ref(), &parts.tree);
         let users = Users::new(parts.store.clone(), parts.clock.clone(), Arc::new(passwords))
             .telling(channel.clone());
         let roles = Roles::new(parts.store.clone(), parts.clock.clone(), channel.clone());
         let admin = first_admin::ensure(&config, &users).await?;
+        let sealer = keys::sealer(&config, parts.store.as_ref()).await?;
+        let (tokens, keys) = keys::open(&config, parts.store.clone(), parts.clock.clone(), sealer).await?;
+        let token_key = keys.token_key();
+        telling.push(supervise_task(&parts.tree, "keys", move |stop| {
+            let keys = keys.clone();
+            async move { keys.run(stop).await }
+        }));
         let sessions = Sessions::new(SessionParts {
             store: parts.store.clone(),
             clock: parts.clock.clone(),
             users: users.clone(),
+            access: tokens.clone(),
+            token_key,
             locator,
             invalidations: channel,
             tree: parts.tree.clone(),
@@ -248,6 +263,7 @@ impl Steward {
 
         let (draining, drains) = watch::channel(false);
         let worker = Worker {
+            published: PublishedKeys { tokens, clock: parts.clock.clone() },
             sessions,
             users,
             roles,
@@ -483,6 +499,7 @@ impl Parts {
 /// What each HTTP thread gets.
 #[derive(Clone)]
 struct Worker {
+    published: PublishedKeys,
     sessions: Sessions,
     users: Users,
     roles: Roles,
@@ -508,7 +525,8 @@ impl Worker {
         if self.in_detail {
             app.app_data(Figures(telemetry::figures));
         }
-        app.app_data(Data::new(self.sessions.clone()))
+        app.app_data(Data::new(self.published.clone()))
+            .app_data(Data::new(self.sessions.clone()))
             .app_data(Data::new(self.users.clone()))
             .app_data(Data::new(self.roles.clone()))
             .app_data(Data::new(self.catalog.clone()))

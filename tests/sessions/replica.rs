@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use steward::storage::redis::{RedisInvalidations, RedisLocator, RedisPool};
+use steward_actors::keys::TokenKey;
 use steward_actors::session::{
     AuthError, Device, Invalidation, Invalidations, LoggedIn, Principal, Session, SessionParts, Sessions,
     SessionsHandle, Subscription,
 };
 use steward_actors::store::{Batch, Store, load};
 use steward_actors::supervision::{InfrastructureTask, Tree};
-use steward_actors::testing::{FastHasher, ManualClock, MemoryStore, WatchedStore};
+use steward_actors::testing::{FastHasher, ManualClock, MemoryStore, PlainTokens, WatchedStore};
 use steward_actors::users::{Email, NewUser, Password, Users};
 use tokio::time::timeout;
 
@@ -74,6 +75,8 @@ impl Cluster {
             store: store.clone(),
             clock: self.clock.clone(),
             users: Users::new(store.clone(), self.clock.clone(), self.hasher.clone()),
+            access: Arc::new(PlainTokens),
+            token_key: TokenKey::new(vec![7; 32].into()),
             locator: Some(Arc::new(RedisLocator::new(pool.clone()))),
             invalidations: channel.clone(),
             tree,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use steward_actors::session::{LogInError, LogOutError};
+use steward_actors::session::{LogInError, LogOutError, RefreshError};
 use steward_actors::users::{ChangeError, RegisterError};
 
 use crate::http::problem::Problem;
@@ -38,6 +38,19 @@ impl From<LogInError> for Problem {
             }
             LogInError::Busy => Self::unavailable(error).retry_after(BUSY),
             LogInError::Unavailable(_) => Self::unavailable(error),
+        }
+    }
+}
+
+impl From<RefreshError> for Problem {
+    fn from(error: RefreshError) -> Self {
+        match error {
+            RefreshError::Refused => Self::new(
+                StatusCode::UNAUTHORIZED,
+                "invalid_refresh_token",
+                "This refresh token does not count",
+            ),
+            RefreshError::Unavailable(_) => Self::unavailable(error),
         }
     }
 }

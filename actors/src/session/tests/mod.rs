@@ -3,6 +3,7 @@
 mod checking;
 mod ending;
 mod lifetime;
+mod refreshing;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,9 +15,10 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::cluster::Clock;
+use crate::keys::{ACCESS_LIFE, AccessTokens, TokenKey};
 use crate::store::{Batch, Store, Versioned, load};
 use crate::supervision::{Tree, lock};
-use crate::testing::{CommitFault, FastHasher, ManualClock, MemoryStore, WatchedStore};
+use crate::testing::{CommitFault, FastHasher, ManualClock, MemoryStore, PlainTokens, WatchedStore};
 use crate::users::{ChangeError, Email, NewUser, Password, User, Users};
 
 /// A locator that a test changes behind everyone's back.
@@ -101,6 +103,8 @@ fn world_with(feed: Feed) -> World {
         store: store.clone(),
         clock: clock.clone(),
         users: users.clone(),
+        access: Arc::new(PlainTokens),
+        token_key: TokenKey::new(vec![7; 32].into()),
         locator: Some(locator.clone()),
         invalidations: channel.clone(),
         tree: Tree::new(clock.clone()),
@@ -121,7 +125,12 @@ impl World {
     }
 
     async fn log_in(&self, login: &str, password: &str) -> Result<LoggedIn, LogInError> {
-        let log_in = LogIn { login: login.to_owned(), password: password.into(), device: Device::default() };
+        let log_in = LogIn {
+            login: login.to_owned(),
+            password: password.into(),
+            device: Device::default(),
+            device_token: None,
+        };
         self.sessions.log_in(log_in).await
     }
 
