@@ -30,6 +30,7 @@ use steward_actors::accounts::Accounts;
 use steward_actors::catalog::Catalog;
 use steward_actors::cluster::{Lease, Membership, Slots, StoreClock};
 use steward_actors::inventory::Inventory;
+use steward_actors::limits::MemoryLimits;
 use steward_actors::order_saga::{
     Adoption, CrashPoints, OrderConfirmation, Orders, OrdersOptions, OrdersParts,
 };
@@ -69,6 +70,8 @@ use stores::OpenStore;
 
 /// Tokens that each worker thread's session actor remembers.
 const REMEMBERED_TOKENS: usize = 10_000;
+/// Keys that limits are counted for at the same time.
+const COUNTED_KEYS: usize = 100_000;
 /// How long each part may take to finish what it has when the replica stops.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -228,6 +231,7 @@ impl Steward {
             store: parts.store.clone(),
             clock: parts.clock.clone(),
             users: users.clone(),
+            limits: Arc::new(MemoryLimits::new(parts.clock.clone(), COUNTED_KEYS)),
             access: tokens.clone(),
             token_key,
             locator,

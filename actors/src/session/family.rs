@@ -91,9 +91,10 @@ mod tests {
 
     #[test]
     fn a_successor_that_comes_in_ends_its_predecessor_half_a_minute_later() {
-        let becomes = Some(Family { arrived: 4, since: at(7) });
-        assert_eq!(family(3).presented(4, at(7)), Verdict::Successor { number: 5, becomes });
-        let family = becomes.unwrap();
+        let becomes = Family { arrived: 4, since: at(7) };
+        let answered = Verdict::Successor { number: 5, becomes: Some(becomes) };
+        assert_eq!(family(3).presented(4, at(7)), answered);
+        let family = becomes;
         assert_eq!(family.presented(3, at(36)), Verdict::Successor { number: 4, becomes: None });
         assert_eq!(family.presented(3, at(37)), Verdict::Replay);
         assert_eq!(family.presented(2, at(7)), Verdict::Replay);

@@ -27,6 +27,7 @@ mod record;
 mod refresh_token;
 mod refreshing;
 mod service;
+mod throttle;
 mod token;
 
 pub use actor::SessionActor;

@@ -6,7 +6,7 @@ use super::service::{LoggedIn, Sessions};
 use super::{LogOutError, RefreshToken, Session};
 use crate::audit::{AuditEntry, By};
 use crate::store::{Batch, CommitError, StoreError, Versioned, load};
-use crate::users::pause;
+use crate::users::{mail, pause};
 
 /// Why no tokens were given out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -94,7 +94,8 @@ impl Sessions {
             let by = By::user(&session.user_id, from.clone(), None);
             let target = format!("session/{}", session.id);
             let entry = AuditEntry::new(&by, "session.refresh_replayed", &target, now);
-            Batch::shared().insert(&entry)
+            let told = mail::refresh_replayed(&session.user_id, &session.id, now);
+            Batch::shared().insert(&entry).insert(&told)
         });
         match ended.await {
             Ok(()) | Err(LogOutError::NotFound) => Ok(()),

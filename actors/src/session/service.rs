@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::actor::{Authenticate, SessionActor};
 use super::load::{Loader, RETRY_AFTER};
+use super::throttle::Attempt;
 use super::{
     Device, DeviceToken, Invalidations, Principal, RefreshToken, Session, SessionLocator, SessionToken,
     TokenHash,
@@ -14,6 +15,7 @@ use super::{
 use crate::cluster::Clock;
 use crate::ids;
 use crate::keys::{ACCESS_LIFE, AccessToken, AccessTokens, Claims, TokenKey};
+use crate::limits::Limits;
 use crate::store::{Batch, Store, StoreError, Versioned};
 use crate::supervision::{ActorRef, AskError, Tree, spawn_here};
 use crate::users::{HashError, NewUser, Password, RegisterError, User, Users};
@@ -43,6 +45,12 @@ pub enum LogInError {
     /// Too many passwords are being checked. Try again later.
     #[error("too many passwords are being checked")]
     Busy,
+    /// Too many were wrong, for this account or from this address. This one was not looked at.
+    #[error("too many wrong credentials")]
+    Throttled {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// Nobody was logged in; try again later.
     #[error("logging in is unavailable: {0}")]
     Unavailable(String),
@@ -105,6 +113,8 @@ pub struct SessionParts {
     pub users: Users,
     /// What makes access tokens.
     pub access: Arc<dyn AccessTokens>,
+    /// What counts wrong passwords.
+    pub limits: Arc<dyn Limits>,
     /// What the other tokens are authenticated with.
     pub token_key: TokenKey,
     /// What finds sessions faster; without one the store is asked.
@@ -167,6 +177,8 @@ impl Sessions {
     /// # Errors
     /// [`RegisterError`].
     pub async fn register(&self, new: NewUser, device: Device) -> Result<LoggedIn, RegisterError> {
+        let attempt = Attempt::register(self.parts.limits.as_ref(), device.ip.as_deref()).await;
+        attempt.map_err(|retry_after| RegisterError::Throttled { retry_after })?;
         let token = SessionToken::generate();
         let hash = token.hash();
         let mut opened = None;
@@ -195,13 +207,22 @@ impl Sessions {
         // Nobody has a password that can't be one, so this tells nothing.
         let password = Password::parse(log_in.password).map_err(|_| LogInError::InvalidCredentials)?;
         let user = self.parts.users.by_login(&log_in.login).await?;
-        let right = self.parts.users.verify(user.as_ref().map(|user| &user.value), &password).await?;
-        match user {
-            Some(user) if right && !user.value.disabled => {
-                let id = known_device(&self.parts, &user.value, log_in.device_token.as_ref());
+        let known = user.as_ref().map(|user| &user.value);
+        let id = known.and_then(|user| known_device(&self.parts, user, log_in.device_token.as_ref()));
+        let limits = self.parts.limits.as_ref();
+        let account = known.map_or_else(|| log_in.login.to_lowercase(), |user| user.id.clone());
+        let attempt = Attempt::log_in(limits, &account, id.as_deref(), log_in.device.ip.as_deref()).await;
+        let attempt = attempt.map_err(|retry_after| LogInError::Throttled { retry_after })?;
+        match (self.parts.users.verify(known, &password).await, user) {
+            (Ok(true), Some(user)) if !user.value.disabled => {
+                attempt.take_back(limits).await;
                 self.open(user, Device { id, ..log_in.device }).await
             }
-            _ => Err(LogInError::InvalidCredentials),
+            (Ok(_), _) => Err(LogInError::InvalidCredentials),
+            (Err(not_looked_at), _) => {
+                attempt.take_back(limits).await;
+                Err(not_looked_at.into())
+            }
         }
     }
 

@@ -36,6 +36,12 @@ pub enum RegisterError {
     /// There is no such role.
     #[error("there is no role {0}")]
     UnknownRole(String),
+    /// Too many have registered from this address. Nothing was made.
+    #[error("too many registrations from one address")]
+    Throttled {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// Too many passwords are being hashed. Nothing was made; try again later.
     #[error("too many passwords are being checked")]
     Busy,

@@ -23,6 +23,7 @@ impl From<RegisterError> for Problem {
             RegisterError::UnknownRole(_) => {
                 Self::invalid_field("/roles", "unknown_role", "name a role that does not exist")
             }
+            RegisterError::Throttled { retry_after } => Self::too_many(retry_after),
             RegisterError::Busy => Self::unavailable(error).retry_after(BUSY),
             RegisterError::Unavailable(_) => Self::unavailable(error),
             RegisterError::OutcomeUnknown(_) => Self::outcome_unknown(error),
@@ -36,6 +37,7 @@ impl From<LogInError> for Problem {
             LogInError::InvalidCredentials => {
                 Self::new(StatusCode::UNAUTHORIZED, "invalid_credentials", "These credentials are not right")
             }
+            LogInError::Throttled { retry_after } => Self::too_many(retry_after),
             LogInError::Busy => Self::unavailable(error).retry_after(BUSY),
             LogInError::Unavailable(_) => Self::unavailable(error),
         }

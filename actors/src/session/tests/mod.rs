@@ -2,6 +2,7 @@
 
 mod checking;
 mod ending;
+mod guessing;
 mod lifetime;
 mod refreshing;
 
@@ -16,10 +17,11 @@ use async_trait::async_trait;
 use super::*;
 use crate::cluster::Clock;
 use crate::keys::{ACCESS_LIFE, AccessTokens, TokenKey};
+use crate::limits::MemoryLimits;
 use crate::store::{Batch, Store, Versioned, load};
 use crate::supervision::{Tree, lock};
 use crate::testing::{CommitFault, FastHasher, ManualClock, MemoryStore, PlainTokens, WatchedStore};
-use crate::users::{ChangeError, Email, NewUser, Password, User, Users};
+use crate::users::{ChangeError, Email, NewUser, Password, RegisterError, User, Users};
 
 /// A locator that a test changes behind everyone's back.
 #[derive(Default)]
@@ -85,6 +87,7 @@ struct World {
     hasher: Arc<FastHasher>,
     locator: Arc<ScriptedLocator>,
     channel: Arc<ScriptedChannel>,
+    limits: Arc<MemoryLimits>,
     users: Users,
     sessions: Sessions,
     /// The handle of this test's thread.
@@ -99,19 +102,22 @@ fn world_with(feed: Feed) -> World {
     let locator = Arc::new(ScriptedLocator::default());
     let channel = Arc::new(ScriptedChannel { feed, reaches_others: Mutex::new(true) });
     let users = Users::new(store.clone(), clock.clone(), hasher.clone());
-    let sessions = Sessions::new(SessionParts {
+    let limits = Arc::new(MemoryLimits::new(clock.clone(), 10_000));
+    let parts = SessionParts {
         store: store.clone(),
         clock: clock.clone(),
         users: users.clone(),
+        limits: limits.clone(),
         access: Arc::new(PlainTokens),
         token_key: TokenKey::new(vec![7; 32].into()),
         locator: Some(locator.clone()),
         invalidations: channel.clone(),
         tree: Tree::new(clock.clone()),
         cache_capacity: 100,
-    });
+    };
+    let sessions = Sessions::new(parts);
     let here = sessions.on_this_thread("test");
-    World { memory, store, clock, hasher, locator, channel, users, sessions, here }
+    World { memory, store, clock, hasher, locator, channel, limits, users, sessions, here }
 }
 
 fn world() -> World {
@@ -119,6 +125,22 @@ fn world() -> World {
 }
 
 impl World {
+    /// Another replica on the same store, that counts where this one does.
+    fn replica(&self) -> Sessions {
+        Sessions::new(SessionParts {
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            users: self.users.clone(),
+            limits: self.limits.clone(),
+            access: Arc::new(PlainTokens),
+            token_key: TokenKey::new(vec![7; 32].into()),
+            locator: None,
+            invalidations: self.channel.clone(),
+            tree: Tree::new(self.clock.clone()),
+            cache_capacity: 100,
+        })
+    }
+
     async fn registered(&self, email: &str) -> LoggedIn {
         let new = NewUser::new(Email::parse(email).unwrap(), Password::parse(PASSWORD.into()).unwrap());
         self.sessions.register(new, Device::default()).await.unwrap()
