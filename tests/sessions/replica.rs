@@ -106,12 +106,23 @@ impl Replica {
         self.handle.authenticate(opened.token.expose()).await
     }
 
-    /// Checks until it answers from memory, so that what is tested afterwards is a cached token.
+    pub async fn authenticate(&self, token: &str) -> Result<Principal, AuthError> {
+        self.handle.authenticate(token).await
+    }
+
+    /// As [`Replica::check`], by the access token: the two never differ for long.
+    pub async fn check_access(&self, opened: &LoggedIn) -> Result<Principal, AuthError> {
+        self.handle.authenticate(opened.access.expose()).await
+    }
+
+    /// Checks both tokens until they are answered from memory, so that what is tested afterwards
+    /// are cached tokens.
     pub async fn check_until_cached(&self, opened: &LoggedIn) {
         let cached = async {
             loop {
                 let before = self.store.reads();
                 self.check(opened).await.unwrap();
+                self.check_access(opened).await.unwrap();
                 if self.store.reads() == before {
                     return;
                 }

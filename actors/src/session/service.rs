@@ -216,6 +216,7 @@ impl Sessions {
         match (self.parts.users.verify(known, &password).await, user) {
             (Ok(true), Some(user)) if !user.value.disabled => {
                 attempt.take_back(limits).await;
+                let user = self.parts.users.rehashed(user, &password).await;
                 self.open(user, Device { id, ..log_in.device }).await
             }
             (Ok(_), _) => Err(LogInError::InvalidCredentials),

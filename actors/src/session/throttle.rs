@@ -22,7 +22,7 @@ const DEVICE: Quota = Quota::new("login_device", 10, WINDOW);
 /// Wrong passwords from one address, for whatever accounts.
 pub(super) const ADDRESS: Quota = Quota::new("login_address", 100, WINDOW);
 /// Registrations from one address.
-pub(super) const REGISTRATIONS: Quota = Quota::new("register_address", 60, Duration::from_secs(3600));
+pub(super) const REGISTRATIONS: Quota = Quota::new("register_address", 1000, Duration::from_secs(3600));
 
 /// What one attempt is counted on.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ use crate::limits::MemoryLimits;
 use crate::store::{Batch, Store, Versioned, load};
 use crate::supervision::{Tree, lock};
 use crate::testing::{CommitFault, FastHasher, ManualClock, MemoryStore, PlainTokens, WatchedStore};
-use crate::users::{ChangeError, Email, NewUser, Password, RegisterError, User, Users};
+use crate::users::{ChangeError, Email, NewUser, Password, PasswordHash, RegisterError, User, Users};
 
 /// A locator that a test changes behind everyone's back.
 #[derive(Default)]
