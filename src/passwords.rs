@@ -30,6 +30,12 @@ const QUEUE_PER_THREAD: usize = 64;
 /// How long a caller waits, in the queue and for the hash together.
 const DEADLINE: Duration = Duration::from_secs(5);
 
+/// Characters of a password that are judged.
+const LONGEST_JUDGED: usize = 64;
+/// What protects from guesses at a service that slows guessers down: more than a million guesses
+/// (the scale of zxcvbn, 0 to 4).
+const GOOD_ENOUGH: zxcvbn::Score = zxcvbn::Score::Two;
+
 /// A hash of no password that anyone has, with the parameters above: what a log-in as an unknown
 /// user is verified against.
 const NOBODY: &str =
@@ -64,11 +70,14 @@ impl Drop for Waiting {
 }
 
 enum Work {
+    /// With what is known about its user.
+    Judge(Password, Vec<String>),
     Hash(Password),
     Verify(Password, PasswordHash),
 }
 
 enum Outcome {
+    Judged(bool),
     Hashed(PasswordHash),
     Verified(bool),
 }
@@ -114,15 +123,32 @@ impl PasswordHasher for Argon2Passwords {
     async fn hash(&self, password: &Password) -> Result<PasswordHash, HashError> {
         match self.ask(Work::Hash(password.clone())).await? {
             Outcome::Hashed(hash) => Ok(hash),
-            Outcome::Verified(_) => Err(HashError::Failed("an answer to another question".to_owned())),
+            Outcome::Verified(_) | Outcome::Judged(_) => {
+                Err(HashError::Failed("an answer to another question".to_owned()))
+            }
         }
     }
 
     async fn verify(&self, password: &Password, hash: &PasswordHash) -> Result<bool, HashError> {
         match self.ask(Work::Verify(password.clone(), hash.clone())).await? {
             Outcome::Verified(right) => Ok(right),
-            Outcome::Hashed(_) => Err(HashError::Failed("an answer to another question".to_owned())),
+            Outcome::Hashed(_) | Outcome::Judged(_) => {
+                Err(HashError::Failed("an answer to another question".to_owned()))
+            }
         }
+    }
+
+    async fn is_guessable(&self, password: &Password, about: &[&str]) -> Result<bool, HashError> {
+        let about = about.iter().filter(|text| !text.is_empty()).map(|text| (*text).to_owned()).collect();
+        match self.ask(Work::Judge(password.clone(), about)).await? {
+            Outcome::Judged(guessable) => Ok(guessable),
+            _ => Err(HashError::Failed("an answer to another question".to_owned())),
+        }
+    }
+
+    fn is_outdated(&self, hash: &PasswordHash) -> bool {
+        let today = format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}$");
+        !hash.expose().starts_with(&today)
     }
 
     fn nobody(&self) -> &PasswordHash {
@@ -152,6 +178,12 @@ fn work_off(jobs: &Mutex<Receiver<Job>>) {
 fn carry_out(work: &Work) -> Result<Outcome, HashError> {
     let failed = |error: password_hash::Error| HashError::Failed(error.to_string());
     match work {
+        Work::Judge(password, about) => {
+            // Its time grows faster than the length; what is longer than this is no weaker.
+            let begin: String = password.expose().chars().take(LONGEST_JUDGED).collect();
+            let about: Vec<&str> = about.iter().flat_map(|text| parts(text)).collect();
+            Ok(Outcome::Judged(zxcvbn::zxcvbn(&begin, &about).score() < GOOD_ENOUGH))
+        }
         Work::Hash(password) => {
             let hash: phc::PasswordHash =
                 argon2()?.hash_password(password.expose().as_bytes()).map_err(failed)?;
@@ -167,6 +199,11 @@ fn carry_out(work: &Work) -> Result<Outcome, HashError> {
             }
         }
     }
+}
+
+/// A text, and its words.
+fn parts(text: &str) -> impl Iterator<Item = &str> {
+    std::iter::once(text).chain(text.split(|c: char| !c.is_alphanumeric()).filter(|word| word.len() > 2))
 }
 
 fn argon2() -> Result<Argon2<'static>, HashError> {
@@ -213,6 +250,32 @@ mod tests {
         let hasher = Argon2Passwords::start().unwrap();
         let verified = hasher.verify(&password("correct horse"), &PasswordHash::new("x".into())).await;
         assert!(matches!(verified, Err(HashError::Failed(_))), "{verified:?}");
+    }
+
+    #[tokio::test]
+    async fn what_anyone_would_guess_is_weak() {
+        let hasher = Argon2Passwords::start().unwrap();
+        let about = ["ada.lovelace@example.org", "Ada Lovelace", ""];
+        for weak in
+            ["password", "Passw0rd", "12345678", "qwertyuiop", "lovelace1", "ada.lovelace@example.org"]
+        {
+            assert!(hasher.is_guessable(&password(weak), &about).await.unwrap(), "{weak}");
+        }
+        for good in ["correct horse battery", "a-fine-passphrase-12", "xK9#mQ2$vL", &"ä".repeat(128)] {
+            let guessable = hasher.is_guessable(&password(good), &about).await.unwrap();
+            assert_eq!(guessable, good.starts_with('ä'), "{good}");
+        }
+    }
+
+    #[test]
+    fn other_parameters_are_outdated() {
+        let hasher = Argon2Passwords::with(1, 1).unwrap();
+        assert!(!hasher.is_outdated(hasher.nobody()));
+        for old in
+            ["$argon2id$v=19$m=4096,t=2,p=1$c2FsdA$aGFzaA", "$argon2i$v=19$m=19456,t=2,p=1$x$y", "$2b$12$x"]
+        {
+            assert!(hasher.is_outdated(&PasswordHash::new(old.to_owned())), "{old}");
+        }
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@
 mod commands;
 mod first_admin;
 mod gauges;
+mod keys;
 mod operations;
 mod operators;
 mod outside;
@@ -29,6 +30,7 @@ use steward_actors::accounts::Accounts;
 use steward_actors::catalog::Catalog;
 use steward_actors::cluster::{Lease, Membership, Slots, StoreClock};
 use steward_actors::inventory::Inventory;
+use steward_actors::limits::MemoryLimits;
 use steward_actors::order_saga::{
     Adoption, CrashPoints, OrderConfirmation, Orders, OrdersOptions, OrdersParts,
 };
@@ -47,6 +49,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::config::{Config, Profile};
 use crate::http::caller::Authenticator;
 use crate::http::health::Health;
+use crate::http::keys::PublishedKeys;
 use crate::http::metrics::Figures;
 use crate::http::server::Listener;
 use crate::passwords::Argon2Passwords;
@@ -55,6 +58,7 @@ use crate::telemetry;
 
 pub use commands::{checks, migrate, sandbox, seed, serve};
 pub use first_admin::AdminError;
+pub use keys::OpenKeysError;
 pub use operators::{JobsAct, jobs};
 pub use outside::OutsideError;
 pub use share::{NothingToDo, Role, Share};
@@ -67,6 +71,8 @@ use stores::OpenStore;
 
 /// Tokens that each worker thread's session actor remembers.
 const REMEMBERED_TOKENS: usize = 10_000;
+/// Keys that limits are counted for at the same time.
+const COUNTED_KEYS: usize = 100_000;
 /// How long each part may take to finish what it has when the replica stops.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -85,6 +91,9 @@ pub enum ServeError {
     /// The store does not take this replica's record.
     #[error("this replica cannot join: {0}")]
     Join(#[from] CommitError),
+    /// There are no keys for tokens.
+    #[error(transparent)]
+    Keys(#[from] OpenKeysError),
     /// Several replicas need one Redis to tell each other about sessions.
     #[error(
         "{host} runs on this database with {theirs}, this replica has {ours}: replicas need the same \
@@ -207,15 +216,25 @@ impl Steward {
         let incarnation = membership.incarnation();
         let parts = Parts { store, clock, tree, arbiters, incarnation, slots };
 
-        let (channel, locator, telling) = session_ports(redis.as_ref(), &parts.tree);
+        let (channel, locator, mut telling) = session_ports(redis.as_ref(), &parts.tree);
         let users = Users::new(parts.store.clone(), parts.clock.clone(), Arc::new(passwords))
             .telling(channel.clone());
         let roles = Roles::new(parts.store.clone(), parts.clock.clone(), channel.clone());
         let admin = first_admin::ensure(&config, &users).await?;
+        let sealer = keys::sealer(&config, parts.store.as_ref()).await?;
+        let (tokens, keys) = keys::open(&config, parts.store.clone(), parts.clock.clone(), sealer).await?;
+        let token_key = keys.token_key();
+        telling.push(supervise_task(&parts.tree, "keys", move |stop| {
+            let keys = keys.clone();
+            async move { keys.run(stop).await }
+        }));
         let sessions = Sessions::new(SessionParts {
             store: parts.store.clone(),
             clock: parts.clock.clone(),
             users: users.clone(),
+            limits: Arc::new(MemoryLimits::new(parts.clock.clone(), COUNTED_KEYS)),
+            access: tokens.clone(),
+            token_key,
             locator,
             invalidations: channel,
             tree: parts.tree.clone(),
@@ -251,6 +270,7 @@ impl Steward {
 
         let (draining, drains) = watch::channel(false);
         let worker = Worker {
+            published: PublishedKeys { tokens, clock: parts.clock.clone() },
             sessions,
             users,
             roles,
@@ -501,6 +521,7 @@ impl Parts {
 /// What each HTTP thread gets.
 #[derive(Clone)]
 struct Worker {
+    published: PublishedKeys,
     sessions: Sessions,
     users: Users,
     roles: Roles,
@@ -526,7 +547,8 @@ impl Worker {
         if self.in_detail {
             app.app_data(Figures(telemetry::figures));
         }
-        app.app_data(Data::new(self.sessions.clone()))
+        app.app_data(Data::new(self.published.clone()))
+            .app_data(Data::new(self.sessions.clone()))
             .app_data(Data::new(self.users.clone()))
             .app_data(Data::new(self.roles.clone()))
             .app_data(Data::new(self.catalog.clone()))

@@ -2,8 +2,8 @@
 
 use steward_actors::store::Collection;
 use steward_actors::{
-    account_sync, accounts, audit, catalog, cluster, flags, inventory, order_saga, outbox, pauses, session,
-    users,
+    account_sync, accounts, audit, catalog, cluster, flags, inventory, keys, order_saga, outbox, pauses,
+    session, users,
 };
 
 /// The collections, in the order in which they are made.
@@ -14,6 +14,8 @@ pub static SCHEMA: &[&Collection] = &[
     &users::USER_TOKENS,
     &users::roles::ROLES,
     &session::SESSIONS,
+    &keys::KEYS,
+    &keys::LOCAL_SECRETS,
     &accounts::ACCOUNTS,
     &accounts::SAMPLES,
     &account_sync::CONNECTIONS,

@@ -203,7 +203,7 @@ mod tests {
     fn what_production_refuses_fails() {
         let checks = machine(&[("STEWARD__PROFILE", "production"), ("STEWARD__HTTP__BIND", "127.0.0.1:0")]);
         let failed = checks.iter().filter(|check| matches!(check.verdict, Verdict::Fail { .. })).count();
-        assert_eq!(failed, 3);
+        assert_eq!(failed, 4);
         let report = report(&checks);
         assert!(report.contains("FAIL  profile") && report.contains("allow.embedded_store"));
     }

@@ -6,6 +6,7 @@ use url::Url;
 
 use super::load::Fault;
 use super::{Config, Profile};
+use crate::crypto::AesSealer;
 
 /// Something that must not run in production.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +20,9 @@ pub struct Refusal {
     pub permit: &'static str,
 }
 
+/// The `secrets.key` that `config/default.toml` shows.
+const EXAMPLE_KEY: &str = "YW4gZXhhbXBsZSwgbmV2ZXIgYSByZWFsIHNlY3JldCE=";
+
 impl Config {
     /// What of this must not run in production and isn't permitted by name; empty in other
     /// profiles.
@@ -29,6 +33,8 @@ impl Config {
         let faked = self.sandbox.enabled == Some(true)
             || self.sandbox.url.is_some()
             || self.payments.stripe_url.is_none();
+        let key = self.secrets.key.as_ref().map(|key| key.expose_secret());
+        let made_up = key.is_none_or(|key| key.contains(EXAMPLE_KEY));
         let found = [
             (
                 faked && !self.allow.sandbox,
@@ -44,6 +50,14 @@ impl Config {
                     what: "the embedded store",
                     remedy: "set mongodb.uri",
                     permit: "allow.embedded_store",
+                },
+            ),
+            (
+                made_up && !self.allow.made_up_secrets,
+                Refusal {
+                    what: "a secrets.key that is made up",
+                    remedy: "set secrets.key (openssl rand -base64 32)",
+                    permit: "allow.made_up_secrets",
                 },
             ),
             (
@@ -114,6 +128,17 @@ impl Config {
         );
         let redis = uri(&self.redis.uri, &["redis://", "rediss://"]);
         check(redis, "redis.uri", "is no Redis URI", "begin it with redis:// or rediss://");
+        let secrets = self.secrets.key.as_ref().map(AesSealer::new);
+        check(
+            secrets.is_none_or(|read| read.is_ok()),
+            "secrets.key",
+            "is no key",
+            "use 32 bytes in base64 (openssl rand -base64 32); several with commas between them to change it",
+        );
+        const NAME: (&str, &str) =
+            ("is no name", "use 1 to 200 visible characters, such as https://api.example.org");
+        check(is_visible(&self.auth.issuer), "auth.issuer", NAME.0, NAME.1);
+        check(is_visible(&self.auth.audience), "auth.audience", NAME.0, NAME.1);
         let smtp = uri(&self.email.smtp_uri, &["smtp://", "smtps://"]);
         check(smtp, "email.smtp_uri", "is no SMTP URI", "begin it with smtp:// or smtps://");
         check(
@@ -176,6 +201,10 @@ fn is_web(text: &str) -> bool {
 
 fn is_origin(text: &str) -> bool {
     Url::parse(text).is_ok_and(|url| is_web(text) && url.origin().ascii_serialization() == text)
+}
+
+fn is_visible(text: &str) -> bool {
+    (1..=200).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
 fn is_name(text: &str) -> bool {

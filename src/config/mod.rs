@@ -32,6 +32,11 @@ pub struct Config {
     pub mongodb: Mongodb,
     /// Where session tokens are looked up first.
     pub redis: Redis,
+    /// What keeps secrets secret at rest.
+    #[serde(default)]
+    pub secrets: Secrets,
+    /// Access tokens.
+    pub auth: Auth,
     /// The first admin.
     #[serde(default)]
     pub admin: Admin,
@@ -111,6 +116,27 @@ pub struct Redis {
     pub uri: Option<SecretString>,
     /// Begins every key.
     pub prefix: String,
+}
+
+/// `[secrets]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Secrets {
+    /// 32 bytes in base64, or several with commas between them: the first seals, all open. Absent:
+    /// made once and kept in the store, which protects nothing from who has the store.
+    pub key: Option<SecretString>,
+}
+
+/// `[auth]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    /// Who issues access tokens (`iss`).
+    pub issuer: String,
+    /// For whom (`aud`).
+    pub audience: String,
+    /// A PEM file with the keys that sign them; absent: made and shared in the store.
+    pub jwt_keys: Option<PathBuf>,
 }
 
 /// `[admin]`.
@@ -197,6 +223,8 @@ pub struct Allow {
     pub embedded_store: bool,
     /// Mails as files.
     pub mail_files: bool,
+    /// A `secrets.key` next to what it protects.
+    pub made_up_secrets: bool,
 }
 
 impl Config {

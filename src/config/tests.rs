@@ -58,8 +58,8 @@ fn every_key_is_documented_and_every_documented_key_exists() {
 
     // serde names the keys that it knows when it meets one that it doesn't.
     let sections = [
-        "", "http", "data", "mongodb", "redis", "admin", "email", "payments", "sandbox", "cluster", "log",
-        "allow",
+        "", "http", "data", "mongodb", "redis", "secrets", "auth", "admin", "email", "payments", "sandbox",
+        "cluster", "log", "allow",
     ];
     for section in sections {
         let name = if section.is_empty() {
@@ -205,6 +205,9 @@ fn secrets_show_nowhere() {
         let found = fault(&[(name, "canary")]);
         assert!(!format!("{found:?} {found}").contains("canary"), "{name}: {found}");
     }
+    let found = fault(&[("STEWARD__SECRETS__KEY", "canary")]);
+    assert_eq!(found.key, "secrets.key");
+    assert!(!format!("{found:?} {found}").contains("canary"), "{found}");
     let found = fault(&[("STEWARD__ADMIN__PASSWORD", "canary")]);
     assert_eq!(found.key, "admin.email");
     assert!(!format!("{found:?}").contains("canary"));
@@ -231,18 +234,25 @@ fn production_refuses_what_is_faked_or_embedded_unless_it_is_named() {
         config.refusals().iter().map(|refusal| refusal.permit).collect::<Vec<_>>()
     };
     let production = ("STEWARD__PROFILE", "production");
-    assert_eq!(permits(&[production]), ["allow.sandbox", "allow.embedded_store", "allow.mail_files"]);
+    assert_eq!(
+        permits(&[production]),
+        ["allow.sandbox", "allow.embedded_store", "allow.made_up_secrets", "allow.mail_files"]
+    );
     assert_eq!(permits(&[("STEWARD__PROFILE", "development")]), [""; 0]);
 
     let real = [
         production,
         ("STEWARD__MONGODB__URI", "mongodb://h"),
         ("STEWARD__EMAIL__SMTP_URI", "smtp://h"),
+        ("STEWARD__SECRETS__KEY", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="),
         ("STEWARD__PAYMENTS__STRIPE_URL", "https://api.stripe.com"),
         ("STEWARD__PAYMENTS__STRIPE_KEY", "k"),
     ];
     assert_eq!(permits(&real), [""; 0]);
     assert!(!with(&real).unwrap().config.runs_sandbox());
+    let example = ("STEWARD__SECRETS__KEY", "YW4gZXhhbXBsZSwgbmV2ZXIgYSByZWFsIHNlY3JldCE=");
+    assert_eq!(permits(&[&real[..], &[example]].concat()), ["allow.made_up_secrets"]);
+    assert!(include_str!("../../config/default.toml").contains(example.1));
     for faked in [("STEWARD__SANDBOX__ENABLED", "true"), ("STEWARD__SANDBOX__URL", "http://127.0.0.1:1")] {
         assert_eq!(permits(&[&real[..], &[faked]].concat()), ["allow.sandbox"]);
         assert_eq!(permits(&[&real[..], &[faked, ("STEWARD__ALLOW__SANDBOX", "true")]].concat()), [""; 0]);

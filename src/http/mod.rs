@@ -42,6 +42,7 @@ mod hello;
 mod holds;
 mod inventory;
 mod links;
+pub mod keys;
 pub mod metrics;
 mod orders;
 mod people;

@@ -3,16 +3,17 @@
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, delete, get, post, web};
 use garde::Validate;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use steward_actors::session::{Device, LogIn, LoggedIn, Session, Sessions};
+use steward_actors::keys::ACCESS_LIFE;
+use steward_actors::session::{Device, LogIn, LogOutError, LoggedIn, RefreshError, Session, Sessions};
 use steward_actors::users::Users;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::NO_STORE;
-use super::caller::Caller;
-use super::json::ValidJson;
+use super::caller::{Caller, MaybeCaller};
+use super::json::{OptionalJson, ValidJson};
 use super::page::{Binding, CursorText, Limit, Listed, paged};
 use super::problem::Problem;
 use super::query::{InPath, PathId, ValidQuery};
@@ -24,6 +25,7 @@ pub(super) fn configure(config: &mut ServiceConfig) {
         .service(login)
         .service(login_literal)
         .service(logout)
+        .service(refresh)
         .service(list_sessions)
         .service(end_other_sessions)
         .service(end_session)
@@ -48,24 +50,44 @@ struct Credentials {
     #[garde(length(chars, max = 100))]
     #[schema(max_length = 100)]
     device_name: Option<String>,
+    /// What an earlier log-in of this user gave to this device.
+    #[garde(skip)]
+    #[schema(value_type = Option<String>)]
+    device_token: Option<SecretString>,
 }
 
-/// A session that was opened. Its token is told this once.
+/// A session, and its tokens.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Login {
     user_id: String,
     session_id: String,
-    /// A UUID; sent as `Authorization: Bearer <token>`.
+    /// A UUID; sent as `Authorization: Bearer <token>`, it counts as long as the session.
     session_token: String,
+    /// A JWT, which other services can verify too; sent in the same way.
+    access_token: String,
+    /// What gets the next access token, once; a copy that is kept and used later ends the session.
+    refresh_token: String,
     /// `Bearer`.
     token_type: &'static str,
+    /// Seconds until the access token expires.
+    expires_in: u64,
+    /// Seconds until the refresh token and the session end, unless they are used before.
+    refresh_expires_in: u64,
+    /// To be sent when this user logs in again from this device: then nobody who guesses passwords
+    /// elsewhere keeps them out.
+    device_token: String,
     user: UserView,
+}
+
+/// The address that a request comes from.
+fn address(request: &HttpRequest) -> Option<String> {
+    request.peer_addr().map(|peer| peer.ip().to_string())
 }
 
 /// Where a request comes from.
 pub(super) fn device(request: &HttpRequest, name: Option<String>) -> Device {
-    Device { name, ip: request.peer_addr().map(|peer| peer.ip().to_string()) }
+    Device::new(name, address(request))
 }
 
 /// The answer with the session's token in it, in body and header.
@@ -75,6 +97,11 @@ pub(super) fn opened(mut response: HttpResponseBuilder, opened: LoggedIn) -> Htt
         user_id: opened.user.value.id.clone(),
         session_id: opened.session_id,
         session_token: token,
+        access_token: opened.access.expose().to_owned(),
+        refresh_token: opened.refresh.expose().to_owned(),
+        expires_in: ACCESS_LIFE.as_secs(),
+        refresh_expires_in: opened.expires_in.as_secs(),
+        device_token: opened.device.expose().to_owned(),
         token_type: "Bearer",
         user: UserView::of(opened.user),
     })
@@ -85,7 +112,7 @@ async fn open_session(
     sessions: &Sessions,
     request: &HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let Credentials { email, username, password, device_name } = credentials;
+    let Credentials { email, username, password, device_name, device_token } = credentials;
     let known_as = match (email, username) {
         (Some(email), None) => email,
         (None, Some(username)) => username,
@@ -95,7 +122,7 @@ async fn open_session(
             return Err(Problem::invalid_field("/username", "ambiguous", message));
         }
     };
-    let log_in = LogIn { login: known_as, password, device: device(request, device_name) };
+    let log_in = LogIn { login: known_as, password, device: device(request, device_name), device_token };
     Ok(opened(HttpResponse::Ok(), sessions.log_in(log_in).await?))
 }
 
@@ -129,11 +156,65 @@ async fn login_literal(
     open_session(body.0, &sessions, &request).await
 }
 
-/// Ends this session, on every replica.
-#[utoipa::path(tag = "users", responses((status = 204)), security(("bearer" = [])))]
+/// A refresh token.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RefreshInput {
+    #[garde(skip)]
+    #[schema(value_type = String)]
+    refresh_token: SecretString,
+}
+
+/// The next access token and refresh token of a session. The same refresh token gets the same next
+/// one, until that has been used.
+#[utoipa::path(
+    tag = "sessions",
+    request_body = RefreshInput,
+    responses((status = 200, body = Login), (status = 401, description = "It doesn't count (`invalid_refresh_token`)")),
+)]
+#[post("/sessions/refresh")]
+async fn refresh(
+    body: ValidJson<RefreshInput>,
+    sessions: web::Data<Sessions>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let refreshed = sessions.refresh(body.0.refresh_token.expose_secret(), address(&request)).await?;
+    Ok(opened(HttpResponse::Ok(), refreshed))
+}
+
+/// Whose session ends, if not the caller's.
+#[derive(Default, Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct LogoutInput {
+    /// A refresh token of the session; then no other credentials are needed.
+    #[garde(skip)]
+    #[schema(value_type = Option<String>)]
+    refresh_token: Option<SecretString>,
+}
+
+/// Ends this session, or that of a refresh token, on every replica.
+#[utoipa::path(
+    tag = "users",
+    request_body(content = Option<LogoutInput>),
+    responses((status = 204), (status = 401, description = "No or bad credentials")),
+    security(("bearer" = []), ()),
+)]
 #[post("/users/logout")]
-async fn logout(caller: Caller, sessions: web::Data<Sessions>) -> Result<HttpResponse, Problem> {
-    sessions.log_out(&caller.session_id).await?;
+async fn logout(
+    caller: MaybeCaller,
+    body: OptionalJson<LogoutInput>,
+    sessions: web::Data<Sessions>,
+) -> Result<HttpResponse, Problem> {
+    match body.0.and_then(|body| body.refresh_token) {
+        Some(token) => sessions.log_out_by(token.expose_secret()).await.map_err(|error| match error {
+            LogOutError::NotFound => RefreshError::Refused.into(),
+            error => Problem::from(error),
+        })?,
+        None => {
+            let caller = caller.0.ok_or_else(Problem::unauthorized)?;
+            sessions.log_out(&caller.session_id).await?;
+        }
+    }
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -18,6 +18,7 @@ mod people;
 mod permissions;
 mod seed;
 mod sessions;
+mod tokens;
 mod tour;
 
 use support::{Backend, DataDir, Replica};

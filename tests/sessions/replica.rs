@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use steward::storage::redis::{RedisInvalidations, RedisLocator, RedisPool};
+use steward_actors::keys::TokenKey;
+use steward_actors::limits::Unlimited;
 use steward_actors::session::{
     AuthError, Device, Invalidation, Invalidations, LoggedIn, Principal, Session, SessionParts, Sessions,
     SessionsHandle, Subscription,
 };
 use steward_actors::store::{Batch, Store, load};
 use steward_actors::supervision::{InfrastructureTask, Tree};
-use steward_actors::testing::{FastHasher, ManualClock, MemoryStore, WatchedStore};
+use steward_actors::testing::{FastHasher, ManualClock, MemoryStore, PlainTokens, WatchedStore};
 use steward_actors::users::{Email, NewUser, Password, Users};
 use tokio::time::timeout;
 
@@ -74,6 +76,9 @@ impl Cluster {
             store: store.clone(),
             clock: self.clock.clone(),
             users: Users::new(store.clone(), self.clock.clone(), self.hasher.clone()),
+            limits: Arc::new(Unlimited),
+            access: Arc::new(PlainTokens),
+            token_key: TokenKey::new(vec![7; 32].into()),
             locator: Some(Arc::new(RedisLocator::new(pool.clone()))),
             invalidations: channel.clone(),
             tree,
@@ -101,12 +106,23 @@ impl Replica {
         self.handle.authenticate(opened.token.expose()).await
     }
 
-    /// Checks until it answers from memory, so that what is tested afterwards is a cached token.
+    pub async fn authenticate(&self, token: &str) -> Result<Principal, AuthError> {
+        self.handle.authenticate(token).await
+    }
+
+    /// As [`Replica::check`], by the access token: the two never differ for long.
+    pub async fn check_access(&self, opened: &LoggedIn) -> Result<Principal, AuthError> {
+        self.handle.authenticate(opened.access.expose()).await
+    }
+
+    /// Checks both tokens until they are answered from memory, so that what is tested afterwards
+    /// are cached tokens.
     pub async fn check_until_cached(&self, opened: &LoggedIn) {
         let cached = async {
             loop {
                 let before = self.store.reads();
                 self.check(opened).await.unwrap();
+                self.check_access(opened).await.unwrap();
                 if self.store.reads() == before {
                     return;
                 }

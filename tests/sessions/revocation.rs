@@ -2,6 +2,7 @@
 
 use steward_actors::session::Invalidation;
 
+use crate::redis_server::RedisServer;
 use crate::replica::{A_SECOND, Cluster, LONG, REFUSED, heard};
 use crate::shared_redis;
 
@@ -15,8 +16,37 @@ async fn a_token_that_was_given_out_by_one_replica_counts_on_the_other_until_it_
     let mut listening = b.listen();
     a.sessions.log_out(&opened.session_id).await.unwrap();
     heard(&mut listening, &Invalidation::Session(opened.session_id.clone()), A_SECOND).await;
-    assert_eq!(b.check(&opened).await, REFUSED);
-    assert_eq!(a.check(&opened).await, REFUSED);
+    for replica in [&a, &b] {
+        assert_eq!(replica.check(&opened).await, REFUSED);
+        assert_eq!(replica.check_access(&opened).await, REFUSED);
+    }
+}
+
+#[actix_rt::test]
+async fn a_whole_dump_of_redis_holds_nothing_that_lets_anyone_in() {
+    let redis = RedisServer::start();
+    let cluster = Cluster::new(redis.uri());
+    let replica = cluster.replica().await;
+    let opened = replica.registered("ada@example.org").await;
+    replica.check_until_cached(&opened).await;
+    replica.sessions.refresh(opened.refresh.expose(), None).await.unwrap();
+    let keys: Vec<String> = replica.pool.query(redis::cmd("KEYS").arg("*")).await.unwrap();
+    assert!(!keys.is_empty());
+    let mut dump = keys.join("\n");
+    for key in &keys {
+        let value: Option<String> = replica.pool.query(redis::cmd("GET").arg(key)).await.unwrap();
+        dump.push_str(&value.unwrap_or_default());
+    }
+    for token in
+        [opened.token.expose(), opened.access.expose(), opened.refresh.expose(), opened.device.expose()]
+    {
+        assert!(!dump.contains(token));
+        assert!(!dump.contains(&token.replace('-', "")));
+    }
+    // What is there, tried as if it were a token.
+    for word in dump.split(|c: char| !c.is_ascii_alphanumeric() && c != '-') {
+        assert_eq!(replica.authenticate(word).await, REFUSED, "{word}");
+    }
 }
 
 #[actix_rt::test]

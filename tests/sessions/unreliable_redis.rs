@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use steward::storage::redis::RedisPool;
-use steward_actors::session::{Invalidation, LoggedIn};
+use steward_actors::session::{Invalidation, LoggedIn, RefreshError};
 use tokio::time::{Instant, timeout};
 
 use crate::redis_server::RedisServer;
@@ -38,8 +38,14 @@ impl World {
         let fresh = self.cluster.replica_without_redis();
         for (name, replica) in [("a", &self.a), ("b", &self.b), ("fresh", &fresh)] {
             assert_eq!(replica.check(revoked).await, REFUSED, "{name}");
+            assert_eq!(replica.check_access(revoked).await, REFUSED, "{name}");
+            let refreshed = replica.sessions.refresh(revoked.refresh.expose(), None).await;
+            assert_eq!(refreshed.unwrap_err(), RefreshError::Refused, "{name}");
             let honest = replica.check(&self.honest).await;
             assert_eq!(honest.unwrap().session_id, self.honest.session_id, "{name}");
+            assert!(replica.check_access(&self.honest).await.is_ok(), "{name}");
+            let refreshed = replica.sessions.refresh(self.honest.refresh.expose(), None).await.unwrap();
+            assert_eq!(refreshed.token.expose(), self.honest.token.expose(), "{name}");
         }
     }
 }
@@ -96,7 +102,11 @@ async fn a_frozen_redis_is_not_trusted() {
     world.redis.freeze();
     // Nobody hears of this.
     world.cluster.end_unheard(&world.other).await;
-    let refused = async { while world.b.check(&world.other).await != REFUSED {} };
+    let refused = async {
+        while world.b.check(&world.other).await != REFUSED
+            || world.b.check_access(&world.other).await != REFUSED
+        {}
+    };
     timeout(A_SECOND, refused).await.expect("a revoked token was accepted for a second");
     assert!(world.b.check(&world.honest).await.is_ok());
 

@@ -7,7 +7,7 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use metrics::{Counter, counter};
 
 use super::cache::{Cache, Loaded};
-use super::load::Loader;
+use super::load::{Loader, Presented};
 use super::service::AuthError;
 use super::{Principal, Subscription, TokenHash};
 use crate::cluster::Clock;
@@ -16,7 +16,11 @@ use crate::supervision::{Command, Envelope, Reply};
 
 /// Asks who calls with the token that is kept as this.
 #[derive(Clone)]
-pub(super) struct Authenticate(pub(super) TokenHash);
+pub(super) struct Authenticate {
+    pub(super) token: TokenHash,
+    /// The token itself, if it is an access token: it has to be read once.
+    pub(super) access: Option<String>,
+}
 
 impl Command for Authenticate {
     type Reply = Result<Principal, AuthError>;
@@ -110,7 +114,7 @@ impl Handler<Envelope<Authenticate>> for SessionActor {
     type Result = ();
 
     fn handle(&mut self, envelope: Envelope<Authenticate>, ctx: &mut Self::Context) {
-        let (Authenticate(token), reply) = envelope.open();
+        let (Authenticate { token, access }, reply) = envelope.open();
         let trusted = self.catch_up();
         if trusted && let Some(hit) = self.cache.look_up(&token, self.clock.now()) {
             if hit.unseen {
@@ -121,6 +125,13 @@ impl Handler<Envelope<Authenticate>> for SessionActor {
             return;
         }
         self.misses.increment(1);
+        let presented = match access {
+            None => Presented::Session(token),
+            Some(text) => match self.loader.read(&text) {
+                Some(claims) => Presented::Access(claims),
+                None => return reply.send(Err(AuthError::Unauthenticated)),
+            },
+        };
         let flight = (token, self.cache.generation());
         let waiting = self.flights.entry(flight).or_default();
         waiting.push(reply);
@@ -128,7 +139,7 @@ impl Handler<Envelope<Authenticate>> for SessionActor {
             return;
         }
         let loader = self.loader.clone();
-        let load = async move { loader.load(token).await };
+        let load = async move { loader.load(presented).await };
         ctx.spawn(load.into_actor(self).map(move |found, actor, ctx| actor.landed(flight, found, ctx)));
     }
 }

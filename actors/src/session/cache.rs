@@ -1,4 +1,4 @@
-//! The cache of one session actor: token → who is calling. Bounded; the least recently used entry
+//! The cache of one session actor: token (of a session, or an access token) → who is calling. Bounded; the least recently used entry
 //! goes first. Pure: the caller brings the time.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -15,7 +15,7 @@ pub(super) const MAX_AGE: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Loaded {
     pub(super) principal: Principal,
-    /// When the session ends unless it is seen before.
+    /// When the token ends: an access token by itself, a session unless it is seen before.
     pub(super) expires_at: Timestamp,
     /// When it should next be written down that the session was seen.
     pub(super) seen_until: Timestamp,
@@ -39,7 +39,7 @@ struct Entry {
 pub(super) struct Cache {
     capacity: usize,
     entries: HashMap<TokenHash, Entry>,
-    by_session: HashMap<String, TokenHash>,
+    by_session: HashMap<String, HashSet<TokenHash>>,
     by_user: HashMap<String, HashSet<TokenHash>>,
     /// Least recently used first.
     turns: BTreeMap<u64, TokenHash>,
@@ -97,7 +97,7 @@ impl Cache {
             let oldest = *oldest;
             self.drop_entry(&oldest);
         }
-        self.by_session.insert(loaded.principal.session_id.clone(), token);
+        self.by_session.entry(loaded.principal.session_id.clone()).or_default().insert(token);
         self.by_user.entry(loaded.principal.user_id.clone()).or_default().insert(token);
         self.turns.insert(self.next_turn, token);
         let entry = Entry { loaded, stale_at: now.plus(MAX_AGE), turn: self.next_turn };
@@ -114,7 +114,7 @@ impl Cache {
         self.generation += 1;
         match what {
             Invalidation::Session(id) => {
-                if let Some(token) = self.by_session.get(id).copied() {
+                for token in self.by_session.get(id).cloned().unwrap_or_default() {
                     self.drop_entry(&token);
                 }
             }
@@ -137,12 +137,16 @@ impl Cache {
         let Some(entry) = self.entries.remove(token) else { return };
         self.turns.remove(&entry.turn);
         let Principal { session_id, user_id, .. } = &entry.loaded.principal;
-        self.by_session.remove(session_id);
-        if let Some(tokens) = self.by_user.get_mut(user_id) {
-            tokens.remove(token);
-            if tokens.is_empty() {
-                self.by_user.remove(user_id);
-            }
+        forget(&mut self.by_session, session_id, token);
+        forget(&mut self.by_user, user_id, token);
+    }
+}
+
+fn forget(tokens_of: &mut HashMap<String, HashSet<TokenHash>>, whose: &str, token: &TokenHash) {
+    if let Some(tokens) = tokens_of.get_mut(whose) {
+        tokens.remove(token);
+        if tokens.is_empty() {
+            tokens_of.remove(whose);
         }
     }
 }
@@ -205,6 +209,14 @@ mod tests {
         let (a, b) = (admitted(&mut cache, "u", "s1"), admitted(&mut cache, "u", "s2"));
         cache.invalidate(&Invalidation::Session("s1".into()));
         assert!(!knows(&mut cache, &a) && knows(&mut cache, &b));
+    }
+
+    #[test]
+    fn an_ended_session_goes_with_all_its_tokens() {
+        let mut cache = Cache::new(10);
+        let (a, b) = (admitted(&mut cache, "u", "s1"), admitted(&mut cache, "u", "s1"));
+        cache.invalidate(&Invalidation::Session("s1".into()));
+        assert!(!knows(&mut cache, &a) && !knows(&mut cache, &b) && is_empty(&cache));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::record::BY_USER;
 use super::service::Sessions;
 use super::{Invalidation, SESSIONS, Session};
 use crate::store::{Batch, CommitError, Cursor, Query, StoreError, Versioned, find, load};
+use crate::time::Timestamp;
 use crate::users::{ChangeError, User, pause};
 
 /// Why a session was not ended, or may not have been.
@@ -33,7 +34,19 @@ impl Sessions {
     /// # Errors
     /// [`LogOutError`], never [`LogOutError::NotFound`].
     pub async fn log_out(&self, session_id: &str) -> Result<(), LogOutError> {
-        let ended = self.end(session_id, |_| true).await.map(|_| ());
+        let ended = self.end(session_id, |_| true, |_| Batch::shared()).await.map(|_| ());
+        self.told(session_id, ended).await
+    }
+
+    /// Ends a session and commits with it what `also` says. Ending it again is no error, and
+    /// commits nothing.
+    pub(super) async fn end_with(
+        &self,
+        session_id: &str,
+        also: impl Fn(&Session, Timestamp) -> Batch + Send + Sync,
+    ) -> Result<(), LogOutError> {
+        let now = self.parts.clock.now();
+        let ended = self.end(session_id, |_| true, |session| also(session, now)).await.map(|_| ());
         self.told(session_id, ended).await
     }
 
@@ -42,7 +55,7 @@ impl Sessions {
     /// # Errors
     /// [`LogOutError`].
     pub async fn end_one(&self, user_id: &str, session_id: &str) -> Result<(), LogOutError> {
-        match self.end(session_id, |session| session.user_id == user_id).await {
+        match self.end(session_id, |session| session.user_id == user_id, |_| Batch::shared()).await {
             Ok(false) => Err(LogOutError::NotFound),
             ended => self.told(session_id, ended.map(|_| ())).await,
         }
@@ -180,6 +193,7 @@ impl Sessions {
         &self,
         session_id: &str,
         is_it: impl Fn(&Session) -> bool + Send,
+        also: impl Fn(&Session) -> Batch + Send,
     ) -> Result<bool, LogOutError> {
         let mut unknown = false;
         let mut reason = "it keeps being written".to_owned();
@@ -189,7 +203,7 @@ impl Sessions {
                 Ok(_) => return Ok(unknown),
                 Err(error) => return Err(not_ended(error.to_string(), unknown)),
             };
-            match self.parts.store.commit(Batch::shared().delete(&found)).await {
+            match self.parts.store.commit(also(&found.value).delete(&found)).await {
                 Ok(()) => {
                     self.loader.forget(found.value.token_hash).await;
                     return Ok(true);

@@ -11,7 +11,8 @@ use super::record::BY_TOKEN;
 use super::service::AuthError;
 use super::{LocatorError, Principal, SESSIONS, Session, SessionLocator, TokenHash};
 use crate::cluster::Clock;
-use crate::store::{Batch, Query, Store, StoreError, find, load};
+use crate::keys::{AccessTokens, Claims};
+use crate::store::{Batch, CommitError, Query, Store, StoreError, Versioned, find, load};
 use crate::supervision::lock;
 use crate::users::{User, roles};
 
@@ -24,10 +25,22 @@ const LOAD_DEADLINE: Duration = Duration::from_secs(2);
 /// When to try again while the store is away.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// Attempts at reading a session and its user while both are being changed.
+const ATTEMPTS: u32 = 4;
+
+/// What someone calls with.
+pub(super) enum Presented {
+    /// A session token, by its hash.
+    Session(TokenHash),
+    /// An access token that is genuine and has not expired.
+    Access(Claims),
+}
+
 /// What loads need; shared by the actors of all threads.
 pub(super) struct Loader {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    access: Arc<dyn AccessTokens>,
     locator: Option<Arc<dyn SessionLocator>>,
     locator_rests_until: Mutex<Option<Instant>>,
 }
@@ -36,14 +49,20 @@ impl Loader {
     pub(super) fn new(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
+        access: Arc<dyn AccessTokens>,
         locator: Option<Arc<dyn SessionLocator>>,
     ) -> Self {
-        Self { store, clock, locator, locator_rests_until: Mutex::default() }
+        Self { store, clock, access, locator, locator_rests_until: Mutex::default() }
+    }
+
+    /// What an access token says, if it is genuine and has not expired. Pure computation.
+    pub(super) fn read(&self, access: &str) -> Option<Claims> {
+        self.access.read(access, self.clock.now())
     }
 
     /// Who calls with this token.
-    pub(super) async fn load(&self, token: TokenHash) -> Result<Loaded, AuthError> {
-        match timeout(LOAD_DEADLINE, self.look(token)).await {
+    pub(super) async fn load(&self, presented: Presented) -> Result<Loaded, AuthError> {
+        match timeout(LOAD_DEADLINE, self.look(presented)).await {
             Ok(Ok(found)) => found.ok_or(AuthError::Unauthenticated),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "a session could not be loaded");
@@ -56,34 +75,85 @@ impl Loader {
         }
     }
 
-    async fn look(&self, token: TokenHash) -> Result<Option<Loaded>, StoreError> {
-        let Some(session) = self.session(token).await? else { return Ok(None) };
-        let Some(user) = load::<User>(self.store.as_ref(), &session.user_id).await? else { return Ok(None) };
-        if !session.counts_for(&user.value, self.clock.now()) {
-            return Ok(None);
+    async fn look(&self, presented: Presented) -> Result<Option<Loaded>, StoreError> {
+        let (session, ends_at) = match &presented {
+            Presented::Session(token) => (self.session(*token).await?, None),
+            Presented::Access(claims) => {
+                let found = load::<Session>(self.store.as_ref(), &claims.session_id).await?;
+                (found.filter(|found| found.value.user_id == claims.user_id), Some(claims.expires_at))
+            }
+        };
+        let Some(session) = session else { return Ok(None) };
+        let Some((session, user)) = self.counting(session).await? else { return Ok(None) };
+        if let Presented::Access(claims) = &presented {
+            self.reached(&session, claims.refresh_number).await;
         }
         let permissions = roles::permissions_of(self.store.as_ref(), &user.value.roles).await?;
+        let session = session.value;
         Ok(Some(Loaded {
-            expires_at: session.expires_at,
+            expires_at: ends_at.map_or(session.expires_at, |ends_at| ends_at.min(session.expires_at)),
             seen_until: session.seen_until(),
             principal: Principal { user_id: session.user_id, session_id: session.id, permissions },
         }))
     }
 
-    async fn session(&self, token: TokenHash) -> Result<Option<Session>, StoreError> {
+    /// The session and its user, if it counts. The two are read one after the other, so what
+    /// doesn't fit is read again until it has not changed in between.
+    pub(super) async fn counting(
+        &self,
+        mut session: Versioned<Session>,
+    ) -> Result<Option<(Versioned<Session>, Versioned<User>)>, StoreError> {
+        let store = self.store.as_ref();
+        for _ in 0..ATTEMPTS {
+            let Some(user) = load::<User>(store, &session.value.user_id).await? else { return Ok(None) };
+            if session.value.counts_for(&user.value, self.clock.now()) {
+                return Ok(Some((session, user)));
+            }
+            match load::<Session>(store, &session.value.id).await? {
+                Some(again) if again.version != session.version => session = again,
+                _ => return Ok(None),
+            }
+        }
+        Err(StoreError::Unavailable("a session keeps being changed".to_owned()))
+    }
+
+    /// An access token that was issued with the refresh token of this number is used: then that
+    /// one has arrived, which is written down before the answer. If it can't be, the predecessor
+    /// goes on being answered until the next use.
+    async fn reached(&self, session: &Versioned<Session>, number: u64) {
+        let mut session = session.clone();
+        for _ in 0..ATTEMPTS {
+            let Some(family) = session.value.family.reached(number, self.clock.now()) else { return };
+            let becomes = Session { family, ..session.value.clone() };
+            match self.store.commit(Batch::shared().replace(&becomes, session.version)).await {
+                Ok(()) => return,
+                Err(CommitError::Conflict(_)) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "that a refresh token arrived is not written down");
+                    return;
+                }
+            }
+            match load::<Session>(self.store.as_ref(), &session.value.id).await {
+                Ok(Some(again)) => session = again,
+                _ => return,
+            }
+        }
+    }
+
+    async fn session(&self, token: TokenHash) -> Result<Option<Versioned<Session>>, StoreError> {
         let located = self.ask_locator(|locator| async move { locator.get(&token).await }).await.flatten();
         if let Some(id) = &located
             && let Some(found) = load::<Session>(self.store.as_ref(), id).await?
             && found.value.token_hash == token
         {
-            return Ok(Some(found.value));
+            return Ok(Some(found));
         }
         // The locator knows nothing, or something that is no longer so.
         let query = Query::by(&SESSIONS, BY_TOKEN).equal(token.to_string()).limit(1);
         let (found, _) = find::<Session>(self.store.as_ref(), query).await?;
-        let session = found.into_iter().next().map(|found| found.value);
+        let session = found.into_iter().next();
         match &session {
-            Some(session) => self.remember(session).await,
+            Some(session) => self.remember(&session.value).await,
             None if located.is_some() => self.forget(token).await,
             None => {}
         }

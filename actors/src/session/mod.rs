@@ -14,24 +14,34 @@
 
 mod actor;
 mod cache;
+mod device_token;
 mod ending;
+mod family;
+mod hex;
 mod invalidation;
 mod load;
 mod locator;
 mod password;
 mod principal;
 mod record;
+mod refresh_token;
+mod refreshing;
 mod service;
+mod throttle;
 mod token;
 
 pub use actor::SessionActor;
+pub use device_token::{DeviceToken, TRUSTED_FOR};
 pub use ending::{LogOutError, MOST_SESSIONS};
+pub use family::{Family, GRACE};
 pub use invalidation::{
     Feed, Invalidation, Invalidations, LocalInvalidations, SILENCE, Subscription, Unreached,
 };
 pub use locator::{LocatorError, SessionLocator};
 pub use principal::Principal;
 pub use record::{ABSOLUTE, Device, IDLE, SEEN_EVERY, SESSIONS, Session};
+pub use refresh_token::RefreshToken;
+pub use refreshing::RefreshError;
 pub use service::{AuthError, LogIn, LogInError, LoggedIn, SessionParts, Sessions, SessionsHandle};
 pub use token::{SessionToken, TokenHash};
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::TokenHash;
+use super::{Family, TokenHash};
 use crate::store::{Collection, Entity, Field, Index, Kind};
 use crate::time::Timestamp;
 use crate::users::User;
@@ -24,6 +24,8 @@ pub static SESSIONS: Collection = Collection {
         Field::required("userId", Kind::Text),
         Field::required("tokenHash", Kind::Text),
         Field::optional("credentialsVersion", Kind::Integer),
+        Field::optional("family", Kind::Object),
+        Field::optional("deviceId", Kind::Text),
         Field::optional("deviceName", Kind::Text),
         Field::optional("ip", Kind::Text),
         Field::required("createdAt", Kind::Time),
@@ -45,6 +47,15 @@ pub struct Device {
     pub name: Option<String>,
     /// The address they call from.
     pub ip: Option<String>,
+    /// Which device it is, if one of its tokens says so.
+    pub(super) id: Option<String>,
+}
+
+impl Device {
+    /// A device of which this is known.
+    pub fn new(name: Option<String>, ip: Option<String>) -> Self {
+        Self { name, ip, id: None }
+    }
 }
 
 /// A session's record.
@@ -60,6 +71,12 @@ pub struct Session {
     /// What [`User::credentials_version`] was when it was opened.
     #[serde(default)]
     pub credentials_version: u64,
+    /// Which of its refresh tokens count.
+    #[serde(default)]
+    pub family: Family,
+    /// The device, if it was told: the same for all sessions that were opened with its tokens.
+    #[serde(default)]
+    pub device_id: String,
     /// What its user calls the device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_name: Option<String>,
@@ -89,10 +106,12 @@ impl Session {
     /// A session of `user` that begins now.
     pub fn begin(id: String, user: &User, token_hash: TokenHash, device: Device, now: Timestamp) -> Self {
         Self {
+            device_id: device.id.unwrap_or_else(|| id.clone()),
             id,
             user_id: user.id.clone(),
             token_hash,
             credentials_version: user.credentials_version,
+            family: Family { arrived: 0, since: now },
             device_name: device.name.map(|name| name.chars().take(100).collect()),
             ip: device.ip,
             created_at: now,

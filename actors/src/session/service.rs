@@ -3,16 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::actor::{Authenticate, SessionActor};
 use super::load::{Loader, RETRY_AFTER};
-use super::{Device, Invalidations, Principal, Session, SessionLocator, SessionToken, TokenHash};
+use super::throttle::Attempt;
+use super::{
+    Device, DeviceToken, Invalidations, Principal, RefreshToken, Session, SessionLocator, SessionToken,
+    TokenHash,
+};
 use crate::cluster::Clock;
 use crate::ids;
+use crate::keys::{ACCESS_LIFE, AccessToken, AccessTokens, Claims, TokenKey};
+use crate::limits::Limits;
 use crate::store::{Batch, Store, StoreError, Versioned};
 use crate::supervision::{ActorRef, AskError, Tree, spawn_here};
-use crate::time::Timestamp;
 use crate::users::{HashError, NewUser, Password, RegisterError, User, Users};
 
 /// Why nobody is calling, as far as can be told.
@@ -40,6 +45,12 @@ pub enum LogInError {
     /// Too many passwords are being checked. Try again later.
     #[error("too many passwords are being checked")]
     Busy,
+    /// Too many were wrong, for this account or from this address. This one was not looked at.
+    #[error("too many wrong credentials")]
+    Throttled {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// Nobody was logged in; try again later.
     #[error("logging in is unavailable: {0}")]
     Unavailable(String),
@@ -69,6 +80,8 @@ pub struct LogIn {
     pub password: SecretString,
     /// Where they log in from.
     pub device: Device,
+    /// What an earlier log-in gave to this device.
+    pub device_token: Option<SecretString>,
 }
 
 /// A session that was opened.
@@ -80,8 +93,14 @@ pub struct LoggedIn {
     pub session_id: String,
     /// Its token. This is the only time that it can be told.
     pub token: SessionToken,
-    /// When it ends unless it is used before.
-    pub expires_at: Timestamp,
+    /// A token for ten minutes, which other services can verify too.
+    pub access: AccessToken,
+    /// What gets the next access token.
+    pub refresh: RefreshToken,
+    /// What shows that this device is its user's.
+    pub device: DeviceToken,
+    /// When the session, and so the refresh token, ends unless it is used before.
+    pub expires_in: Duration,
 }
 
 /// What sessions need.
@@ -92,6 +111,12 @@ pub struct SessionParts {
     pub clock: Arc<dyn Clock>,
     /// Whose sessions.
     pub users: Users,
+    /// What makes access tokens.
+    pub access: Arc<dyn AccessTokens>,
+    /// What counts wrong passwords.
+    pub limits: Arc<dyn Limits>,
+    /// What the other tokens are authenticated with.
+    pub token_key: TokenKey,
     /// What finds sessions faster; without one the store is asked.
     pub locator: Option<Arc<dyn SessionLocator>>,
     /// The channel between the replicas.
@@ -117,7 +142,12 @@ pub struct Sessions {
 impl Sessions {
     /// The sessions made of these parts.
     pub fn new(parts: SessionParts) -> Self {
-        let loader = Arc::new(Loader::new(parts.store.clone(), parts.clock.clone(), parts.locator.clone()));
+        let loader = Arc::new(Loader::new(
+            parts.store.clone(),
+            parts.clock.clone(),
+            parts.access.clone(),
+            parts.locator.clone(),
+        ));
         Self { parts: Arc::new(parts), loader }
     }
 
@@ -147,6 +177,8 @@ impl Sessions {
     /// # Errors
     /// [`RegisterError`].
     pub async fn register(&self, new: NewUser, device: Device) -> Result<LoggedIn, RegisterError> {
+        let attempt = Attempt::register(self.parts.limits.as_ref(), device.ip.as_deref()).await;
+        attempt.map_err(|retry_after| RegisterError::Throttled { retry_after })?;
         let token = SessionToken::generate();
         let hash = token.hash();
         let mut opened = None;
@@ -164,7 +196,7 @@ impl Sessions {
             return Err(RegisterError::Unavailable("no session was opened".to_owned()));
         };
         self.loader.remember(&session).await;
-        Ok(LoggedIn { user, session_id: session.id, token, expires_at: session.expires_at })
+        self.issued(user, &session, token, 0).map_err(RegisterError::OutcomeUnknown)
     }
 
     /// Logs in with a mail address or username and a password.
@@ -175,10 +207,23 @@ impl Sessions {
         // Nobody has a password that can't be one, so this tells nothing.
         let password = Password::parse(log_in.password).map_err(|_| LogInError::InvalidCredentials)?;
         let user = self.parts.users.by_login(&log_in.login).await?;
-        let right = self.parts.users.verify(user.as_ref().map(|user| &user.value), &password).await?;
-        match user {
-            Some(user) if right && !user.value.disabled => self.open(user, log_in.device).await,
-            _ => Err(LogInError::InvalidCredentials),
+        let known = user.as_ref().map(|user| &user.value);
+        let id = known.and_then(|user| known_device(&self.parts, user, log_in.device_token.as_ref()));
+        let limits = self.parts.limits.as_ref();
+        let account = known.map_or_else(|| log_in.login.to_lowercase(), |user| user.id.clone());
+        let attempt = Attempt::log_in(limits, &account, id.as_deref(), log_in.device.ip.as_deref()).await;
+        let attempt = attempt.map_err(|retry_after| LogInError::Throttled { retry_after })?;
+        match (self.parts.users.verify(known, &password).await, user) {
+            (Ok(true), Some(user)) if !user.value.disabled => {
+                attempt.take_back(limits).await;
+                let user = self.parts.users.rehashed(user, &password).await;
+                self.open(user, Device { id, ..log_in.device }).await
+            }
+            (Ok(_), _) => Err(LogInError::InvalidCredentials),
+            (Err(not_looked_at), _) => {
+                attempt.take_back(limits).await;
+                Err(not_looked_at.into())
+            }
         }
     }
 
@@ -194,12 +239,46 @@ impl Sessions {
         committed.map_err(|error| LogInError::Unavailable(error.to_string()))?;
         self.loader.remember(&session).await;
         self.trim(&user.value.id).await;
-        Ok(LoggedIn { user, session_id: session.id, token, expires_at: session.expires_at })
+        self.issued(user, &session, token, 0).map_err(LogInError::Unavailable)
+    }
+
+    /// The tokens of a session, with the refresh token of this number.
+    pub(super) fn issued(
+        &self,
+        user: Versioned<User>,
+        session: &Session,
+        token: SessionToken,
+        number: u64,
+    ) -> Result<LoggedIn, String> {
+        let (now, key) = (self.parts.clock.now(), &self.parts.token_key);
+        let claims = Claims {
+            user_id: session.user_id.clone(),
+            session_id: session.id.clone(),
+            id: ids::new_id(),
+            roles: user.value.roles.clone(),
+            refresh_number: number,
+            issued_at: now,
+            expires_at: now.plus(ACCESS_LIFE),
+        };
+        Ok(LoggedIn {
+            access: self.parts.access.issue(&claims, now)?,
+            refresh: RefreshToken::new(key, &session.id, number, &token),
+            device: DeviceToken::new(key, &session.user_id, &session.device_id, now),
+            session_id: session.id.clone(),
+            expires_in: session.expires_at.since(now),
+            user,
+            token,
+        })
     }
 
     fn begin(&self, user: &User, token: TokenHash, device: Device) -> Session {
         Session::begin(ids::new_id(), user, token, device, self.parts.clock.now())
     }
+}
+
+/// Which of the user's devices this is, if its token says so.
+fn known_device(parts: &SessionParts, user: &User, token: Option<&SecretString>) -> Option<String> {
+    DeviceToken::read(&parts.token_key, &user.id, token?.expose_secret(), parts.clock.now())
 }
 
 /// A handle on the session actor of one thread. Cheap to clone.
@@ -209,13 +288,19 @@ pub struct SessionsHandle {
 }
 
 impl SessionsHandle {
-    /// Who calls with this token.
+    /// Who calls with this session token or access token.
     ///
     /// # Errors
     /// [`AuthError`].
     pub async fn authenticate(&self, token: &str) -> Result<Principal, AuthError> {
-        let Some(token) = TokenHash::of_presented(token) else { return Err(AuthError::Unauthenticated) };
-        match self.actor.ask(Authenticate(token), CHECK_DEADLINE).await {
+        let question = match TokenHash::of_presented(token) {
+            Some(token) => Authenticate { token, access: None },
+            None if is_like_access(token) => {
+                Authenticate { token: TokenHash::of_access(token), access: Some(token.to_owned()) }
+            }
+            None => return Err(AuthError::Unauthenticated),
+        };
+        match self.actor.ask(question, CHECK_DEADLINE).await {
             Ok(answer) => answer,
             Err(AskError::Unavailable { retry_after }) => Err(AuthError::Unavailable { retry_after }),
             Err(AskError::Full | AskError::OutcomeUnknown | AskError::Leaving) => {
@@ -223,4 +308,12 @@ impl SessionsHandle {
             }
         }
     }
+}
+
+/// Bytes that an access token has at most.
+const LONGEST_ACCESS: usize = 4096;
+
+/// Whether it is worth reading: three parts, as a JWS has in its compact form.
+fn is_like_access(token: &str) -> bool {
+    token.len() <= LONGEST_ACCESS && token.bytes().filter(|byte| *byte == b'.').count() == 2
 }

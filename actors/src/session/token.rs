@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::hex;
+
 /// A session token: a UUIDv4 ([RFC 9562](https://www.rfc-editor.org/rfc/rfc9562#section-5.4)) from
 /// the system's random source. Known to its holder only; can't be printed.
 #[derive(Clone)]
@@ -16,6 +18,16 @@ impl SessionToken {
     /// A new token.
     pub fn generate() -> Self {
         Self(Uuid::new_v4().to_string().into())
+    }
+
+    /// The token that is this UUID.
+    pub(super) fn of_uuid(uuid: Uuid) -> Self {
+        Self(uuid.to_string().into())
+    }
+
+    /// The UUID that the token is.
+    pub(super) fn uuid(&self) -> Uuid {
+        Uuid::parse_str(self.expose()).unwrap_or_default()
     }
 
     /// The token, to be given to its holder.
@@ -52,6 +64,11 @@ impl TokenHash {
         Some(Self::of(token.hyphenated().encode_lower(&mut Uuid::encode_buffer())))
     }
 
+    /// The hash of an access token's text, under which it is remembered.
+    pub(super) fn of_access(text: &str) -> Self {
+        Self::of(text)
+    }
+
     fn of(token: &str) -> Self {
         Self(Sha256::digest(token.as_bytes()).into())
     }
@@ -59,7 +76,7 @@ impl TokenHash {
 
 impl fmt::Display for TokenHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex::encode(&self.0))
     }
 }
 
@@ -79,16 +96,7 @@ impl TryFrom<String> for TokenHash {
     type Error = &'static str;
 
     fn try_from(hex: String) -> Result<Self, Self::Error> {
-        const WRONG: &str = "a token's hash is 64 hexadecimal digits";
-        if hex.len() != 64 || !hex.is_ascii() {
-            return Err(WRONG);
-        }
-        let mut hash = [0; 32];
-        for (byte, digits) in hash.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
-            let digits = std::str::from_utf8(digits).map_err(|_| WRONG)?;
-            *byte = u8::from_str_radix(digits, 16).map_err(|_| WRONG)?;
-        }
-        Ok(Self(hash))
+        hex::decode(&hex).map(Self).ok_or("a token's hash is 64 hexadecimal digits")
     }
 }
 

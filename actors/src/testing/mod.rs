@@ -1,5 +1,6 @@
 //! Stand-ins for tests: a store in memory, a clock that a test moves, providers that do as told.
 
+mod access_tokens;
 mod clock;
 mod memory_store;
 mod passwords;
@@ -7,6 +8,7 @@ mod providers;
 mod territory;
 mod watched_store;
 
+pub use access_tokens::PlainTokens;
 pub use clock::ManualClock;
 pub use memory_store::{CommitFault, MemoryStore};
 pub use passwords::FastHasher;

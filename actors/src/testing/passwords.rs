@@ -55,6 +55,16 @@ impl PasswordHasher for FastHasher {
         Ok(hash.expose().split_once('$').is_some_and(|(_, of)| of == password.expose()))
     }
 
+    async fn is_guessable(&self, password: &Password, _: &[&str]) -> Result<bool, HashError> {
+        self.ready()?;
+        Ok(password.expose() == "password")
+    }
+
+    /// Those that begin with `old`.
+    fn is_outdated(&self, hash: &PasswordHash) -> bool {
+        hash.expose().starts_with("old")
+    }
+
     fn nobody(&self) -> &PasswordHash {
         &self.nobody
     }

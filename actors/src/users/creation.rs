@@ -111,6 +111,7 @@ const fn reason(error: &RegisterError) -> &'static str {
         RegisterError::UnknownRole(_) => "unknown_role",
         RegisterError::Busy => "busy",
         RegisterError::Unavailable(_) => "unavailable",
+        RegisterError::Throttled { .. } => "throttled",
         RegisterError::OutcomeUnknown(_) => "outcome_unknown",
     }
 }

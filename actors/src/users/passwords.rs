@@ -61,6 +61,16 @@ pub trait PasswordHasher: Send + Sync + 'static {
     /// [`HashError`].
     async fn verify(&self, password: &Password, hash: &PasswordHash) -> Result<bool, HashError>;
 
+    /// Whether anyone who knows this much about its user would guess the password soon.
+    ///
+    /// # Errors
+    /// [`HashError`].
+    async fn is_guessable(&self, password: &Password, about: &[&str]) -> Result<bool, HashError>;
+
+    /// Whether a hash was made with other parameters than those of today, and should be made anew
+    /// when its password is at hand.
+    fn is_outdated(&self, hash: &PasswordHash) -> bool;
+
     /// A hash that costs as much to verify as any other. Whoever asks for a user that does not
     /// exist is made to wait for this one, so that the time tells nothing.
     fn nobody(&self) -> &PasswordHash;

@@ -154,6 +154,11 @@ impl Users {
         if NewUser::is_known(new, &user.email, user.username.as_deref()) {
             return Err(ChangeError::WeakPassword);
         }
+        let about: Vec<&str> =
+            [&user.email, &user.name].into_iter().chain(&user.username).map(String::as_str).collect();
+        if self.passwords.is_guessable(new, &about).await? {
+            return Err(ChangeError::WeakPassword);
+        }
         Ok(self.passwords.hash(new).await?)
     }
 }

@@ -37,6 +37,12 @@ pub enum RegisterError {
     /// There is no such role.
     #[error("there is no role {0}")]
     UnknownRole(String),
+    /// Too many have registered from this address. Nothing was made.
+    #[error("too many registrations from one address")]
+    Throttled {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// Too many passwords are being hashed. Nothing was made; try again later.
     #[error("too many passwords are being checked")]
     Busy,
@@ -213,6 +219,24 @@ impl Users {
         Ok(right && user.is_some())
     }
 
+    /// The user with a hash of today's parameters, when `password` has just been shown to be
+    /// theirs and the stored hash has older ones. If it can't be made or stored now, the next
+    /// log-in tries again.
+    pub(crate) async fn rehashed(&self, user: Versioned<User>, password: &Password) -> Versioned<User> {
+        if !self.passwords.is_outdated(&user.value.password_hash) {
+            return user;
+        }
+        let Ok(password_hash) = self.passwords.hash(password).await else { return user };
+        let renewed = User { password_hash, ..user.value.clone() };
+        match self.store.commit(Batch::shared().replace(&renewed, user.version)).await {
+            Ok(()) => Versioned { value: renewed, version: user.version + 1 },
+            Err(error) => {
+                tracing::debug!(%error, "a password is hashed anew another time");
+                user
+            }
+        }
+    }
+
     /// Gives the user another name.
     ///
     /// # Errors
@@ -273,7 +297,9 @@ impl Users {
         new: &NewUser,
         roles: &[String],
     ) -> Result<User, RegisterError> {
-        if new.password_is_known() {
+        let username = new.username.as_ref().map_or("", Username::as_str);
+        let about = [new.email.as_str(), new.name.as_ref().map_or("", DisplayName::as_str), username];
+        if new.password_is_known() || self.passwords.is_guessable(&new.password, &about).await? {
             return Err(RegisterError::WeakPassword);
         }
         if self.only(BY_EMAIL, new.email.key()).await?.is_some() {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use steward_actors::session::{LogInError, LogOutError};
+use steward_actors::session::{LogInError, LogOutError, RefreshError};
 use steward_actors::users::{ChangeError, RegisterError};
 
 use crate::http::problem::Problem;
@@ -23,6 +23,7 @@ impl From<RegisterError> for Problem {
             RegisterError::UnknownRole(_) => {
                 Self::invalid_field("/roles", "unknown_role", "name a role that does not exist")
             }
+            RegisterError::Throttled { retry_after } => Self::too_many(retry_after),
             RegisterError::Busy => Self::unavailable(error).retry_after(BUSY),
             RegisterError::Unavailable(_) => Self::unavailable(error),
             RegisterError::OutcomeUnknown(_) => Self::outcome_unknown(error),
@@ -36,8 +37,22 @@ impl From<LogInError> for Problem {
             LogInError::InvalidCredentials => {
                 Self::new(StatusCode::UNAUTHORIZED, "invalid_credentials", "These credentials are not right")
             }
+            LogInError::Throttled { retry_after } => Self::too_many(retry_after),
             LogInError::Busy => Self::unavailable(error).retry_after(BUSY),
             LogInError::Unavailable(_) => Self::unavailable(error),
+        }
+    }
+}
+
+impl From<RefreshError> for Problem {
+    fn from(error: RefreshError) -> Self {
+        match error {
+            RefreshError::Refused => Self::new(
+                StatusCode::UNAUTHORIZED,
+                "invalid_refresh_token",
+                "This refresh token does not count",
+            ),
+            RefreshError::Unavailable(_) => Self::unavailable(error),
         }
     }
 }

@@ -150,3 +150,22 @@ async fn a_log_out_counts_here_though_the_others_cannot_be_told() {
     world.sessions.log_out(&opened.session_id).await.unwrap();
     assert_eq!(world.check(&opened).await, REFUSED);
 }
+
+#[actix_rt::test]
+async fn a_hash_with_old_parameters_is_made_anew_at_log_in() {
+    let world = world();
+    let ada = world.registered("ada@example.org").await.user.value;
+    let old = PasswordHash::new(format!("old${PASSWORD}"));
+    world.change(&ada.id, |user| user.password_hash = old.clone()).await;
+    let opened = world.log_in("ada@example.org", PASSWORD).await.unwrap();
+    let hash = world.users.get(&ada.id).await.unwrap().unwrap().value.password_hash;
+    assert_ne!(hash, old);
+    // Nobody's sessions end by that, and the password is the same.
+    assert!(world.check(&opened).await.is_ok());
+    world.log_in("ada@example.org", PASSWORD).await.unwrap();
+    assert_eq!(world.users.get(&ada.id).await.unwrap().unwrap().value.password_hash, hash);
+    // A wrong password never makes one.
+    world.change(&ada.id, |user| user.password_hash = old.clone()).await;
+    world.log_in("ada@example.org", "wrong password").await.unwrap_err();
+    assert_eq!(world.users.get(&ada.id).await.unwrap().unwrap().value.password_hash, old);
+}

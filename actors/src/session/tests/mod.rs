@@ -2,7 +2,9 @@
 
 mod checking;
 mod ending;
+mod guessing;
 mod lifetime;
+mod refreshing;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,10 +16,12 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::cluster::Clock;
+use crate::keys::{ACCESS_LIFE, AccessTokens, TokenKey};
+use crate::limits::MemoryLimits;
 use crate::store::{Batch, Store, Versioned, load};
 use crate::supervision::{Tree, lock};
-use crate::testing::{CommitFault, FastHasher, ManualClock, MemoryStore, WatchedStore};
-use crate::users::{ChangeError, Email, NewUser, Password, User, Users};
+use crate::testing::{CommitFault, FastHasher, ManualClock, MemoryStore, PlainTokens, WatchedStore};
+use crate::users::{ChangeError, Email, NewUser, Password, PasswordHash, RegisterError, User, Users};
 
 /// A locator that a test changes behind everyone's back.
 #[derive(Default)]
@@ -83,6 +87,7 @@ struct World {
     hasher: Arc<FastHasher>,
     locator: Arc<ScriptedLocator>,
     channel: Arc<ScriptedChannel>,
+    limits: Arc<MemoryLimits>,
     users: Users,
     sessions: Sessions,
     /// The handle of this test's thread.
@@ -97,17 +102,22 @@ fn world_with(feed: Feed) -> World {
     let locator = Arc::new(ScriptedLocator::default());
     let channel = Arc::new(ScriptedChannel { feed, reaches_others: Mutex::new(true) });
     let users = Users::new(store.clone(), clock.clone(), hasher.clone());
-    let sessions = Sessions::new(SessionParts {
+    let limits = Arc::new(MemoryLimits::new(clock.clone(), 10_000));
+    let parts = SessionParts {
         store: store.clone(),
         clock: clock.clone(),
         users: users.clone(),
+        limits: limits.clone(),
+        access: Arc::new(PlainTokens),
+        token_key: TokenKey::new(vec![7; 32].into()),
         locator: Some(locator.clone()),
         invalidations: channel.clone(),
         tree: Tree::new(clock.clone()),
         cache_capacity: 100,
-    });
+    };
+    let sessions = Sessions::new(parts);
     let here = sessions.on_this_thread("test");
-    World { memory, store, clock, hasher, locator, channel, users, sessions, here }
+    World { memory, store, clock, hasher, locator, channel, limits, users, sessions, here }
 }
 
 fn world() -> World {
@@ -115,13 +125,34 @@ fn world() -> World {
 }
 
 impl World {
+    /// Another replica on the same store, that counts where this one does.
+    fn replica(&self) -> Sessions {
+        Sessions::new(SessionParts {
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            users: self.users.clone(),
+            limits: self.limits.clone(),
+            access: Arc::new(PlainTokens),
+            token_key: TokenKey::new(vec![7; 32].into()),
+            locator: None,
+            invalidations: self.channel.clone(),
+            tree: Tree::new(self.clock.clone()),
+            cache_capacity: 100,
+        })
+    }
+
     async fn registered(&self, email: &str) -> LoggedIn {
         let new = NewUser::new(Email::parse(email).unwrap(), Password::parse(PASSWORD.into()).unwrap());
         self.sessions.register(new, Device::default()).await.unwrap()
     }
 
     async fn log_in(&self, login: &str, password: &str) -> Result<LoggedIn, LogInError> {
-        let log_in = LogIn { login: login.to_owned(), password: password.into(), device: Device::default() };
+        let log_in = LogIn {
+            login: login.to_owned(),
+            password: password.into(),
+            device: Device::default(),
+            device_token: None,
+        };
         self.sessions.log_in(log_in).await
     }
 

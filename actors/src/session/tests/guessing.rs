@@ -1,0 +1,136 @@
+//! Many wrong passwords, on several replicas, and the owner in between.
+
+use futures_util::future::join_all;
+
+use super::*;
+
+fn guess(login: &str, password: &str, ip: &str, device_token: Option<&str>) -> LogIn {
+    LogIn {
+        login: login.to_owned(),
+        password: password.into(),
+        device: Device::new(None, Some(ip.to_owned())),
+        device_token: device_token.map(Into::into),
+    }
+}
+
+fn is_throttled(answer: &Result<LoggedIn, LogInError>) -> bool {
+    matches!(answer, Err(LogInError::Throttled { .. }))
+}
+
+#[actix_rt::test]
+async fn of_a_thousand_guesses_on_three_replicas_ten_are_looked_at_and_the_owner_gets_in() {
+    let world = world();
+    let replicas = [world.sessions.clone(), world.replica(), world.replica()];
+    let ada = world.registered("ada@example.org").await;
+    let before = world.hasher.verified();
+    // Given a thousand guesses from as many addresses, by address and by username,
+    for n in 0..1000 {
+        let ip = format!("10.0.{}.{}", n / 250, n % 250);
+        let guess = guess("ADA@example.org", &format!("guess number {n}"), &ip, None);
+        let refused = replicas[n % 3].log_in(guess).await.unwrap_err();
+        let throttled = LogInError::Throttled { retry_after: Duration::ZERO };
+        let expected = if n < 10 { LogInError::InvalidCredentials } else { throttled };
+        assert_eq!(std::mem::discriminant(&refused), std::mem::discriminant(&expected), "{n}: {refused:?}");
+    }
+    assert_eq!(world.hasher.verified(), before + 10);
+    // then a stranger with the right password waits, too,
+    assert!(is_throttled(&world.sessions.log_in(guess("ada@example.org", PASSWORD, "10.9.9.9", None)).await));
+    // and the owner gets in from her own device, time and again, though she mistypes,
+    let token = ada.device.expose();
+    for replica in &replicas {
+        let mistyped = replica.log_in(guess("ada@example.org", "mistyped it", "10.9.9.9", Some(token))).await;
+        assert_eq!(mistyped.unwrap_err(), LogInError::InvalidCredentials);
+        replica.log_in(guess("ada@example.org", PASSWORD, "10.9.9.9", Some(token))).await.unwrap();
+    }
+    // and others are not kept waiting.
+    world.registered("bob@example.org").await;
+    assert!(world.sessions.log_in(guess("bob@example.org", PASSWORD, "10.9.9.9", None)).await.is_ok());
+}
+
+#[actix_rt::test]
+async fn nobodys_account_is_throttled_like_anyones() {
+    let world = world();
+    world.registered("ada@example.org").await;
+    for login in ["ada@example.org", "nobody@example.org", "nobody", "not a login"] {
+        let (before, mut looked_at) = (world.hasher.verified(), 0);
+        for n in 0..15 {
+            let answer =
+                world.sessions.log_in(guess(login, "wrong password", &format!("10.1.0.{n}"), None)).await;
+            looked_at += u64::from(!is_throttled(&answer));
+        }
+        assert_eq!((looked_at, world.hasher.verified() - before), (10, 10), "{login}");
+    }
+}
+
+#[actix_rt::test]
+async fn a_device_token_of_another_user_or_of_nobody_is_no_way_around() {
+    let world = world();
+    world.registered("ada@example.org").await;
+    let bob = world.registered("bob@example.org").await;
+    let forged = bob.device.expose().replacen(&bob.session_id, "another", 1);
+    let mut looked_at = 0;
+    for n in 0..30 {
+        let token = [bob.device.expose(), &forged, "nonsense"][n % 3];
+        let answer =
+            world.sessions.log_in(guess("ada@example.org", "wrong password", "10.0.0.1", Some(token))).await;
+        looked_at += u64::from(!is_throttled(&answer));
+    }
+    assert_eq!(looked_at, 10);
+}
+
+#[actix_rt::test]
+async fn a_stolen_device_token_has_ten_guesses_of_its_own() {
+    let world = world();
+    let ada = world.registered("ada@example.org").await;
+    let token = ada.device.expose();
+    let guesses = (0..30).map(|n| {
+        let guess = guess("ada@example.org", "wrong password", &format!("10.0.0.{n}"), Some(token));
+        world.sessions.log_in(guess)
+    });
+    let answers = join_all(guesses).await;
+    assert_eq!(answers.iter().filter(|answer| is_throttled(answer)).count(), 20);
+    // A new log-in from it has the same device, and so the same count.
+    world.clock.advance(Duration::from_secs(90));
+    let again =
+        world.sessions.log_in(guess("ada@example.org", PASSWORD, "10.0.0.1", Some(token))).await.unwrap();
+    let wrong = guess("ada@example.org", "wrong password", "10.0.0.1", Some(again.device.expose()));
+    assert_eq!(world.sessions.log_in(wrong).await.unwrap_err(), LogInError::InvalidCredentials);
+    let wrong = guess("ada@example.org", "wrong password", "10.0.0.1", Some(again.device.expose()));
+    assert!(is_throttled(&world.sessions.log_in(wrong).await));
+}
+
+#[actix_rt::test]
+async fn one_address_that_tries_one_password_on_everyone_is_slowed_down() {
+    let world = world();
+    let mut looked_at = 0;
+    for n in 0..300 {
+        let guess = guess(&format!("user{n}@example.org"), "Password1!", "192.0.2.7", None);
+        looked_at += u64::from(!is_throttled(&world.sessions.log_in(guess).await));
+    }
+    assert_eq!(looked_at, u64::from(throttle::ADDRESS.uses()));
+}
+
+#[actix_rt::test]
+async fn whoever_is_right_is_never_throttled() {
+    let world = world();
+    world.registered("ada@example.org").await;
+    for _ in 0..40 {
+        world.sessions.log_in(guess("ada@example.org", PASSWORD, "192.0.2.7", None)).await.unwrap();
+    }
+}
+
+#[actix_rt::test]
+async fn one_address_registers_so_many_and_no_more() {
+    let world = world();
+    let register = async |n: u32, ip: &str| {
+        let email = Email::parse(&format!("u{n}@example.org")).unwrap();
+        let new = NewUser::new(email, Password::parse(PASSWORD.into()).unwrap());
+        world.sessions.register(new, Device::new(None, Some(ip.to_owned()))).await
+    };
+    for n in 0..throttle::REGISTRATIONS.uses() {
+        register(n, "192.0.2.7").await.unwrap();
+    }
+    let refused = register(9999, "192.0.2.7").await.unwrap_err();
+    assert!(matches!(refused, RegisterError::Throttled { .. }), "{refused:?}");
+    register(9999, "192.0.2.8").await.unwrap();
+}
