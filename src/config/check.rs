@@ -96,6 +96,14 @@ impl Config {
         check(connections, "http.max_connections", "is out of range", "use 1 to 1000000");
         let deadline = (1..=600).contains(&http.deadline_seconds);
         check(deadline, "http.deadline_seconds", "is out of range", "use 1 to 600");
+        for (key, seconds) in [
+            ("http.head_seconds", http.head_seconds),
+            ("http.body_seconds", http.body_seconds),
+            ("http.idle_seconds", http.idle_seconds),
+        ] {
+            check((1..=600).contains(&seconds), key, "is out of range", "use 1 to 600");
+        }
+        check(http.drain_seconds <= 600, "http.drain_seconds", "is out of range", "use 0 to 600");
         check(http.shutdown_seconds <= 600, "http.shutdown_seconds", "is out of range", "use 0 to 600");
         check(!self.data.dir.as_os_str().is_empty(), "data.dir", "is empty", "name a directory");
 

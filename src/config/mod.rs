@@ -79,8 +79,16 @@ pub struct Http {
     pub workers: Option<usize>,
     /// Connections per worker thread; more wait.
     pub max_connections: usize,
+    /// Seconds that the head of a request may take, from its first byte.
+    pub head_seconds: u64,
+    /// Seconds that the body of a request may take.
+    pub body_seconds: u64,
+    /// Seconds that a connection may ask nothing.
+    pub idle_seconds: u64,
     /// Seconds until an answer must have begun.
     pub deadline_seconds: u64,
+    /// Seconds in which clients are told to leave, before the server stops.
+    pub drain_seconds: u64,
     /// Seconds that running requests get when the server stops.
     pub shutdown_seconds: u64,
 }

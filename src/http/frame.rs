@@ -22,8 +22,10 @@ use tokio::time::timeout;
 use tracing::{Instrument, field};
 
 use super::cors::Cors;
+use super::exchange::Exchange;
 use super::problem::Problem;
 use super::request_id::{RequestId, X_REQUEST_ID};
+use super::server::Door;
 
 /// Bytes of a path that the log keeps.
 const MAX_LOGGED_PATH: usize = 256;
@@ -37,6 +39,8 @@ pub(super) struct Frame {
     pub(super) cors: Cors,
     /// How long until an answer must have begun.
     pub(super) deadline: Duration,
+    /// Who says when a connection is to end.
+    pub(super) door: Arc<Door>,
 }
 
 /// What is known of a request after it has been handed on.
@@ -47,11 +51,13 @@ struct Asked {
     origin: Option<HeaderValue>,
     authorised: bool,
     at: Instant,
+    exchange: Exchange,
 }
 
 impl Asked {
-    fn of(request: &ServiceRequest) -> Self {
+    fn of(request: &mut ServiceRequest) -> Self {
         Self {
+            exchange: Exchange::begin(request),
             id: RequestId::of(request.headers()),
             method: request.method().clone(),
             path: request.path().to_owned(),
@@ -69,7 +75,7 @@ impl Frame {
         mut request: ServiceRequest,
         next: Next<impl MessageBody + 'static>,
     ) -> Result<ServiceResponse<BoxBody>, Error> {
-        let asked = Asked::of(&request);
+        let asked = Asked::of(&mut request);
         let _in_flight = InFlight::begin();
         request.extensions_mut().insert(asked.id.clone());
         if asked.method == Method::HEAD {
@@ -96,7 +102,9 @@ impl Frame {
             let preflight = self.finish(&asked, None, None, preflight);
             return Ok(ServiceResponse::new(request, preflight));
         }
-        match self.guarded(&asked, request, next).await {
+        let answered = self.guarded(&asked, request, next).await;
+        asked.exchange.finish_body().await;
+        match answered {
             Ok(response) => {
                 let route = response.request().match_pattern();
                 let (request, response) = response.into_parts();
@@ -144,7 +152,7 @@ impl Frame {
         self.add_headers(asked, response.headers_mut());
         measure(asked, route.as_deref(), response.status());
         log(asked, route.as_deref(), problem.as_ref(), response.status());
-        response
+        asked.exchange.answer(self.door.shows_out(), response)
     }
 
     fn add_headers(&self, asked: &Asked, headers: &mut HeaderMap) {

@@ -15,6 +15,7 @@ pub mod caller;
 mod cors;
 pub mod errors;
 mod etag;
+mod exchange;
 mod fallback;
 mod fields;
 mod frame;
@@ -53,7 +54,7 @@ mod users;
 
 pub use openapi::document as openapi_document;
 pub use request_id::RequestId;
-pub use server::Listener;
+pub use server::{Listener, Server};
 
 use actix_web::http::header::{CACHE_CONTROL, HeaderName};
 

@@ -43,7 +43,11 @@ pub fn settings() -> config::Http {
         cors_origins: vec!["https://app.example".into()],
         workers: Some(1),
         max_connections: 100,
+        head_seconds: 1,
+        body_seconds: 1,
+        idle_seconds: 30,
         deadline_seconds: 2,
+        drain_seconds: 0,
         shutdown_seconds: 1,
     }
 }
@@ -52,10 +56,11 @@ pub fn settings() -> config::Http {
 pub struct Server {
     pub url: String,
     client: Client,
+    running: Option<steward::http::Server>,
 }
 
 impl Server {
-    /// Serves the API and what `worker` adds, until the test's system ends.
+    /// Serves the API and what `worker` adds, until this is dropped.
     pub fn start<W>(settings: &config::Http, worker: W) -> Self
     where
         W: Fn(&mut ServiceConfig) + Clone + Send + 'static,
@@ -63,16 +68,25 @@ impl Server {
         prepare_process();
         let listener = Listener::bind(settings).unwrap();
         let url = format!("http://{}", listener.address());
-        let server = listener
+        let running = listener
             .serve(move |config| {
                 let authenticator: Authenticator = Rc::new(Recognise);
                 config.app_data(authenticator);
                 worker(config);
             })
             .unwrap();
-        actix_rt::spawn(server);
         let client = Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { url, client }
+        Self { url, client, running: Some(running) }
+    }
+
+    /// The server itself.
+    pub fn running(&mut self) -> &mut steward::http::Server {
+        self.running.as_mut().expect("it was not taken")
+    }
+
+    /// The server itself, to stop it.
+    pub fn take(&mut self) -> steward::http::Server {
+        self.running.take().expect("it was not taken")
     }
 
     /// A request to `path`.
