@@ -326,12 +326,12 @@ async fn a_server_that_stops_answers_what_it_let_in_and_refuses_the_rest() {
     server.running().show_everyone_out();
     assert!(kept.get("/v1/hello").await.closes());
     kept.ends().await;
-    // Connected before the end, and asking after it.
+    // Connected before the end, and asking in it.
     let mut late = Wire::to(&server).await;
     let address = server.url.strip_prefix("http://").unwrap().to_owned();
     let stopping = actix_rt::spawn(server.take().stop(Duration::from_secs(5)));
+    assert!(late.get("/v1/hello").await.closes());
     let refused = async { while TcpStream::connect(&address).await.is_ok() {} };
     timeout(PATIENCE, refused).await.expect("nobody is let in");
-    assert!(late.get("/v1/hello").await.closes());
     timeout(PATIENCE, stopping).await.expect("it ends").unwrap();
 }
