@@ -20,10 +20,10 @@ use tokio::time::{sleep, timeout};
 use super::refusal::Refusals;
 use super::stream::{Spans, Stream};
 use super::{Door, Stage};
+use crate::http::fallback::{self, Templates};
 use crate::http::frame::Frame;
 use crate::http::guard::{self, Rules};
 use crate::http::json::BodyDeadline;
-use crate::http::fallback::{self, Templates};
 use crate::http::routes::Served;
 
 /// How long a client that is still sending may take to read an answer that ends the connection.
