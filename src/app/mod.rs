@@ -28,6 +28,7 @@ use steward_actors::accounts::Accounts;
 use steward_actors::catalog::Catalog;
 use steward_actors::cluster::{Lease, Membership, Slots, StoreClock};
 use steward_actors::inventory::Inventory;
+use steward_actors::limits::{Limits, MemoryLimits};
 use steward_actors::order_saga::{
     Adoption, CrashPoints, OrderConfirmation, Orders, OrdersOptions, OrdersParts,
 };
@@ -46,9 +47,9 @@ use crate::config::{Config, Profile};
 use crate::http::caller::Authenticator;
 use crate::http::health::Health;
 use crate::http::metrics::Figures;
-use crate::http::{Listener, Server};
+use crate::http::{Limiting, Listener, Server};
 use crate::passwords::Argon2Passwords;
-use crate::storage::redis::{RedisError, RedisInvalidations, RedisLocator, RedisPool};
+use crate::storage::redis::{RedisError, RedisInvalidations, RedisLimits, RedisLocator, RedisPool};
 use crate::telemetry;
 
 pub use commands::{checks, migrate, sandbox, seed, serve};
@@ -65,6 +66,8 @@ use stores::OpenStore;
 
 /// Tokens that each worker thread's session actor remembers.
 const REMEMBERED_TOKENS: usize = 10_000;
+/// Users and addresses whose requests are counted in memory.
+const COUNTED_KEYS: usize = 100_000;
 /// How long each part may take to finish what it has when the replica stops.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -273,8 +276,11 @@ impl Steward {
         let readiness = worker.readiness.clone();
         claiming.push(gauges::start(&parts, &readiness));
         claiming.extend(worker.operations.start());
-        let server =
-            listener.serve(move |app| worker.configure(app)).map_err(system("the server does not start"))?;
+        let limiting = Limiting::new(limits(redis.as_ref(), parts.clock.clone()), &config.limits);
+        let server = listener
+            .limiting(limiting)
+            .serve(move |app| worker.configure(app))
+            .map_err(system("the server does not start"))?;
         let (operations, operations_url) = match operations {
             None => (None, None),
             Some(listener) => {
@@ -563,6 +569,15 @@ fn session_ports(redis: Option<&RedisPool>, tree: &Tree) -> SessionPorts {
             let (channel, tasks) = RedisInvalidations::start(pool.clone(), tree);
             (channel, Some(Arc::new(RedisLocator::new(pool.clone()))), tasks.into())
         }
+    }
+}
+
+/// Where uses are counted.
+fn limits(redis: Option<&RedisPool>, clock: Arc<StoreClock>) -> Arc<dyn Limits> {
+    let memory = MemoryLimits::new(clock, COUNTED_KEYS);
+    match redis {
+        Some(pool) => Arc::new(RedisLimits::new(pool.clone(), memory)),
+        None => Arc::new(memory),
     }
 }
 

@@ -6,6 +6,7 @@ use url::Url;
 
 use super::load::Fault;
 use super::{Config, Profile};
+use crate::http::address::network;
 
 /// Something that must not run in production.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +45,14 @@ impl Config {
                     what: "the embedded store",
                     remedy: "set mongodb.uri",
                     permit: "allow.embedded_store",
+                },
+            ),
+            (
+                !self.limits.enabled && !self.allow.unlimited,
+                Refusal {
+                    what: "clients that may ask as often as they like",
+                    remedy: "set limits.enabled = true",
+                    permit: "allow.unlimited",
                 },
             ),
             (
@@ -102,6 +111,18 @@ impl Config {
             ("http.idle_seconds", http.idle_seconds),
         ] {
             check((1..=600).contains(&seconds), key, "is out of range", "use 1 to 600");
+        }
+        check(
+            http.trusted_proxies.iter().all(|text| network(text).is_some()),
+            "http.trusted_proxies",
+            "has something in it that is no address",
+            "write addresses or networks, such as 10.0.0.7 or 10.0.0.0/8",
+        );
+        for (key, uses) in [
+            ("limits.user_per_minute", self.limits.user_per_minute),
+            ("limits.address_per_minute", self.limits.address_per_minute),
+        ] {
+            check((1..=1_000_000).contains(&uses), key, "is out of range", "use 1 to 1000000");
         }
         check(http.drain_seconds <= 600, "http.drain_seconds", "is out of range", "use 0 to 600");
         check(http.shutdown_seconds <= 600, "http.shutdown_seconds", "is out of range", "use 0 to 600");

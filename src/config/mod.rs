@@ -42,6 +42,8 @@ pub struct Config {
     pub payments: Payments,
     /// Faked providers.
     pub sandbox: Sandbox,
+    /// How often clients may ask.
+    pub limits: Limits,
     /// How replicas share work.
     pub cluster: Cluster,
     /// What is logged, and how.
@@ -75,6 +77,9 @@ pub struct Http {
     /// Pages from these origins may call from a browser.
     #[serde(deserialize_with = "load::list")]
     pub cors_origins: Vec<String>,
+    /// Addresses and networks of proxies whose `X-Forwarded-For` counts.
+    #[serde(deserialize_with = "load::list")]
+    pub trusted_proxies: Vec<String>,
     /// Worker threads; one per processor if absent.
     pub workers: Option<usize>,
     /// Connections per worker thread; more wait.
@@ -165,6 +170,18 @@ pub struct Sandbox {
     pub url: Option<String>,
 }
 
+/// `[limits]`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Whether there are any.
+    pub enabled: bool,
+    /// Requests of one user in a minute.
+    pub user_per_minute: u32,
+    /// Requests without a good token from one address in a minute.
+    pub address_per_minute: u32,
+}
+
 /// `[cluster]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -205,6 +222,8 @@ pub struct Allow {
     pub embedded_store: bool,
     /// Mails as files.
     pub mail_files: bool,
+    /// No limits on how often clients may ask.
+    pub unlimited: bool,
 }
 
 impl Config {

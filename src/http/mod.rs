@@ -11,6 +11,7 @@
 
 #![allow(unused_qualifications, reason = "the macros of utoipa write some")]
 
+pub mod address;
 pub mod caller;
 mod cors;
 pub mod errors;
@@ -22,6 +23,7 @@ mod frame;
 mod guard;
 mod idempotency;
 pub mod json;
+mod limiting;
 mod openapi;
 pub mod page;
 pub mod problem;
@@ -52,6 +54,7 @@ mod roles;
 mod sessions;
 mod users;
 
+pub use limiting::Limiting;
 pub use openapi::document as openapi_document;
 pub use request_id::RequestId;
 pub use server::{Listener, Server};

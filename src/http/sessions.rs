@@ -11,6 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::NO_STORE;
+use super::address::ClientAddress;
 use super::caller::Caller;
 use super::json::ValidJson;
 use super::page::{Binding, CursorText, Limit, Listed, paged};
@@ -65,7 +66,7 @@ pub(super) struct Login {
 
 /// Where a request comes from.
 pub(super) fn device(request: &HttpRequest, name: Option<String>) -> Device {
-    Device { name, ip: request.peer_addr().map(|peer| peer.ip().to_string()) }
+    Device { name, ip: ClientAddress::of(request).map(|address| address.to_string()) }
 }
 
 /// The answer with the session's token in it, in body and header.

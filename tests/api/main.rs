@@ -4,4 +4,5 @@
 
 mod connections;
 mod frame;
+mod limits;
 mod support;

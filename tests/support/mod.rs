@@ -90,6 +90,7 @@ impl Replica {
             .env("STEWARD__LOG__FORMAT", "json")
             .env("STEWARD__LOG__FILTER", "info")
             .env("STEWARD__HTTP__DRAIN_SECONDS", "0")
+            .env("STEWARD__LIMITS__ENABLED", "false")
             .env("STEWARD__ADMIN__EMAIL", ADMIN_EMAIL)
             .env("STEWARD__ADMIN__PASSWORD", ADMIN_PASSWORD)
             .envs(more.iter().copied())

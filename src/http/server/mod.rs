@@ -23,11 +23,13 @@ use actix_web::web::{Data, ServiceConfig};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
+use super::address::TrustedProxies;
 use super::cors::Cors;
 use super::fallback::Templates;
 use super::frame::Frame;
 use super::guard::Rules;
 use super::json::BodyDeadline;
+use super::limiting::Limiting;
 use super::routes::{self, Served};
 use crate::config;
 
@@ -99,7 +101,7 @@ pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
     workers: usize,
-    frame: Arc<Frame>,
+    frame: Frame,
     settings: config::Http,
     served: Served,
 }
@@ -119,12 +121,14 @@ impl Listener {
         };
         let workers =
             settings.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
-        let frame = Arc::new(Frame {
+        let frame = Frame {
             public_url,
             cors: Cors::new(settings.cors_origins.clone()),
             deadline: Duration::from_secs(settings.deadline_seconds),
             door: Arc::new(Door::new(settings.max_connections.saturating_mul(workers))),
-        });
+            trusted: TrustedProxies::new(&settings.trusted_proxies),
+            limiting: None,
+        };
         Ok(Self { socket, address, workers, frame, settings: settings.clone(), served: Served::all() })
     }
 
@@ -149,6 +153,13 @@ impl Listener {
             ..settings.clone()
         };
         Ok(Some(Self::bind(&settings)?.serving(Served::these([]))))
+    }
+
+    /// Refuses those who ask too often; `None` refuses nobody.
+    #[must_use]
+    pub fn limiting(mut self, limiting: Option<Arc<Limiting>>) -> Self {
+        self.frame.limiting = limiting;
+        self
     }
 
     /// The address, with the port that was picked.
@@ -203,7 +214,7 @@ impl Listener {
             served,
             routes,
             refusals: Arc::new(refusal::Refusals { public_url: frame.public_url.clone() }),
-            frame,
+            frame: Arc::new(frame),
         };
         // Dropped on an early return, it ends the threads that have started.
         let mut server = Server { door, threads: Vec::new() };

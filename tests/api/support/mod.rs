@@ -2,15 +2,15 @@
 
 use std::io::Write;
 use std::rc::Rc;
-use std::sync::{Mutex, Once};
+use std::sync::{Arc, Mutex, Once};
 
 use actix_web::web::ServiceConfig;
 use async_trait::async_trait;
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::Value;
 use steward::config;
-use steward::http::Listener;
 use steward::http::caller::{Authenticate, Authenticator};
+use steward::http::{Limiting, Listener};
 use steward_actors::session::AuthError;
 use steward_actors::session::Principal;
 
@@ -41,6 +41,7 @@ pub fn settings() -> config::Http {
         bind: "127.0.0.1:0".into(),
         public_url: None,
         cors_origins: vec!["https://app.example".into()],
+        trusted_proxies: Vec::new(),
         workers: Some(1),
         max_connections: 100,
         head_seconds: 1,
@@ -65,8 +66,16 @@ impl Server {
     where
         W: Fn(&mut ServiceConfig) + Clone + Send + 'static,
     {
+        Self::start_limited(settings, None, worker)
+    }
+
+    /// The same, to clients that may ask so often.
+    pub fn start_limited<W>(settings: &config::Http, limiting: Option<Arc<Limiting>>, worker: W) -> Self
+    where
+        W: Fn(&mut ServiceConfig) + Clone + Send + 'static,
+    {
         prepare_process();
-        let listener = Listener::bind(settings).unwrap();
+        let listener = Listener::bind(settings).unwrap().limiting(limiting);
         let url = format!("http://{}", listener.address());
         let running = listener
             .serve(move |config| {
