@@ -13,6 +13,7 @@
 
 pub mod address;
 pub mod caller;
+mod codes;
 mod cors;
 pub mod errors;
 mod etag;

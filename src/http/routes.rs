@@ -10,7 +10,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use utoipa_actix_web::{AppExt, scope};
 
 use super::{
-    accounts, admin, connections, docs, export, health, hello, holds, inventory, metrics, openapi, orders,
+    accounts, admin, codes, connections, docs, export, health, hello, holds, inventory, metrics, openapi, orders,
     people, products, profiles, recovery, roles, sessions, users,
 };
 
@@ -80,7 +80,11 @@ fn v2(config: &mut ServiceConfig, served: &Served) {
 
 /// What belongs to no version.
 fn unversioned(config: &mut ServiceConfig) {
-    config.configure(health::configure).configure(metrics::configure).configure(docs::configure);
+    config
+        .configure(health::configure)
+        .configure(metrics::configure)
+        .configure(docs::configure)
+        .configure(codes::configure);
 }
 
 fn documented(config: &mut ServiceConfig, served: &Served) {
