@@ -10,8 +10,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use utoipa_actix_web::{AppExt, scope};
 
 use super::{
-    accounts, admin, codes, connections, docs, export, health, hello, holds, inventory, metrics, openapi, orders,
-    people, products, profiles, recovery, roles, sessions, users,
+    accounts, admin, codes, connections, docs, export, health, hello, holds, inventory, metrics, openapi,
+    orders, people, products, profiles, recovery, roles, sessions, users,
 };
 
 /// A bounded context: what may be deployed and scaled apart from the rest.
