@@ -5,7 +5,7 @@ use std::io::Write;
 use secrecy::ExposeSecret;
 
 use super::stores::{self, OpenStore};
-use super::{ServeError, Share, Steward};
+use super::{Asked, Share, Steward};
 use crate::cli::{Check, Failure};
 use crate::config::Config;
 use crate::storage::mongo::MongoStore;
@@ -17,9 +17,9 @@ use crate::storage::redis::RedisPool;
 /// It can't start, or had to give up.
 pub async fn serve(config: Config, share: Share) -> Result<(), Failure> {
     let steward = Steward::start(config, share).await.map_err(Failure::new)?;
-    let ended: Result<(), ServeError> = steward.until_told_to_stop().await;
-    steward.stop().await;
-    ended.map_err(Failure::new)
+    let told = steward.until_told_to_stop().await;
+    steward.stop(*told.as_ref().unwrap_or(&Asked::AtOnce)).await;
+    told.map(drop).map_err(Failure::new)
 }
 
 /// Creates what the store needs, or prints it; with `initiate` MongoDB's replica set first, if

@@ -23,14 +23,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
 use steward_actors::account_sync::{Connections, SyncOptions, SyncParts};
 use steward_actors::accounts::Accounts;
 use steward_actors::catalog::Catalog;
 use steward_actors::cluster::{Lease, Membership, Slots, StoreClock};
 use steward_actors::inventory::Inventory;
-use steward_actors::limits::MemoryLimits;
+use steward_actors::limits::{Limits, MemoryLimits};
 use steward_actors::order_saga::{
     Adoption, CrashPoints, OrderConfirmation, Orders, OrdersOptions, OrdersParts,
 };
@@ -43,17 +42,16 @@ use steward_actors::users::roles::Roles;
 use steward_actors::users::{Belongings, Records, UserRemoval, Users};
 use steward_actors::{accounts, session, users};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use crate::config::{Config, Profile};
 use crate::http::caller::Authenticator;
 use crate::http::health::Health;
 use crate::http::keys::PublishedKeys;
 use crate::http::metrics::Figures;
-use crate::http::server::Listener;
+use crate::http::{Limiting, Listener, Server};
 use crate::passwords::Argon2Passwords;
-use crate::storage::redis::{RedisError, RedisInvalidations, RedisLocator, RedisPool};
+use crate::storage::redis::{RedisError, RedisInvalidations, RedisLimits, RedisLocator, RedisPool};
 use crate::telemetry;
 
 pub use commands::{checks, migrate, sandbox, seed, serve};
@@ -71,7 +69,7 @@ use stores::OpenStore;
 
 /// Tokens that each worker thread's session actor remembers.
 const REMEMBERED_TOKENS: usize = 10_000;
-/// Keys that limits are counted for at the same time.
+/// Users and addresses whose requests are counted in memory.
 const COUNTED_KEYS: usize = 100_000;
 /// How long each part may take to finish what it has when the replica stops.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -136,9 +134,9 @@ pub struct Steward {
     sandbox: Option<String>,
     tree: Tree,
     draining: watch::Sender<bool>,
-    server: ServerHandle,
-    served: JoinHandle<std::io::Result<()>>,
-    operations: Option<ServerHandle>,
+    server: Server,
+    operations: Option<Server>,
+    patience: Patience,
     claiming: Vec<InfrastructureTask>,
     telling: Vec<InfrastructureTask>,
     heartbeat: InfrastructureTask,
@@ -295,8 +293,11 @@ impl Steward {
         let readiness = worker.readiness.clone();
         claiming.push(gauges::start(&parts, &readiness));
         claiming.extend(worker.operations.start());
-        let server =
-            listener.serve(move |app| worker.configure(app)).map_err(system("the server does not start"))?;
+        let limiting = Limiting::new(limits(redis.as_ref(), parts.clock.clone()), &config.limits);
+        let server = listener
+            .limiting(limiting)
+            .serve(move |app| worker.configure(app))
+            .map_err(system("the server does not start"))?;
         let (operations, operations_url) = match operations {
             None => (None, None),
             Some(listener) => {
@@ -306,14 +307,9 @@ impl Steward {
                         .app_data(Figures(telemetry::figures));
                 };
                 let server = listener.serve_operations(tell).map_err(system("the operations port"))?;
-                let handle = server.handle();
-                tokio::spawn(server);
-                (Some(handle), Some(url))
+                (Some(server), Some(url))
             }
         };
-        let handle = server.handle();
-        let served = tokio::spawn(server);
-
         screen::show(
             &config,
             &url,
@@ -328,9 +324,12 @@ impl Steward {
             url,
             tree: parts.tree,
             draining,
-            server: handle,
-            served,
+            server,
             operations,
+            patience: Patience {
+                drain: Duration::from_secs(config.http.drain_seconds),
+                grace: Duration::from_secs(config.http.shutdown_seconds),
+            },
             claiming,
             telling,
             heartbeat,
@@ -356,30 +355,34 @@ impl Steward {
         self.sandbox.as_deref()
     }
 
-    async fn until_told_to_stop(&self) -> Result<(), ServeError> {
+    async fn until_told_to_stop(&self) -> Result<Asked, ServeError> {
         let mut escalations = self.tree.escalations();
         tokio::select! {
-            () = told_to_stop() => Ok(()),
+            asked = told_to_stop() => Ok(asked),
             given_up = escalations.wait_for(Option::is_some) => match given_up {
                 Ok(escalation) => Err(escalation.clone().map_or_else(
                     || unreachable!("waited for an escalation"),
                     ServeError::Escalated,
                 )),
-                Err(_) => Ok(()),
+                Err(_) => Ok(Asked::AtOnce),
             },
         }
     }
 
-    /// Stops: unready, accept nothing, finish requests, claim nothing, let actors finish what they
-    /// are at, hand over what is leased, close the store.
-    pub async fn stop(self) {
+    /// Stops: unready, claim nothing, tell clients to leave, accept nothing, finish requests, let
+    /// actors finish what they are at, hand over what is leased, close the store.
+    pub async fn stop(self, asked: Asked) {
         tracing::info!("stopping");
         self.draining.send_replace(true);
-        self.server.stop(true).await;
-        let _ = timeout(DRAIN, self.served).await;
-        for task in self.claiming {
-            task.stop(DRAIN).await;
-        }
+        self.server.show_everyone_out();
+        let stop_claiming = async {
+            for task in self.claiming {
+                task.stop(DRAIN).await;
+            }
+        };
+        let drain = if asked == Asked::ToDrain { self.patience.drain } else { Duration::ZERO };
+        tokio::join!(stop_claiming, sleep(drain));
+        self.server.stop(self.patience.grace).await;
         let drains = (self.orders.drain(DRAIN), self.connections.drain(DRAIN));
         tokio::join!(drains.0, drains.1);
         self.inventory.drain(DRAIN).await;
@@ -393,14 +396,30 @@ impl Steward {
         for task in self.telling {
             task.stop(DRAIN).await;
         }
-        if let Some(operations) = self.operations {
-            operations.stop(false).await;
-        }
+        // Until here it told that this replica drains.
+        drop(self.operations);
         self.arbiters.stop();
         self.outside.stop().await;
         self.store.close().await;
         tracing::info!("stopped");
     }
+}
+
+/// How a replica is to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Clients and balancers are given time to notice.
+    ToDrain,
+    /// Nobody else serves, or somebody waits at a terminal.
+    AtOnce,
+}
+
+/// How long stopping may take.
+struct Patience {
+    /// While everybody is told to leave.
+    drain: Duration,
+    /// For what is being answered then.
+    grace: Duration,
 }
 
 /// What the actors are made of.
@@ -572,6 +591,15 @@ fn session_ports(redis: Option<&RedisPool>, tree: &Tree) -> SessionPorts {
     }
 }
 
+/// Where uses are counted.
+fn limits(redis: Option<&RedisPool>, clock: Arc<StoreClock>) -> Arc<dyn Limits> {
+    let memory = MemoryLimits::new(clock, COUNTED_KEYS);
+    match redis {
+        Some(pool) => Arc::new(RedisLimits::new(pool.clone(), memory)),
+        None => Arc::new(memory),
+    }
+}
+
 /// How this replica tells others which sessions were ended.
 fn channel(config: &Config) -> String {
     match &config.redis.uri {
@@ -630,16 +658,17 @@ fn host() -> String {
     format!("{name}:{}", std::process::id())
 }
 
-async fn told_to_stop() {
+async fn told_to_stop() -> Asked {
     use tokio::signal::unix::{SignalKind, signal};
     match signal(SignalKind::terminate()) {
         Ok(mut terminate) => tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => Asked::ToDrain,
+            _ = tokio::signal::ctrl_c() => Asked::AtOnce,
         },
         Err(error) => {
             tracing::warn!(%error, "SIGTERM cannot be listened for");
             let _ = tokio::signal::ctrl_c().await;
+            Asked::AtOnce
         }
     }
 }

@@ -7,6 +7,7 @@ use url::Url;
 use super::load::Fault;
 use super::{Config, Profile};
 use crate::crypto::AesSealer;
+use crate::http::address::network;
 
 /// Something that must not run in production.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,6 +62,14 @@ impl Config {
                 },
             ),
             (
+                !self.limits.enabled && !self.allow.unlimited,
+                Refusal {
+                    what: "clients that may ask as often as they like",
+                    remedy: "set limits.enabled = true",
+                    permit: "allow.unlimited",
+                },
+            ),
+            (
                 self.email.smtp_uri.is_none() && !self.allow.mail_files,
                 Refusal {
                     what: "mails that go to files",
@@ -110,6 +119,26 @@ impl Config {
         check(connections, "http.max_connections", "is out of range", "use 1 to 1000000");
         let deadline = (1..=600).contains(&http.deadline_seconds);
         check(deadline, "http.deadline_seconds", "is out of range", "use 1 to 600");
+        for (key, seconds) in [
+            ("http.head_seconds", http.head_seconds),
+            ("http.body_seconds", http.body_seconds),
+            ("http.idle_seconds", http.idle_seconds),
+        ] {
+            check((1..=600).contains(&seconds), key, "is out of range", "use 1 to 600");
+        }
+        check(
+            http.trusted_proxies.iter().all(|text| network(text).is_some()),
+            "http.trusted_proxies",
+            "has something in it that is no address",
+            "write addresses or networks, such as 10.0.0.7 or 10.0.0.0/8",
+        );
+        for (key, uses) in [
+            ("limits.user_per_minute", self.limits.user_per_minute),
+            ("limits.address_per_minute", self.limits.address_per_minute),
+        ] {
+            check((1..=1_000_000).contains(&uses), key, "is out of range", "use 1 to 1000000");
+        }
+        check(http.drain_seconds <= 600, "http.drain_seconds", "is out of range", "use 0 to 600");
         check(http.shutdown_seconds <= 600, "http.shutdown_seconds", "is out of range", "use 0 to 600");
         check(!self.data.dir.as_os_str().is_empty(), "data.dir", "is empty", "name a directory");
 

@@ -217,9 +217,23 @@ fn content(path: &Path) -> Result<String, (String, &'static str)> {
     }
 }
 
+/// Keys that have one of a few values. serde would name them by the types of this module.
+const CHOICES: [(&str, &str); 2] =
+    [("profile", "local, development or production"), ("log.format", "pretty or json")];
+
 fn typed(values: &Values) -> Result<Config, Vec<Fault>> {
     let mut root = Value::new(None, ValueKind::Table(::config::Map::new()));
-    for (key, (value, _)) in values {
+    for (key, (value, origin)) in values {
+        let below = format!("{key}.");
+        if let Some((known, _)) = values.iter().find(|(known, _)| known.starts_with(&below)) {
+            return Err(vec![Fault {
+                key: key.clone(),
+                value: None,
+                origin: Some(origin.clone()),
+                problem: "is a section, which has no value of its own".to_owned(),
+                remedy: format!("set a key of it, such as {known}"),
+            }]);
+        }
         if !insert(&mut root, key, value.clone()) {
             return Err(vec![unknown(key, values, "is no section".to_owned())]);
         }
@@ -260,6 +274,10 @@ fn fault_of(path: &serde_path_to_error::Path, error: ConfigError, values: &Value
             key = if key.is_empty() { name.to_owned() } else { format!("{key}.{name}") };
         }
         return unknown(&key, values, format!("known here are {known}"));
+    }
+    if let Some((_, legal)) = CHOICES.iter().find(|(choice, _)| *choice == key) {
+        let (problem, remedy) = ("is none of the values that there are".to_owned(), format!("use {legal}"));
+        return with_value(Fault { key, value: None, origin: None, problem, remedy }, values);
     }
     let secret = SECRET.contains(&key.as_str());
     let problem = if secret { "cannot be read".to_owned() } else { message };

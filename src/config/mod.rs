@@ -47,6 +47,8 @@ pub struct Config {
     pub payments: Payments,
     /// Faked providers.
     pub sandbox: Sandbox,
+    /// How often clients may ask.
+    pub limits: Limits,
     /// How replicas share work.
     pub cluster: Cluster,
     /// What is logged, and how.
@@ -80,12 +82,23 @@ pub struct Http {
     /// Pages from these origins may call from a browser.
     #[serde(deserialize_with = "load::list")]
     pub cors_origins: Vec<String>,
+    /// Addresses and networks of proxies whose `X-Forwarded-For` counts.
+    #[serde(deserialize_with = "load::list")]
+    pub trusted_proxies: Vec<String>,
     /// Worker threads; one per processor if absent.
     pub workers: Option<usize>,
     /// Connections per worker thread; more wait.
     pub max_connections: usize,
+    /// Seconds that the head of a request may take, from its first byte.
+    pub head_seconds: u64,
+    /// Seconds that the body of a request may take.
+    pub body_seconds: u64,
+    /// Seconds that a connection may ask nothing.
+    pub idle_seconds: u64,
     /// Seconds until an answer must have begun.
     pub deadline_seconds: u64,
+    /// Seconds in which clients are told to leave, before the server stops.
+    pub drain_seconds: u64,
     /// Seconds that running requests get when the server stops.
     pub shutdown_seconds: u64,
 }
@@ -183,6 +196,18 @@ pub struct Sandbox {
     pub url: Option<String>,
 }
 
+/// `[limits]`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Whether there are any.
+    pub enabled: bool,
+    /// Requests of one user in a minute.
+    pub user_per_minute: u32,
+    /// Requests without a good token from one address in a minute.
+    pub address_per_minute: u32,
+}
+
 /// `[cluster]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -225,6 +250,8 @@ pub struct Allow {
     pub mail_files: bool,
     /// A `secrets.key` next to what it protects.
     pub made_up_secrets: bool,
+    /// No limits on how often clients may ask.
+    pub unlimited: bool,
 }
 
 impl Config {

@@ -59,7 +59,7 @@ fn every_key_is_documented_and_every_documented_key_exists() {
     // serde names the keys that it knows when it meets one that it doesn't.
     let sections = [
         "", "http", "data", "mongodb", "redis", "secrets", "auth", "admin", "email", "payments", "sandbox",
-        "cluster", "log", "allow",
+        "limits", "cluster", "log", "allow",
     ];
     for section in sections {
         let name = if section.is_empty() {
@@ -240,6 +240,8 @@ fn production_refuses_what_is_faked_or_embedded_unless_it_is_named() {
     );
     assert_eq!(permits(&[("STEWARD__PROFILE", "development")]), [""; 0]);
 
+    let unlimited = [production, ("STEWARD__LIMITS__ENABLED", "false")];
+    assert!(permits(&unlimited).contains(&"allow.unlimited"));
     let real = [
         production,
         ("STEWARD__MONGODB__URI", "mongodb://h"),
@@ -257,4 +259,20 @@ fn production_refuses_what_is_faked_or_embedded_unless_it_is_named() {
         assert_eq!(permits(&[&real[..], &[faked]].concat()), ["allow.sandbox"]);
         assert_eq!(permits(&[&real[..], &[faked, ("STEWARD__ALLOW__SANDBOX", "true")]].concat()), [""; 0]);
     }
+}
+
+#[test]
+fn a_value_that_is_none_of_a_few_is_told_with_those_that_are() {
+    let wrong = fault(&[("STEWARD__PROFILE", "prod")]).to_string();
+    assert!(wrong.contains("prod") && wrong.contains("use local, development or production"), "{wrong}");
+    assert!(!wrong.contains("enum") && !wrong.contains("variant"), "{wrong}");
+    let wrong = fault(&[("STEWARD__LOG__FORMAT", "xml")]);
+    assert_eq!((wrong.key.as_str(), wrong.remedy.as_str()), ("log.format", "use pretty or json"));
+}
+
+#[test]
+fn a_section_that_is_given_a_value_is_named() {
+    let wrong = fault(&[("STEWARD__HTTP", "x")]);
+    assert_eq!(wrong.key, "http");
+    assert!(wrong.problem.contains("is a section") && wrong.remedy.contains("http."), "{wrong}");
 }

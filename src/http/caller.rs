@@ -14,6 +14,8 @@ use futures_util::future::{LocalBoxFuture, ready};
 use steward_actors::audit::By;
 use steward_actors::session::{AuthError, Principal, SessionsHandle};
 
+use super::address::ClientAddress;
+use super::limiting::Count;
 use super::problem::Problem;
 use super::request_id::RequestId;
 
@@ -67,7 +69,7 @@ impl Caller {
 impl Caller {
     /// Whose act this request is, for the audit log.
     pub fn by(&self, request: &HttpRequest) -> By {
-        let from = request.peer_addr().map(|peer| peer.ip().to_string());
+        let from = ClientAddress::of(request).map(|address| address.to_string());
         let id = request.extensions().get::<RequestId>().map(|id| id.0.clone());
         By::user(&self.0.user_id, from, id)
     }
@@ -102,9 +104,10 @@ impl FromRequest for Caller {
         }
         let token = bearer(request);
         let authenticator = request.app_data::<Authenticator>().cloned();
+        let count = request.extensions().get::<Rc<Count>>().cloned();
         async move {
             let token = token?.ok_or_else(Problem::unauthorized)?;
-            recognise(authenticator, &token).await
+            recognise(authenticator, count, &token).await
         }
         .boxed_local()
     }
@@ -117,19 +120,30 @@ impl FromRequest for MaybeCaller {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let token = bearer(request);
         let authenticator = request.app_data::<Authenticator>().cloned();
+        let count = request.extensions().get::<Rc<Count>>().cloned();
         async move {
             match token? {
                 None => Ok(Self(None)),
-                Some(token) => recognise(authenticator, &token).await.map(|caller| Self(Some(caller))),
+                Some(token) => recognise(authenticator, count, &token).await.map(|caller| Self(Some(caller))),
             }
         }
         .boxed_local()
     }
 }
 
-async fn recognise(authenticator: Option<Authenticator>, token: &str) -> Result<Caller, Problem> {
+async fn recognise(
+    authenticator: Option<Authenticator>,
+    count: Option<Rc<Count>>,
+    token: &str,
+) -> Result<Caller, Problem> {
     let authenticator = authenticator.ok_or_else(|| Problem::internal("no authenticator in app_data"))?;
-    let principal = authenticator.authenticate(token).await?;
+    let principal = authenticator.authenticate(token).await;
+    match (&count, &principal) {
+        (Some(count), Ok(principal)) => count.on_user(&principal.user_id).await?,
+        (Some(count), Err(AuthError::Unauthenticated)) => count.on_address().await?,
+        _ => {}
+    }
+    let principal = principal?;
     tracing::Span::current().record("user_id", principal.user_id.as_str());
     Ok(Caller(principal))
 }

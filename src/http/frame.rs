@@ -5,6 +5,7 @@
 //! route, except what a response says of itself (a `Cache-Control` or a policy of its own stays).
 
 use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,9 +22,13 @@ use steward_actors::figures;
 use tokio::time::timeout;
 use tracing::{Instrument, field};
 
+use super::address::{ClientAddress, TrustedProxies};
 use super::cors::Cors;
+use super::exchange::Exchange;
+use super::limiting::{Count, Limiting};
 use super::problem::Problem;
 use super::request_id::{RequestId, X_REQUEST_ID};
+use super::server::Door;
 
 /// Bytes of a path that the log keeps.
 const MAX_LOGGED_PATH: usize = 256;
@@ -37,6 +42,12 @@ pub(super) struct Frame {
     pub(super) cors: Cors,
     /// How long until an answer must have begun.
     pub(super) deadline: Duration,
+    /// Who says when a connection is to end.
+    pub(super) door: Arc<Door>,
+    /// Whose word on a client's address counts.
+    pub(super) trusted: TrustedProxies,
+    /// How often clients may ask.
+    pub(super) limiting: Option<Arc<Limiting>>,
 }
 
 /// What is known of a request after it has been handed on.
@@ -47,11 +58,15 @@ struct Asked {
     origin: Option<HeaderValue>,
     authorised: bool,
     at: Instant,
+    exchange: Exchange,
+    count: Option<Rc<Count>>,
 }
 
 impl Asked {
-    fn of(request: &ServiceRequest) -> Self {
+    fn of(request: &mut ServiceRequest) -> Self {
         Self {
+            exchange: Exchange::begin(request),
+            count: None,
             id: RequestId::of(request.headers()),
             method: request.method().clone(),
             path: request.path().to_owned(),
@@ -69,7 +84,15 @@ impl Frame {
         mut request: ServiceRequest,
         next: Next<impl MessageBody + 'static>,
     ) -> Result<ServiceResponse<BoxBody>, Error> {
-        let asked = Asked::of(&request);
+        let mut asked = Asked::of(&mut request);
+        let client = request.peer_addr().map(|peer| self.trusted.client(peer.ip(), request.headers()));
+        if let Some(client) = client {
+            request.extensions_mut().insert(ClientAddress(client));
+        }
+        if let Some(count) = Count::of(self.limiting.as_ref(), client, &asked.path).map(Rc::new) {
+            request.extensions_mut().insert(count.clone());
+            asked.count = Some(count);
+        }
         let _in_flight = InFlight::begin();
         request.extensions_mut().insert(asked.id.clone());
         if asked.method == Method::HEAD {
@@ -96,7 +119,20 @@ impl Frame {
             let preflight = self.finish(&asked, None, None, preflight);
             return Ok(ServiceResponse::new(request, preflight));
         }
-        match self.guarded(&asked, request, next).await {
+        if let Some(count) = &asked.count
+            && let Err(refused) = count.begin(!asked.authorised).await
+        {
+            let (request, _) = request.into_parts();
+            let refused = self.finish(&asked, None, Some(refused), HttpResponse::Ok().finish());
+            return Ok(ServiceResponse::new(request, refused));
+        }
+        let answered = self.guarded(&asked, request, next).await;
+        if let Some(count) = &asked.count {
+            // Who brought credentials that nobody looked at; the next one is refused.
+            let _ = count.on_address().await;
+        }
+        asked.exchange.finish_body().await;
+        match answered {
             Ok(response) => {
                 let route = response.request().match_pattern();
                 let (request, response) = response.into_parts();
@@ -144,7 +180,7 @@ impl Frame {
         self.add_headers(asked, response.headers_mut());
         measure(asked, route.as_deref(), response.status());
         log(asked, route.as_deref(), problem.as_ref(), response.status());
-        response
+        asked.exchange.answer(self.door.shows_out(), response)
     }
 
     fn add_headers(&self, asked: &Asked, headers: &mut HeaderMap) {
@@ -152,6 +188,9 @@ impl Frame {
             headers.insert(X_REQUEST_ID, id);
         }
         self.cors.add_headers(asked.origin.as_ref(), headers);
+        if let Some(count) = &asked.count {
+            count.add_headers(headers);
+        }
         let mut put = |name, value| {
             if !headers.contains_key(&name) {
                 headers.insert(name, HeaderValue::from_static(value));

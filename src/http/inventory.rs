@@ -3,13 +3,13 @@
 use actix_web::{HttpRequest, HttpResponse, get, http::header, post, web};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
-use steward_actors::inventory::{Adjustment, Inventory, Movement, MovementKind, Stock};
+use steward_actors::inventory::{Adjusted, Adjustment, Inventory, Movement, MovementKind, Stock};
 use steward_actors::store::Versioned;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::caller::{Caller, MaybeCaller};
-use super::idempotency::IdempotencyKey;
+use super::idempotency::{IdempotencyKey, REPLAYED};
 use super::json::ValidJson;
 use super::page::{Binding, CursorText, Limit, Listed};
 use super::problem::Problem;
@@ -143,7 +143,7 @@ async fn create_adjustment(
         reason: asked.reason.clone(),
         reference: asked.reference.clone(),
     };
-    let movement = inventory.adjust(adjustment).await?.movement;
+    let Adjusted { movement, replayed, .. } = inventory.adjust(adjustment).await?;
     // A command that comes again finds the first one's movement.
     let same = movement.delta == asked.delta
         && movement.reason.as_deref() == Some(&asked.reason)
@@ -152,7 +152,12 @@ async fn create_adjustment(
         return Err(Problem::key_reused());
     }
     let location = format!("/v1/inventory/{sku}/movements");
-    Ok(HttpResponse::Created().insert_header((header::LOCATION, location)).json(MovementView::of(movement)))
+    let mut response = HttpResponse::Created();
+    response.insert_header((header::LOCATION, location));
+    if replayed {
+        response.insert_header(REPLAYED);
+    }
+    Ok(response.json(MovementView::of(movement)))
 }
 
 /// What narrows the list.

@@ -25,8 +25,13 @@ use super::strict::Strict;
 /// Bytes that a body may have where the route does not say otherwise.
 pub const BODY_LIMIT: usize = 64 * 1024;
 
-/// How long a client may take to send a body.
-const BODY_DEADLINE: Duration = Duration::from_secs(15);
+/// How long a client may take to send a body. The server puts it into each worker's `app_data`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BodyDeadline(pub(super) Duration);
+
+impl BodyDeadline {
+    const DEFAULT: Self = Self(Duration::from_secs(15));
+}
 
 /// A JSON body that is well-formed, has `T`'s form and keeps `T`'s garde rules.
 ///
@@ -44,10 +49,10 @@ where
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let acceptable = check_head(request, LIMIT);
-        let payload = payload.take();
+        let body = read(request, payload, LIMIT);
         async move {
             acceptable?;
-            let body = read(payload, LIMIT).await?;
+            let body = body.await?;
             let value: T = parse(&body)?;
             value.validate().map_err(|report| fields::from_garde(Naming::Pointer, &report))?;
             Ok(Self(value))
@@ -112,8 +117,13 @@ fn check_head(request: &HttpRequest, limit: usize) -> Result<(), Problem> {
 ///
 /// # Errors
 /// 413, 408 if the client is too slow, 400 if it stops half-way.
-pub async fn read(payload: Payload, limit: usize) -> Result<BytesMut, Problem> {
-    read_within(payload, limit, BODY_DEADLINE).await
+pub fn read(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    limit: usize,
+) -> impl Future<Output = Result<BytesMut, Problem>> + use<> {
+    let deadline = request.app_data().copied().unwrap_or(BodyDeadline::DEFAULT);
+    read_within(payload.take(), limit, deadline.0)
 }
 
 async fn read_within(mut payload: Payload, limit: usize, deadline: Duration) -> Result<BytesMut, Problem> {
@@ -237,13 +247,17 @@ mod tests {
         assert_eq!(code(late), (408, "body_too_slow".to_owned()));
 
         let cut = sent(stream::iter([Ok(Bytes::from("{")), Err(PayloadError::Incomplete(None))]));
-        assert_eq!(code(read(cut, 10).await), (400, "incomplete_body".to_owned()));
+        assert_eq!(
+            code(read_within(cut, 10, Duration::from_secs(5)).await),
+            (400, "incomplete_body".to_owned())
+        );
 
+        let soon = Duration::from_secs(5);
         let endless = sent(stream::repeat_with(|| Ok(Bytes::from("abc"))));
-        assert_eq!(code(read(endless, 10).await), (413, "body_too_large".to_owned()));
+        assert_eq!(code(read_within(endless, 10, soon).await), (413, "body_too_large".to_owned()));
 
         let fits = sent(stream::iter([Ok(Bytes::from("abcde")), Ok(Bytes::from("fghij"))]));
-        assert_eq!(read(fits, 10).await.unwrap(), "abcdefghij");
+        assert_eq!(read_within(fits, 10, soon).await.unwrap(), "abcdefghij");
     }
 
     #[test]

@@ -11,16 +11,20 @@
 
 #![allow(unused_qualifications, reason = "the macros of utoipa write some")]
 
+pub mod address;
 pub mod caller;
+mod codes;
 mod cors;
 pub mod errors;
 mod etag;
+mod exchange;
 mod fallback;
 mod fields;
 mod frame;
 mod guard;
 mod idempotency;
 pub mod json;
+mod limiting;
 mod openapi;
 pub mod page;
 pub mod problem;
@@ -53,9 +57,10 @@ mod roles;
 mod sessions;
 mod users;
 
+pub use limiting::Limiting;
 pub use openapi::document as openapi_document;
 pub use request_id::RequestId;
-pub use server::Listener;
+pub use server::{Listener, Server};
 
 use actix_web::http::header::{CACHE_CONTROL, HeaderName};
 

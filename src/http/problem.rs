@@ -11,7 +11,6 @@ use std::fmt;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -293,6 +292,21 @@ impl Problem {
 
     /// The answer, for a request on path `instance` with the id `request_id`.
     pub(super) fn render(&self, public_url: &str, instance: &str, request_id: &str) -> HttpResponse {
+        let (headers, body) = self.document(public_url, instance, request_id);
+        let mut response = HttpResponseBuilder::new(self.0.status);
+        for header in headers {
+            response.insert_header(header);
+        }
+        response.body(body)
+    }
+
+    /// The answer's headers and body.
+    pub(super) fn document(
+        &self,
+        public_url: &str,
+        instance: &str,
+        request_id: &str,
+    ) -> (Vec<(&'static str, String)>, Vec<u8>) {
         let inner = &*self.0;
         let document = ProblemDocument {
             kind: format!("{public_url}/problems/{}", inner.code),
@@ -305,21 +319,19 @@ impl Problem {
             errors: &inner.errors,
             members: &inner.members,
         };
-        let body = serde_json::to_vec(&document).unwrap_or_default();
-        let mut response = HttpResponseBuilder::new(inner.status);
-        response.insert_header((header::CONTENT_TYPE, MEDIA_TYPE));
-        response.insert_header((header::CACHE_CONTROL, "no-store"));
+        let mut headers =
+            vec![("content-type", MEDIA_TYPE.to_owned()), ("cache-control", "no-store".to_owned())];
         if let Some(span) = inner.retry_after {
             let seconds = span.as_secs() + u64::from(span.subsec_nanos() > 0);
-            response.insert_header((header::RETRY_AFTER, seconds.max(1)));
+            headers.push(("retry-after", seconds.max(1).to_string()));
         }
         if inner.status == StatusCode::UNAUTHORIZED {
-            response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+            headers.push(("www-authenticate", "Bearer".to_owned()));
         }
-        if let Some(allow) = inner.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
-            response.insert_header((header::ALLOW, allow));
+        if let Some(allow) = &inner.allow {
+            headers.push(("allow", allow.clone()));
         }
-        response.body(body)
+        (headers, serde_json::to_vec(&document).unwrap_or_default())
     }
 }
 
@@ -342,6 +354,8 @@ impl ResponseError for Problem {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::http::header;
+
     use super::*;
 
     fn header(problem: &Problem, name: header::HeaderName) -> Option<String> {

@@ -120,7 +120,8 @@ impl Sku {
     /// Whether `text` may name a stock keeping unit.
     pub fn is_well_formed(text: &str) -> bool {
         let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-        (1..=64).contains(&text.len()) && text.bytes().all(legal)
+        // In a path the two dots mean something else.
+        (1..=64).contains(&text.len()) && text.bytes().all(legal) && text != "." && text != ".."
     }
 }
 
@@ -159,6 +160,15 @@ mod tests {
     fn refused(query: &str) -> (u16, String) {
         let problem = parse::<Filter>(query).unwrap_err();
         (problem.status().as_u16(), problem.errors().first().map(|e| e.field.clone()).unwrap_or_default())
+    }
+
+    #[test]
+    fn dots_that_mean_something_in_a_path_are_no_skus() {
+        for (text, fine) in
+            [("a.b", true), ("...", true), (".", false), ("..", false), ("", false), ("a/b", false)]
+        {
+            assert_eq!(Sku::is_well_formed(text), fine, "{text}");
+        }
     }
 
     #[test]

@@ -17,6 +17,11 @@ pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 pub struct RequestId(pub String);
 
 impl RequestId {
+    /// A new one.
+    pub(super) fn fresh() -> Self {
+        Self(ids::new_id())
+    }
+
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
         let sane = |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(legal);

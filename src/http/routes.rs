@@ -10,7 +10,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use utoipa_actix_web::{AppExt, scope};
 
 use super::{
-    accounts, admin, connections, docs, export, health, hello, holds, inventory, keys, links, metrics, openapi, orders, people, products, profiles, recovery, roles, sessions, users,
+    accounts, admin, codes, connections, docs, export, health, hello, holds, inventory, keys, links, metrics, openapi, orders, people, products, profiles, recovery, roles, sessions, users,
 };
 
 /// A bounded context: what may be deployed and scaled apart from the rest.
@@ -84,7 +84,8 @@ fn unversioned(config: &mut ServiceConfig) {
         .configure(metrics::configure)
         .configure(docs::configure)
         .configure(links::configure)
-        .configure(keys::configure);
+        .configure(keys::configure)
+        .configure(codes::configure);
 }
 
 fn documented(config: &mut ServiceConfig, served: &Served) {

@@ -12,6 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::NO_STORE;
+use super::address::ClientAddress;
 use super::caller::{Caller, MaybeCaller};
 use super::json::{OptionalJson, ValidJson};
 use super::page::{Binding, CursorText, Limit, Listed, paged};
@@ -82,7 +83,7 @@ pub(super) struct Login {
 
 /// The address that a request comes from.
 fn address(request: &HttpRequest) -> Option<String> {
-    request.peer_addr().map(|peer| peer.ip().to_string())
+    ClientAddress::of(request).map(|address| address.to_string())
 }
 
 /// Where a request comes from.

@@ -262,6 +262,21 @@ async fn unknown_routes_and_methods_are_problems_too() {
 }
 
 #[actix_rt::test]
+async fn the_type_of_a_problem_leads_to_what_it_means() {
+    let server = start();
+    let (_, told) = problem(server.get("/nothing").await).await;
+    let kind = told["type"].as_str().unwrap().strip_prefix(&server.url).unwrap().to_owned();
+    let meaning: Value = server.get(&kind).await.json().await.unwrap();
+    assert_eq!((&meaning["code"], &meaning["status"]), (&json!("not_found"), &json!(404)));
+    let page = server.request(Method::GET, &kind).header("accept", "text/html,*/*").send().await.unwrap();
+    assert_eq!(header(&page, "content-type"), "text/html; charset=utf-8");
+    assert!(page.text().await.unwrap().contains("<code>not_found</code>"));
+    assert_eq!(problem(server.get("/problems/no_such_code").await).await.0, 404);
+    let all: Value = server.get("/problems").await.json().await.unwrap();
+    assert!(all.as_array().unwrap().contains(&meaning));
+}
+
+#[actix_rt::test]
 async fn head_answers_as_get_without_the_body() {
     let server = start();
     let head = server.request(Method::HEAD, "/v1/hello").send().await.unwrap();

@@ -8,6 +8,7 @@ mod support;
 
 mod accounts;
 mod bad_input;
+mod drain;
 mod edge;
 mod figures;
 mod holds;

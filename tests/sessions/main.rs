@@ -4,6 +4,7 @@
 //! what Redis does to sessions, not the store. What destroys a Redis runs on one of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod limits;
 mod redis_server;
 mod replica;
 mod revocation;

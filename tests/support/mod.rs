@@ -89,6 +89,8 @@ impl Replica {
             .env("STEWARD__HTTP__BIND", "127.0.0.1:0")
             .env("STEWARD__LOG__FORMAT", "json")
             .env("STEWARD__LOG__FILTER", "info")
+            .env("STEWARD__HTTP__DRAIN_SECONDS", "0")
+            .env("STEWARD__LIMITS__ENABLED", "false")
             .env("STEWARD__ADMIN__EMAIL", ADMIN_EMAIL)
             .env("STEWARD__ADMIN__PASSWORD", ADMIN_PASSWORD)
             .envs(more.iter().copied())

@@ -46,6 +46,8 @@ pub struct Adjusted {
     pub movement: Movement,
     /// The counters after it; for a command that came again, as they are now.
     pub stock: Stock,
+    /// Whether the command came again.
+    pub replayed: bool,
 }
 
 /// Why an adjustment was not made.

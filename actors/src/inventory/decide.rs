@@ -196,7 +196,11 @@ impl Plan {
             return Err(Refusal::ByStock(AdjustError::UnknownSku));
         };
         if let Some(known) = self.movements.get(&adjustment.movement_id()) {
-            return Ok(Adjusted { movement: known.value.clone(), stock: stock.value.clone() });
+            return Ok(Adjusted {
+                movement: known.value.clone(),
+                stock: stock.value.clone(),
+                replayed: true,
+            });
         }
         let after = stock.value.adjusted(adjustment.delta).map_err(|why| {
             Refusal::ByStock(match why {
@@ -206,7 +210,7 @@ impl Plan {
         })?;
         let movement = adjustment.movement(now);
         self.move_stock(after.clone(), movement.clone());
-        Ok(Adjusted { movement, stock: after })
+        Ok(Adjusted { movement, stock: after, replayed: false })
     }
 
     /// Whether it changes nothing.

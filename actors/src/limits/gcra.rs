@@ -11,7 +11,7 @@ pub struct Quota {
 }
 
 impl Quota {
-    /// `uses` (1 at least) in each `window` (a day at most is meant). All of them may come at once;
+    /// `uses` (1 at least) in each `window`; an hour and ten minutes at most between two uses. All of them may come at once;
     /// then one comes back each `window / uses`. Quotas with different names count apart.
     pub const fn new(name: &'static str, uses: u32, window: Duration) -> Self {
         let uses = if uses == 0 { 1 } else { uses };

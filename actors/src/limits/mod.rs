@@ -12,8 +12,6 @@
 mod gcra;
 mod memory;
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 
 pub use gcra::{Decision, Quota, decide};
@@ -27,22 +25,4 @@ pub trait Limits: Send + Sync + 'static {
 
     /// Takes one use back: what it was taken for did not count, such as a log-in that was right.
     async fn give_back(&self, quota: &Quota, key: &str);
-}
-
-/// No limits: everything is allowed and nothing counted.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Unlimited;
-
-#[async_trait]
-impl Limits for Unlimited {
-    async fn take(&self, quota: &Quota, _: &str) -> Decision {
-        Decision {
-            allowed: true,
-            remaining: quota.uses(),
-            reset: Duration::ZERO,
-            retry_after: Duration::ZERO,
-        }
-    }
-
-    async fn give_back(&self, _: &Quota, _: &str) {}
 }

@@ -1,36 +1,107 @@
 //! Listening: from an address to a running server. Called by the composition root, and by tests on
 //! port 0. Signals are the composition root's.
+//!
+//! One thread accepts and hands each connection to the worker thread with the fewest; actix answers
+//! it there, on a [`stream::Stream`] with deadlines of its own. The workers are ours, not
+//! actix-server's, so that stopping loses nothing: that one drops connections that it has accepted
+//! and not yet begun with.
+//!
+//! Stopping goes in [`Stage`]s: tell every client to leave, accept no more, answer what came in,
+//! end.
+
+mod refusal;
+mod stream;
+mod workers;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use actix_web::dev::Server;
-use actix_web::http::KeepAlive;
-use actix_web::middleware::{NormalizePath, from_fn};
-use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{App, HttpServer};
+use actix_web::web::{Data, ServiceConfig};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 
+use super::address::TrustedProxies;
 use super::cors::Cors;
-use super::fallback::{self, Templates};
+use super::fallback::Templates;
 use super::frame::Frame;
-use super::guard::{self, Rules};
+use super::guard::Rules;
+use super::json::BodyDeadline;
+use super::limiting::Limiting;
 use super::routes::{self, Served};
 use crate::config;
 
-/// How long a client may take to send the head of a request.
-const HEAD_DEADLINE: Duration = Duration::from_secs(10);
-/// How long a connection may idle.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// How long a client may take to close after we have.
-const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
+pub(super) use stream::Progress;
+
+/// How long connections that were accepted last may take to say what they want.
+const SETTLE: Duration = Duration::from_millis(500);
+
+/// What a server is at; only ever goes on to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    Serving,
+    /// Every answer tells its client to leave.
+    Leaving,
+    /// No connection may begin; those that the kernel has made are accepted.
+    Closing,
+    /// Nothing is accepted.
+    Closed,
+    /// Connections that ask nothing are closed.
+    Finishing,
+    /// The workers end, with what they have.
+    Ended,
+}
+
+/// What the parts of a server share.
+#[derive(Debug)]
+pub(super) struct Door {
+    stage: watch::Sender<Stage>,
+    places: Arc<Semaphore>,
+    total: usize,
+}
+
+impl Door {
+    fn new(total: usize) -> Self {
+        // As many as can be waited for at once.
+        let total = total.min(u32::MAX as usize).min(Semaphore::MAX_PERMITS);
+        Self { stage: watch::channel(Stage::Serving).0, places: Arc::new(Semaphore::new(total)), total }
+    }
+
+    /// Whether a connection is to close with the answer that it gets now: the server stops, or
+    /// others wait for a place.
+    pub(super) fn shows_out(&self) -> bool {
+        *self.stage.borrow() >= Stage::Leaving || self.places.available_permits() * 8 < self.total
+    }
+
+    fn go_on_to(&self, stage: Stage) {
+        self.stage.send_if_modified(|now| {
+            let later = stage > *now;
+            *now = stage.max(*now);
+            later
+        });
+    }
+
+    async fn reached(&self, stage: Stage) {
+        // The sender is ours, so the channel is open.
+        let _ = self.stage.subscribe().wait_for(|now| *now >= stage).await;
+    }
+
+    /// Only once nothing is accepted: whoever waits here is first to every place.
+    async fn everyone_has_left(&self) {
+        let all = u32::try_from(self.total).unwrap_or(u32::MAX);
+        // Nobody closes the semaphore.
+        let _ = self.places.acquire_many(all).await;
+    }
+}
 
 /// A bound address that nobody is served on yet.
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
-    frame: Arc<Frame>,
+    workers: usize,
+    frame: Frame,
     settings: config::Http,
     served: Served,
 }
@@ -42,17 +113,23 @@ impl Listener {
     /// The address is taken, or not ours.
     pub fn bind(settings: &config::Http) -> io::Result<Self> {
         let socket = TcpListener::bind(&settings.bind)?;
+        socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
         let public_url = match &settings.public_url {
             Some(url) => url.trim_end_matches('/').to_owned(),
             None => format!("http://{address}"),
         };
-        let frame = Arc::new(Frame {
+        let workers =
+            settings.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
+        let frame = Frame {
             public_url,
             cors: Cors::new(settings.cors_origins.clone()),
             deadline: Duration::from_secs(settings.deadline_seconds),
-        });
-        Ok(Self { socket, address, frame, settings: settings.clone(), served: Served::all() })
+            door: Arc::new(Door::new(settings.max_connections.saturating_mul(workers))),
+            trusted: TrustedProxies::new(&settings.trusted_proxies),
+            limiting: None,
+        };
+        Ok(Self { socket, address, workers, frame, settings: settings.clone(), served: Served::all() })
     }
 
     /// Serves these contexts alone; the routes of others are as if there were none.
@@ -78,6 +155,13 @@ impl Listener {
         Ok(Some(Self::bind(&settings)?.serving(Served::these([]))))
     }
 
+    /// Refuses those who ask too often; `None` refuses nobody.
+    #[must_use]
+    pub fn limiting(mut self, limiting: Option<Arc<Limiting>>) -> Self {
+        self.frame.limiting = limiting;
+        self
+    }
+
     /// The address, with the port that was picked.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -90,11 +174,10 @@ impl Listener {
 
     /// Starts serving. `worker` runs once in each worker thread, inside its actix system, and puts
     /// there what handlers ask for ([`super::caller::Authenticator`], [`super::health::Health`],
-    /// services). The server is a future that ends when its handle is told to stop; it begins to
-    /// accept at once.
+    /// services). It accepts at once, until the [`Server`] is stopped or dropped.
     ///
     /// # Errors
-    /// The socket cannot be used.
+    /// The system gives no threads, or the socket cannot be used.
     pub fn serve<W>(self, worker: W) -> io::Result<Server>
     where
         W: Fn(&mut ServiceConfig) + Clone + Send + 'static,
@@ -118,31 +201,74 @@ impl Listener {
     where
         W: Fn(&mut ServiceConfig) + Clone + Send + 'static,
     {
-        let Self { socket, frame, settings, served, .. } = self;
-        let templates = Data::new(Templates::of(&served));
-        let rules = Arc::new(Rules::of(&served));
-        let server = HttpServer::new(move || {
-            let (frame, rules) = (frame.clone(), rules.clone());
-            App::new()
-                .app_data(templates.clone())
-                .configure(&worker)
-                .configure(|config: &mut ServiceConfig| routes(config, &served))
-                .default_service(web::to(fallback::answer))
-                .wrap(from_fn(move |request, next| guard::check(rules.clone(), request, next)))
-                .wrap(NormalizePath::trim())
-                .wrap(from_fn(move |request, next| frame.clone().surround(request, next)))
-        });
-        let server = server
-            .client_request_timeout(HEAD_DEADLINE)
-            .client_disconnect_timeout(CLOSE_DEADLINE)
-            .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
-            .max_connections(settings.max_connections)
-            .shutdown_timeout(settings.shutdown_seconds)
-            .disable_signals();
-        let server = match settings.workers {
-            Some(workers) => server.workers(workers),
-            None => server,
+        let Self { socket, workers, frame, settings, served, .. } = self;
+        let door = frame.door.clone();
+        let parts = workers::Parts {
+            spans: stream::Spans {
+                head: Duration::from_secs(settings.head_seconds),
+                idle: Duration::from_secs(settings.idle_seconds),
+            },
+            body: BodyDeadline(Duration::from_secs(settings.body_seconds)),
+            templates: Data::new(Templates::of(&served)),
+            rules: Arc::new(Rules::of(&served)),
+            served,
+            routes,
+            refusals: Arc::new(refusal::Refusals { public_url: frame.public_url.clone() }),
+            frame: Arc::new(frame),
         };
-        Ok(server.listen(socket)?.run())
+        // Dropped on an early return, it ends the threads that have started.
+        let mut server = Server { door, threads: Vec::new() };
+        let mut queues = Vec::new();
+        for number in 0..workers {
+            let (queue, thread) = workers::start(number, parts.clone(), worker.clone())?;
+            queues.push(queue);
+            server.threads.push(thread);
+        }
+        server.threads.push(workers::accept(socket, server.door.clone(), queues)?);
+        Ok(server)
+    }
+}
+
+/// A running server. Dropping it ends it at once, with whatever it is at.
+pub struct Server {
+    door: Arc<Door>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Server {
+    /// From here on every answer tells its client to use another connection, and so, behind a
+    /// balancer that sees this replica unready, another replica.
+    pub fn show_everyone_out(&self) {
+        self.door.go_on_to(Stage::Leaving);
+    }
+
+    /// Accepts no more, answers what came in, and ends: after `grace` at the latest.
+    pub async fn stop(mut self, grace: Duration) {
+        let door = self.door.clone();
+        let answered = async {
+            door.go_on_to(Stage::Closing);
+            door.reached(Stage::Closed).await;
+            if timeout(SETTLE, door.everyone_has_left()).await.is_err() {
+                door.go_on_to(Stage::Finishing);
+                door.everyone_has_left().await;
+            }
+        };
+        if timeout(grace, answered).await.is_err() {
+            tracing::warn!("some requests took longer to answer than the server may take to stop");
+        }
+        door.go_on_to(Stage::Ended);
+        let threads = std::mem::take(&mut self.threads);
+        let joined = tokio::task::spawn_blocking(move || {
+            threads.into_iter().for_each(|thread| {
+                let _ = thread.join();
+            });
+        });
+        let _ = timeout(grace.max(SETTLE), joined).await;
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.door.go_on_to(Stage::Ended);
     }
 }

@@ -8,6 +8,7 @@
 //! uses it, a token in the clear.
 
 mod invalidations;
+mod limits;
 mod locator;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Handle;
 
 pub use invalidations::RedisInvalidations;
+pub use limits::RedisLimits;
 pub use locator::RedisLocator;
 
 /// How long it may take to connect.

@@ -2,15 +2,15 @@
 
 use std::io::Write;
 use std::rc::Rc;
-use std::sync::{Mutex, Once};
+use std::sync::{Arc, Mutex, Once};
 
 use actix_web::web::ServiceConfig;
 use async_trait::async_trait;
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::Value;
 use steward::config;
-use steward::http::Listener;
 use steward::http::caller::{Authenticate, Authenticator};
+use steward::http::{Limiting, Listener};
 use steward_actors::session::AuthError;
 use steward_actors::session::Principal;
 
@@ -41,9 +41,14 @@ pub fn settings() -> config::Http {
         bind: "127.0.0.1:0".into(),
         public_url: None,
         cors_origins: vec!["https://app.example".into()],
+        trusted_proxies: Vec::new(),
         workers: Some(1),
         max_connections: 100,
+        head_seconds: 1,
+        body_seconds: 1,
+        idle_seconds: 30,
         deadline_seconds: 2,
+        drain_seconds: 0,
         shutdown_seconds: 1,
     }
 }
@@ -52,27 +57,45 @@ pub fn settings() -> config::Http {
 pub struct Server {
     pub url: String,
     client: Client,
+    running: Option<steward::http::Server>,
 }
 
 impl Server {
-    /// Serves the API and what `worker` adds, until the test's system ends.
+    /// Serves the API and what `worker` adds, until this is dropped.
     pub fn start<W>(settings: &config::Http, worker: W) -> Self
     where
         W: Fn(&mut ServiceConfig) + Clone + Send + 'static,
     {
+        Self::start_limited(settings, None, worker)
+    }
+
+    /// The same, to clients that may ask so often.
+    pub fn start_limited<W>(settings: &config::Http, limiting: Option<Arc<Limiting>>, worker: W) -> Self
+    where
+        W: Fn(&mut ServiceConfig) + Clone + Send + 'static,
+    {
         prepare_process();
-        let listener = Listener::bind(settings).unwrap();
+        let listener = Listener::bind(settings).unwrap().limiting(limiting);
         let url = format!("http://{}", listener.address());
-        let server = listener
+        let running = listener
             .serve(move |config| {
                 let authenticator: Authenticator = Rc::new(Recognise);
                 config.app_data(authenticator);
                 worker(config);
             })
             .unwrap();
-        actix_rt::spawn(server);
         let client = Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { url, client }
+        Self { url, client, running: Some(running) }
+    }
+
+    /// The server itself.
+    pub fn running(&mut self) -> &mut steward::http::Server {
+        self.running.as_mut().expect("it was not taken")
+    }
+
+    /// The server itself, to stop it.
+    pub fn take(&mut self) -> steward::http::Server {
+        self.running.take().expect("it was not taken")
     }
 
     /// A request to `path`.

@@ -88,6 +88,7 @@ async fn a_command_that_comes_again_has_the_first_ones_answer_even_if_stock_is_g
     adjust(&one, "a2", "tee", -5).await.unwrap();
     let again = adjust(&other, "a1", "tee", 5).await.unwrap();
     assert_eq!((again.movement, again.stock.on_hand()), (taken.movement, 0));
+    assert_eq!((taken.replayed, again.replayed), (false, true));
     let gone = adjust(&other, "a2", "tee", -5).await.unwrap();
     assert_eq!(gone.stock.on_hand(), 0);
     shop.check().await;
