@@ -17,7 +17,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpResponse};
 use futures_util::FutureExt;
 use metrics::{Gauge, counter, gauge, histogram};
-use steward_actors::figures;
+use steward_actors::{figures, trace};
 use tokio::time::timeout;
 use tracing::{Instrument, field};
 
@@ -81,7 +81,10 @@ impl Frame {
             request_id = asked.id.0,
             method = %asked.method,
             user_id = field::Empty,
+            trace = field::Empty,
         );
+        let traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+        trace::adopt(&span, traceparent);
         self.answer(asked, request, next).instrument(span).await
     }
 
