@@ -40,6 +40,7 @@ pub mod health;
 mod hello;
 mod holds;
 mod inventory;
+mod measure;
 pub mod metrics;
 mod orders;
 mod people;
