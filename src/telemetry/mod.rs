@@ -48,9 +48,10 @@ pub fn start(log: &Log, to: &Telemetry) -> Result<Traces, String> {
     let terminal = stderr().is_terminal();
     let format = log.format.unwrap_or(if terminal { LogFormat::Pretty } else { LogFormat::Json });
     let (provider, tracer) = traces::start(to.otlp_url.as_deref())?;
-    // Spans of the store and of questions are for traces alone, and others' spans for nobody.
-    let ours = filter_fn(|of| {
-        let most = if of.is_span() { Level::DEBUG } else { Level::INFO };
+    // Spans of the store and of questions are for traces that are sent, and others' spans for nobody.
+    let sent = to.otlp_url.is_some();
+    let ours = filter_fn(move |of| {
+        let most = if of.is_span() && sent { Level::DEBUG } else { Level::INFO };
         of.target().starts_with("steward") && *of.level() <= most
     });
     let joined = tracing_opentelemetry::layer().with_tracer(tracer).with_filter(ours);
