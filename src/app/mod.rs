@@ -226,11 +226,12 @@ impl Steward {
             let keys = keys.clone();
             async move { keys.run(stop).await }
         }));
+        let limits = limits(redis.as_ref(), parts.clock.clone());
         let sessions = Sessions::new(SessionParts {
             store: parts.store.clone(),
             clock: parts.clock.clone(),
             users: users.clone(),
-            limits: Arc::new(MemoryLimits::new(parts.clock.clone(), COUNTED_KEYS)),
+            limits: limits.clone(),
             access: tokens.clone(),
             token_key,
             locator,
@@ -293,7 +294,7 @@ impl Steward {
         let readiness = worker.readiness.clone();
         claiming.push(gauges::start(&parts, &readiness));
         claiming.extend(worker.operations.start());
-        let limiting = Limiting::new(limits(redis.as_ref(), parts.clock.clone()), &config.limits);
+        let limiting = Limiting::new(limits, &config.limits);
         let server = listener
             .limiting(limiting)
             .serve(move |app| worker.configure(app))

@@ -201,6 +201,12 @@ impl Config {
             "leaves no room for a lost heartbeat",
             "use 1 or more, and a third of cluster.lease_seconds at most",
         );
+        let otlp = self.telemetry.otlp_url.as_deref().is_none_or(is_web);
+        check(otlp, "telemetry.otlp_url", WEB.0, "write http://collector:4318, without /v1/traces");
+        let errors = self.telemetry.errors_url.as_ref().is_none_or(|url| {
+            Url::parse(url.expose_secret()).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
+        });
+        check(errors, "telemetry.errors_url", "is no web address", "write https://host/path");
         check(
             EnvFilter::try_new(&self.log.filter).is_ok(),
             "log.filter",

@@ -53,6 +53,9 @@ pub struct Config {
     pub cluster: Cluster,
     /// What is logged, and how.
     pub log: Log,
+    /// Where traces and error reports go.
+    #[serde(default)]
+    pub telemetry: Telemetry,
     /// What production accepts all the same.
     pub allow: Allow,
 }
@@ -226,6 +229,16 @@ pub struct Log {
     pub format: Option<LogFormat>,
     /// A level, or directives.
     pub filter: String,
+}
+
+/// `[telemetry]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Telemetry {
+    /// A collector that takes OTLP over HTTP; absent: spans are not sent.
+    pub otlp_url: Option<String>,
+    /// A webhook that gets error reports; absent: they are only logged.
+    pub errors_url: Option<SecretString>,
 }
 
 /// How log lines look.

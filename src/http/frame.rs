@@ -17,8 +17,7 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpResponse};
 use futures_util::FutureExt;
-use metrics::{Gauge, counter, gauge, histogram};
-use steward_actors::figures;
+use steward_actors::trace;
 use tokio::time::timeout;
 use tracing::{Instrument, field};
 
@@ -26,6 +25,7 @@ use super::address::{ClientAddress, TrustedProxies};
 use super::cors::Cors;
 use super::exchange::Exchange;
 use super::limiting::{Count, Limiting};
+use super::measure;
 use super::problem::Problem;
 use super::request_id::{RequestId, X_REQUEST_ID};
 use super::server::Door;
@@ -93,7 +93,7 @@ impl Frame {
             request.extensions_mut().insert(count.clone());
             asked.count = Some(count);
         }
-        let _in_flight = InFlight::begin();
+        let _in_flight = measure::InFlight::begin();
         request.extensions_mut().insert(asked.id.clone());
         if asked.method == Method::HEAD {
             // The same answer; the encoder leaves the body out by the method that came in.
@@ -104,7 +104,10 @@ impl Frame {
             request_id = asked.id.0,
             method = %asked.method,
             user_id = field::Empty,
+            trace = field::Empty,
         );
+        let traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+        trace::adopt(&span, traceparent);
         self.answer(asked, request, next).instrument(span).await
     }
 
@@ -178,7 +181,7 @@ impl Frame {
             Some(problem) => problem.render(&self.public_url, &asked.path, &asked.id.0),
         };
         self.add_headers(asked, response.headers_mut());
-        measure(asked, route.as_deref(), response.status());
+        measure::answered(&asked.method, route.as_deref(), response.status(), asked.at.elapsed());
         log(asked, route.as_deref(), problem.as_ref(), response.status());
         asked.exchange.answer(self.door.shows_out(), response)
     }
@@ -224,48 +227,6 @@ fn problem_of(error: &Error) -> Problem {
         }
         _ => Problem::internal(error),
     }
-}
-
-/// Counts a request while it is answered, also if its client goes away.
-struct InFlight(Gauge);
-
-impl InFlight {
-    fn begin() -> Self {
-        let gauge = gauge!(figures::HTTP_IN_FLIGHT);
-        gauge.increment(1.0);
-        Self(gauge)
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.decrement(1.0);
-    }
-}
-
-/// By route template, never by path: what a stranger makes up must not become a label.
-fn measure(asked: &Asked, route: Option<&str>, status: StatusCode) {
-    let method = match asked.method {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::PATCH => "PATCH",
-        Method::DELETE => "DELETE",
-        Method::OPTIONS => "OPTIONS",
-        _ => "other",
-    };
-    let class = match status.as_u16() {
-        ..=199 => "1xx",
-        200..=299 => "2xx",
-        300..=399 => "3xx",
-        400..=499 => "4xx",
-        _ => "5xx",
-    };
-    let route = route.unwrap_or("none").to_owned();
-    counter!(figures::HTTP_REQUESTS, "method" => method, "route" => route.clone(), "status" => class)
-        .increment(1);
-    histogram!(figures::HTTP_SECONDS, "method" => method, "route" => route).record(asked.at.elapsed());
 }
 
 fn log(asked: &Asked, route: Option<&str>, problem: Option<&Problem>, status: StatusCode) {

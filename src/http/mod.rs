@@ -47,6 +47,7 @@ mod holds;
 mod inventory;
 mod links;
 pub mod keys;
+mod measure;
 pub mod metrics;
 mod orders;
 mod people;

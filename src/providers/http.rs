@@ -6,7 +6,8 @@ use std::time::Duration;
 use metrics::{counter, histogram};
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Client, RequestBuilder, Response, redirect};
-use steward_actors::figures;
+use steward_actors::{figures, trace};
+use tracing::Instrument;
 
 /// The longest that a provider can make us wait.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
@@ -66,7 +67,15 @@ pub(super) async fn send(
     request: RequestBuilder,
 ) -> reqwest::Result<Response> {
     let begun = std::time::Instant::now();
-    let answer = request.send().await;
+    let span = tracing::info_span!("provider", provider, call);
+    let sent = async {
+        let request = match trace::current() {
+            Some(traceparent) => request.header("traceparent", traceparent),
+            None => request,
+        };
+        request.send().await
+    };
+    let answer = sent.instrument(span).await;
     let outcome = match &answer {
         Ok(response) => match response.status().as_u16() {
             429 => "rate_limited",

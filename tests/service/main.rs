@@ -21,6 +21,7 @@ mod seed;
 mod sessions;
 mod tokens;
 mod tour;
+mod traces;
 
 use support::{Backend, DataDir, Replica};
 

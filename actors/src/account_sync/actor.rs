@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
+use tracing::Instrument;
 
 use super::connections::Disposal;
 use super::errors::SyncError;
@@ -103,7 +104,8 @@ impl Handler<Envelope<RequestRun>> for AccountSync {
     fn handle(&mut self, asked: Envelope<RequestRun>, ctx: &mut Self::Context) {
         let (command, reply) = asked.open();
         let (work, busy) = (self.work.clone(), self.lifeline.busy());
-        let requested = async move { work.request(&command.user_id, &command.run_id).await };
+        let requested =
+            async move { work.request(&command.user_id, &command.run_id).await }.instrument(reply.span());
         ctx.spawn(requested.into_actor(self).map(move |answer, actor, ctx| {
             if matches!(answer, Ok((_, true))) {
                 actor.run(ctx);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use tokio::sync::Notify;
+use tracing::Instrument;
 
 use super::order::{Order, Waiting};
 use super::saga::{Saga, Turn};
@@ -71,10 +72,12 @@ impl OrderSaga {
             self.busy = None;
             return;
         }
+        let span = saga.span();
         let turn = async move {
             let turn = saga.advance().await;
             (saga, turn)
         };
+        let turn = turn.instrument(span);
         context.spawn(turn.into_actor(self).map(|(saga, turn), actor, context| {
             actor.status = status_of(&saga);
             actor.saga = Some(saga);

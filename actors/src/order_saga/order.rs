@@ -256,6 +256,9 @@ pub struct Order {
     pub epoch: u64,
     /// How many events it has.
     pub events: u64,
+    /// The trace in which it was accepted, a `traceparent`: its steps go on with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
     /// When it was accepted.
     pub created_at: Timestamp,
     /// When it last changed.

@@ -270,6 +270,7 @@ impl Orders {
             step: None,
             waiting: None,
             stuck_since: None,
+            trace: crate::trace::current(),
             owner: Some(owner),
             epoch: 1,
             events: 0,

@@ -74,6 +74,15 @@ impl Saga {
         &self.stored
     }
 
+    /// The span of one turn: it goes on with the trace in which the order was accepted.
+    pub(super) fn span(&self) -> tracing::Span {
+        let step = self.order.step.map(Step::name);
+        let trace = tracing::field::Empty;
+        let span = tracing::info_span!("saga", actor = "order-saga", key = self.order.id, step, trace);
+        crate::trace::adopt(&span, self.order.trace.as_deref());
+        span
+    }
+
     pub(super) fn clock(&self) -> Arc<dyn Clock> {
         self.ports.clock.clone()
     }

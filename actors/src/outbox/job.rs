@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::JobError;
 use crate::store::{Collection, Entity, Field, Index, Kind};
 use crate::time::Timestamp;
+use crate::trace;
 
 /// Jobs that are not done.
 pub static JOBS: Collection = Collection {
@@ -67,6 +68,9 @@ pub struct Job {
     #[serde(skip_serializing_if = "Option::is_none")]
     owner: Option<String>,
     created_at: Timestamp,
+    /// The trace that it goes on with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trace: Option<String>,
 }
 
 impl Job {
@@ -86,7 +90,13 @@ impl Job {
             last_error: None,
             owner: None,
             created_at: now,
+            trace: trace::current(),
         }
+    }
+
+    /// The `traceparent` of what made it.
+    pub fn trace(&self) -> Option<&str> {
+        self.trace.as_deref()
     }
 
     /// Names the effect.

@@ -8,11 +8,14 @@ use metrics::counter;
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
+use tracing::field::Empty;
+use tracing::{Instrument, info_span};
 
 use super::job::{JOBS, Job, JobStatus, Retry};
 use super::{JobError, Performer};
 use crate::cluster::Clock;
 use crate::figures;
+use crate::trace;
 use crate::store::{Batch, CommitError, Query, Store, StoreError, Versioned, find};
 
 /// Wakes the outbox of this replica after a commit that has a job. A hint: the outbox finds jobs
@@ -147,7 +150,9 @@ impl Outbox {
             let (due, _) = find::<Job>(inner.store.as_ref(), query).await?;
             for job in due {
                 let inner = inner.clone();
-                running.spawn(async move { inner.take(job).await });
+                let span = info_span!("job", job = job.value.id(), kind = job.value.kind(), trace = Empty);
+                trace::adopt(&span, job.value.trace());
+                running.spawn(async move { inner.take(job).await }.instrument(span));
             }
         }
         Ok(running.len() >= inner.options.concurrency)

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use metrics::{Counter, counter};
 
+use tracing::Instrument;
+
 use super::cache::{Cache, Loaded};
 use super::load::{Loader, Presented};
 use super::service::AuthError;
@@ -133,13 +135,14 @@ impl Handler<Envelope<Authenticate>> for SessionActor {
             },
         };
         let flight = (token, self.cache.generation());
+        let reply_span = reply.span();
         let waiting = self.flights.entry(flight).or_default();
         waiting.push(reply);
         if waiting.len() > 1 {
             return;
         }
         let loader = self.loader.clone();
-        let load = async move { loader.load(presented).await };
+        let load = async move { loader.load(presented).await }.instrument(reply_span);
         ctx.spawn(load.into_actor(self).map(move |found, actor, ctx| actor.landed(flight, found, ctx)));
     }
 }

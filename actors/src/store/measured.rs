@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use metrics::{counter, histogram};
+use tracing::{Instrument, debug_span};
 
 use super::{Batch, Collection, CommitError, Page, Query, Record, Store, StoreError};
 use crate::figures;
@@ -47,23 +48,27 @@ impl Store for MeasuredStore {
         ids: &[String],
     ) -> Result<Vec<Record>, StoreError> {
         let begun = Instant::now();
-        read("get", collection.name, begun, self.inner.get_many(collection, ids).await)
+        let span = debug_span!("store", op = "get", collection = collection.name);
+        read("get", collection.name, begun, self.inner.get_many(collection, ids).instrument(span).await)
     }
 
     async fn get(&self, collection: &'static Collection, id: &str) -> Result<Option<Record>, StoreError> {
         let begun = Instant::now();
-        read("get", collection.name, begun, self.inner.get(collection, id).await)
+        let span = debug_span!("store", op = "get", collection = collection.name);
+        read("get", collection.name, begun, self.inner.get(collection, id).instrument(span).await)
     }
 
     async fn find(&self, query: Query) -> Result<Page, StoreError> {
         let (begun, collection) = (Instant::now(), query.collection.name);
-        read("find", collection, begun, self.inner.find(query).await)
+        let span = debug_span!("store", op = "find", collection);
+        read("find", collection, begun, self.inner.find(query).instrument(span).await)
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
         let collection = batch.writes.first().map_or("none", |write| write.collection().name);
         let begun = Instant::now();
-        let committed = self.inner.commit(batch).await;
+        let span = debug_span!("store", op = "commit", collection, writes = batch.writes.len());
+        let committed = self.inner.commit(batch).instrument(span).await;
         took("commit", collection, begun);
         match &committed {
             Ok(()) => {}

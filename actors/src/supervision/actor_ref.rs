@@ -9,6 +9,7 @@ use actix::{Actor, Addr, Context, Handler, Message};
 use metrics::{Counter, Histogram, counter, histogram};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
+use tracing::Instrument;
 
 use crate::figures;
 
@@ -52,10 +53,12 @@ pub struct Reply<T> {
     /// When it was accepted; once it is handled, when that began.
     since: std::time::Instant,
     figures: Arc<ActorFigures>,
+    span: tracing::Span,
 }
 
 /// What is measured of actors of one kind.
 pub(super) struct ActorFigures {
+    kind: &'static str,
     mailbox: Histogram,
     handling: Histogram,
     refused: Counter,
@@ -64,6 +67,7 @@ pub(super) struct ActorFigures {
 impl ActorFigures {
     pub(super) fn of(kind: &'static str) -> Arc<Self> {
         Arc::new(Self {
+            kind,
             mailbox: histogram!(figures::ACTOR_MAILBOX_SECONDS, "kind" => kind),
             handling: histogram!(figures::ACTOR_HANDLING_SECONDS, "kind" => kind),
             refused: counter!(figures::ACTOR_REFUSED, "kind" => kind),
@@ -72,6 +76,11 @@ impl ActorFigures {
 }
 
 impl<T> Reply<T> {
+    /// The span of whoever waits: what is done for them alone belongs in it.
+    pub fn span(&self) -> tracing::Span {
+        self.span.clone()
+    }
+
     /// Answers. A caller that has gone is no error: its command stands all the same.
     pub fn send(self, answer: T) {
         self.figures.handling.record(self.since.elapsed());
@@ -177,6 +186,7 @@ impl<A: Actor<Context = Context<A>>> ActorRef<A> {
         const ATTEMPTS: usize = 3;
         self.shared.asked.fetch_add(1, Ordering::Relaxed);
         let mut handed_over = false;
+        let asking = tracing::debug_span!("ask", actor = self.shared.figures.kind);
         let refused = |error, handed_over| match error {
             AskError::Leaving if handed_over => Missed::Lost,
             _ if handed_over => Missed::Unknown,
@@ -187,14 +197,14 @@ impl<A: Actor<Context = Context<A>>> ActorRef<A> {
             let address = self.address(until).await.map_err(|error| refused(error, handed_over))?;
             let (to, answer) = oneshot::channel();
             let figures = self.shared.figures.clone();
-            let reply = Reply { to, _counted: counted, since: std::time::Instant::now(), figures };
+            let reply = Reply { to, _counted: counted, since: std::time::Instant::now(), figures, span: asking.clone() };
             if address.try_send(Envelope { command: command.clone(), reply }).is_err() {
                 // This incarnation has just fallen; the runner is about to say so.
                 self.has_fallen(&address, until).await;
                 continue;
             }
             handed_over = true;
-            match timeout_at(until, answer).await {
+            match timeout_at(until, answer).instrument(asking.clone()).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(_dropped)) if self.has_fallen(&address, until).await => {}
                 // The actor lives and dropped the reply on purpose, or there is no time left.

@@ -55,6 +55,7 @@ pub(super) fn order() -> Order {
         step: Some(Step::Hold),
         waiting: None,
         stuck_since: None,
+        trace: None,
         owner: Some("r1".to_owned()),
         epoch: 1,
         events: 1,

@@ -1,33 +1,72 @@
 //! Logs: one line an event, to standard error, for people on a terminal and as JSON elsewhere.
-//! Figures: the recorder behind the names of [`steward_actors::figures`].
+//! Figures: the recorder behind the names of [`steward_actors::figures`]. Traces by OTLP, and error
+//! reports to a webhook, if the configuration says where to.
 //!
 //! Who calls it: the command line, once, before anything that logs. What never happens here: a
 //! secret in a line. Secrets are typed so that they print as nothing; the panic hook below says
 //! what a panic said and where, so a panic's message must not hold one either.
 
+mod reports;
+mod traces;
+
 use std::io::{IsTerminal, stderr};
 use std::panic::{self, PanicHookInfo};
-
 use std::sync::OnceLock;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use secrecy::ExposeSecret;
 use steward_actors::figures;
-use tracing_subscriber::EnvFilter;
+use tracing::{Level, Subscriber};
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, registry};
 
-use crate::config::{Log, LogFormat};
+use crate::config::{Log, LogFormat, Telemetry};
+use reports::Reports;
 
-/// Starts logging for the whole process, and logs panics from now on.
+/// Traces under way; dropping it sends what is left of them.
+pub struct Traces(SdkTracerProvider);
+
+impl Drop for Traces {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.shutdown() {
+            tracing::warn!(%error, "the last spans were not sent");
+        }
+    }
+}
+
+/// Starts logging, tracing and error reports for the whole process, and logs panics from now on.
+/// Call it outside any runtime.
 ///
 /// # Errors
-/// The filter can't be read, or logging was started before.
-pub fn start(log: &Log) -> Result<(), String> {
+/// The filter or a URL can't be used, or logging was started before.
+pub fn start(log: &Log, to: &Telemetry) -> Result<Traces, String> {
     let terminal = stderr().is_terminal();
     let format = log.format.unwrap_or(if terminal { LogFormat::Pretty } else { LogFormat::Json });
-    subscriber(&log.filter, format, terminal, stderr)?.try_init().map_err(|error| error.to_string())?;
+    let (provider, tracer) = traces::start(to.otlp_url.as_deref())?;
+    // Spans of the store and of questions are for traces that are sent, and others' spans for nobody.
+    let sent = to.otlp_url.is_some();
+    let ours = filter_fn(move |of| {
+        let most = if of.is_span() && sent { Level::DEBUG } else { Level::INFO };
+        of.target().starts_with("steward") && *of.level() <= most
+    });
+    let joined = tracing_opentelemetry::layer().with_tracer(tracer).with_filter(ours);
+    let reports = match &to.errors_url {
+        Some(url) => Some(Reports::to(url.expose_secret())?.with_filter(LevelFilter::INFO)),
+        None => None,
+    };
+    registry()
+        .with(lines(&log.filter, format, terminal, stderr)?)
+        .with(joined)
+        .with(reports)
+        .try_init()
+        .map_err(|error| error.to_string())?;
     panic::set_hook(Box::new(log_panic));
-    Ok(())
+    Ok(Traces(provider))
 }
 
 /// Upper bounds of the buckets of spans, in seconds: from a cache hit to a provider's deadline.
@@ -69,21 +108,23 @@ pub fn sort_figures() {
 }
 
 /// What formats and filters, writing to `writer`.
-fn subscriber<W>(
+fn lines<S, W>(
     filter: &str,
     format: LogFormat,
     colours: bool,
     writer: W,
-) -> Result<Box<dyn tracing::Subscriber + Send + Sync>, String>
+) -> Result<Box<dyn Layer<S> + Send + Sync>, String>
 where
+    S: Subscriber + for<'a> LookupSpan<'a>,
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
-    let lines = fmt::fmt().with_env_filter(filter).with_writer(writer);
+    let lines = fmt::layer().with_writer(writer);
     Ok(match format {
-        LogFormat::Pretty => Box::new(lines.with_ansi(colours).with_target(false).finish()),
+        LogFormat::Pretty => lines.with_ansi(colours).with_target(false).with_filter(filter).boxed(),
         LogFormat::Json => {
-            Box::new(lines.json().flatten_event(true).with_current_span(true).with_span_list(false).finish())
+            let lines = lines.json().flatten_event(true).with_current_span(true).with_span_list(true);
+            lines.with_filter(filter).boxed()
         }
     })
 }
@@ -117,11 +158,11 @@ mod tests {
     }
 
     fn logged(format: LogFormat, log: impl FnOnce()) -> String {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber = subscriber("info", format, false, move || writer.clone()).unwrap();
+        let kept = Lines::default();
+        let writer = kept.clone();
+        let subscriber = registry().with(lines("info", format, false, move || writer.clone()).unwrap());
         tracing::subscriber::with_default(subscriber, log);
-        let bytes = lines.0.lock().unwrap().clone();
+        let bytes = kept.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }
 
