@@ -34,6 +34,7 @@ pub mod values;
 
 mod accounts;
 mod admin;
+mod categories;
 mod connections;
 mod docs;
 pub mod health;
@@ -43,6 +44,7 @@ mod inventory;
 pub mod metrics;
 mod orders;
 mod people;
+mod product_search;
 mod products;
 mod profiles;
 mod recovery;

@@ -120,6 +120,48 @@ impl PartialSchema for CurrencyCode {
 
 impl ToSchema for CurrencyCode {}
 
+/// Reads a field that may be null, so that a change can tell null (`Some(None)`) from absent
+/// (`None`); for `#[serde(default, deserialize_with = "present")]`.
+///
+/// # Errors
+/// Those of `T`.
+pub fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// Reads a field that may be absent, but not null; for
+/// `#[serde(default, deserialize_with = "not_null")]`.
+///
+/// # Errors
+/// Those of `T`.
+pub fn not_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// For garde: a text of one line, without control characters.
+///
+/// # Errors
+/// If there is one.
+pub fn is_one_line(text: &str, _: &()) -> garde::Result {
+    is_free_of(text, |c| c.is_control())
+}
+
+/// For garde: a text of several lines; tabs and line ends are its only control characters.
+///
+/// # Errors
+/// If there is another one.
+pub fn is_text(text: &str, _: &()) -> garde::Result {
+    is_free_of(text, |c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
+}
+
+fn is_free_of(text: &str, bad: impl Fn(char) -> bool) -> garde::Result {
+    if text.contains(bad) { Err(garde::Error::new("has control characters")) } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use metrics::{counter, histogram};
 
-use super::{Batch, Collection, CommitError, Page, Query, Record, Store, StoreError};
+use super::{Batch, Collection, CommitError, Page, Query, Record, Store, StoreError, Tally};
 use crate::figures;
 use crate::time::Timestamp;
 
@@ -58,6 +58,11 @@ impl Store for MeasuredStore {
     async fn find(&self, query: Query) -> Result<Page, StoreError> {
         let (begun, collection) = (Instant::now(), query.collection.name);
         read("find", collection, begun, self.inner.find(query).await)
+    }
+
+    async fn tally(&self, query: Query, prefix: &str) -> Result<Tally, StoreError> {
+        let (begun, collection) = (Instant::now(), query.collection.name);
+        read("tally", collection, begun, self.inner.tally(query, prefix).await)
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
