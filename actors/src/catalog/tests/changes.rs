@@ -186,7 +186,7 @@ async fn a_lost_answer_never_makes_a_change_look_refused() {
 
 async fn hold(inventory: &Inventory, id: &str) -> Result<Hold, HoldError> {
     let lines = vec![HoldLine { sku: "tee".to_owned(), quantity: 1 }];
-    let request = HoldRequest { id: id.to_owned(), user_id: "u".to_owned(), lines, expires_at: None };
+    let request = HoldRequest { id: id.to_owned(), user_id: "u".to_owned(), lines, ttl: None };
     inventory.hold(request).await
 }
 
