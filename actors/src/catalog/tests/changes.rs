@@ -5,10 +5,9 @@ use serde_json::Number;
 
 use super::*;
 use crate::inventory::{Adjustment, Hold, HoldError, HoldLine, HoldRequest, Holds, Inventory};
-use crate::store::IfVersion;
 use crate::supervision::{Arbiters, Tree};
 
-const ANY: &IfVersion = &IfVersion::Any;
+const ANY: Option<u64> = None;
 
 fn number(text: &str) -> Number {
     text.parse().unwrap()
@@ -121,7 +120,7 @@ async fn of_changes_based_on_one_version_one_stands() {
     let replicas = [shop.replica(), shop.replica(), shop.replica()];
     let named = |name: &str| ProductChange { name: Some(name.to_owned()), ..ProductChange::default() };
     shop.meeting.of(3);
-    let first = &IfVersion::OneOf(vec![1]);
+    let first = Some(1);
     let changes = [named("a"), named("b"), named("c")];
     let done =
         join_all(replicas.iter().zip(&changes).map(|(one, change)| one.change("p1", change, first))).await;
@@ -155,8 +154,8 @@ async fn of_parallel_products_with_one_sku_one_is_made() {
 async fn an_archived_product_is_not_sold_and_keeps_its_skus() {
     let Shop { catalog, .. } = shop();
     create(&catalog, product("p1", "Shirt", &["tee"])).await;
-    assert_eq!(catalog.archive("p1", &IfVersion::OneOf(vec![7])).await, Err(CatalogError::OtherVersion));
-    catalog.archive("p1", &IfVersion::OneOf(vec![1])).await.unwrap();
+    assert_eq!(catalog.archive("p1", Some(7)).await, Err(CatalogError::OtherVersion));
+    catalog.archive("p1", Some(1)).await.unwrap();
     assert!(catalog.get("p1").await.unwrap().unwrap().value.archived);
     assert_eq!(
         prices(&catalog, &["tee"]).await[0],
@@ -178,7 +177,7 @@ async fn a_lost_answer_never_makes_a_change_look_refused() {
     assert_eq!((changed.version, changed.value.name.as_str()), (2, "Tee"));
     store.fail_commits([CommitFault::LostAfter]);
     let named = ProductChange { name: Some("Top".to_owned()), ..ProductChange::default() };
-    let unknown = catalog.change("p1", &named, &IfVersion::OneOf(vec![2])).await;
+    let unknown = catalog.change("p1", &named, Some(2)).await;
     assert_eq!(unknown, Err(CatalogError::OutcomeUnknown));
     store.fail_commits([CommitFault::LostAfter]);
     assert_eq!(catalog.archive("p1", ANY).await, Err(CatalogError::OutcomeUnknown));

@@ -149,7 +149,7 @@ async fn a_category_is_searched_with_all_that_is_in_it() {
     assert_eq!(ids(&shop.catalog, &within("none")).await, [""; 0]);
     // A moved category takes its products along, at once.
     let to_toys = CategoryChange { name: None, parent_id: Some(Some("toys".to_owned())) };
-    shop.catalog.change_category("shirts", to_toys, &crate::store::IfVersion::Any).await.unwrap();
+    shop.catalog.change_category("shirts", to_toys, None).await.unwrap();
     assert_eq!(ids(&shop.catalog, &within("clothes")).await, ["p1"]);
     assert_eq!(ids(&shop.catalog, &within("toys")).await, ["p4", "p3", "p2"]);
     let counted = shop.catalog.facets(&all()).await.unwrap().categories;
@@ -234,7 +234,7 @@ async fn archived_products_are_not_found_and_invented_cursors_do_no_harm() {
     for id in ["p1", "p2"] {
         made(&shop, id, "Blue shirt", 1, |_| {}).await;
     }
-    shop.catalog.archive("p1", &crate::store::IfVersion::Any).await.unwrap();
+    shop.catalog.archive("p1", None).await.unwrap();
     for sort in [Sort::Relevance, Sort::Newest, Sort::Cheapest, Sort::Dearest] {
         assert_eq!(ids(&shop.catalog, &ProductSearch { sort, ..words("blue") }).await, ["p2"]);
         for keys in

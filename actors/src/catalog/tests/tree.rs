@@ -3,9 +3,8 @@
 use futures_util::future::join_all;
 
 use super::*;
-use crate::store::IfVersion;
 
-const ANY: &IfVersion = &IfVersion::Any;
+const ANY: Option<u64> = None;
 
 fn into(parent: Option<&str>) -> CategoryChange {
     CategoryChange { name: None, parent_id: Some(parent.map(str::to_owned)) }
@@ -88,14 +87,14 @@ async fn a_change_is_based_on_the_revision_that_is_named() {
     let shop = shop();
     let catalog = &shop.catalog;
     category(catalog, "a", None).await.unwrap();
-    let first = IfVersion::OneOf(vec![1]);
-    catalog.change_category("a", renamed("b"), &first).await.unwrap();
-    assert_eq!(catalog.change_category("a", renamed("c"), &first).await, Err(CatalogError::OtherVersion));
-    assert_eq!(catalog.delete_category("a", &first).await, Err(CatalogError::OtherVersion));
+    let first = Some(1);
+    catalog.change_category("a", renamed("b"), first).await.unwrap();
+    assert_eq!(catalog.change_category("a", renamed("c"), first).await, Err(CatalogError::OtherVersion));
+    assert_eq!(catalog.delete_category("a", first).await, Err(CatalogError::OtherVersion));
     let in_a = NewProduct { category_id: Some("a".to_owned()), ..product("p1", "Shirt", &["tee"]) };
     create(catalog, in_a).await;
     // A product in it is no change of what clients see of it.
-    catalog.change_category("a", renamed("c"), &IfVersion::OneOf(vec![2])).await.unwrap();
+    catalog.change_category("a", renamed("c"), Some(2)).await.unwrap();
 }
 
 #[actix_rt::test]
