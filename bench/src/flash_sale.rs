@@ -103,6 +103,7 @@ async fn actors(
         Variant { sku: Sku::parse(SKU)?, name: "Hot".to_owned(), price, attributes: Default::default() };
     let product = NewProduct {
         id: "hot".to_owned(),
+        command: None,
         name: "Hot".to_owned(),
         description: None,
         category_id: None,

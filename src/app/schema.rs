@@ -20,6 +20,8 @@ pub static SCHEMA: &[&Collection] = &[
     &accounts::SAMPLES,
     &account_sync::CONNECTIONS,
     &account_sync::RUNS,
+    &catalog::CATEGORIES,
+    &catalog::CATEGORY_TREE,
     &catalog::PRODUCTS,
     &catalog::SKUS,
     &inventory::STOCK,

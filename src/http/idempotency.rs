@@ -26,6 +26,14 @@ pub const REPLAYED: (HeaderName, &str) = (HeaderName::from_static("idempotency-r
 pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
+    /// The key of a command that may do without; `None` if it does.
+    ///
+    /// # Errors
+    /// 400 if the header cannot be read.
+    pub fn optional(request: &HttpRequest) -> Result<Option<Self>, Problem> {
+        request.headers().contains_key(HEADER).then(|| read(request)).transpose()
+    }
+
     /// The key of this user's command: the same text from another user is another key.
     pub fn of(&self, user_id: &str) -> String {
         format!("{user_id}:{}", self.0)

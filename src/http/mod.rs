@@ -38,6 +38,7 @@ pub mod values;
 
 mod accounts;
 mod admin;
+mod categories;
 mod connections;
 mod docs;
 mod export;
@@ -51,6 +52,7 @@ mod measure;
 pub mod metrics;
 mod orders;
 mod people;
+mod product_search;
 mod products;
 mod profiles;
 mod recovery;

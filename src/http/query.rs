@@ -47,6 +47,25 @@ fn parse<T: DeserializeOwned + Validate<Context = ()>>(query: &str) -> Result<T,
     Ok(value)
 }
 
+/// The query string's parameters as `T`, and apart from them those whose names begin with `prefix`,
+/// without it.
+///
+/// # Errors
+/// As [`ValidQuery`].
+pub(super) fn split<T: DeserializeOwned + Validate<Context = ()>>(
+    query: &str,
+    prefix: &str,
+) -> Result<(T, Vec<(String, String)>), Problem> {
+    if !is_decodable(query) {
+        return parse(query).map(|value| (value, Vec::new()));
+    }
+    let (own, rest): (Vec<_>, Vec<_>) =
+        form_urlencoded::parse(query.as_bytes()).partition(|(name, _)| name.starts_with(prefix));
+    let rest: String = form_urlencoded::Serializer::new(String::new()).extend_pairs(rest).finish();
+    let own = own.into_iter().map(|(name, value)| (name[prefix.len()..].to_owned(), value.into_owned()));
+    Ok((parse(&rest)?, own.collect()))
+}
+
 /// Whether each `%` begins two hexadecimal digits and all of it is UTF-8.
 fn is_decodable(query: &str) -> bool {
     let bytes = query.as_bytes();

@@ -10,7 +10,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use utoipa_actix_web::{AppExt, scope};
 
 use super::{
-    accounts, admin, codes, connections, docs, export, health, hello, holds, inventory, keys, links, metrics, openapi, orders, people, products, profiles, recovery, roles, sessions, users,
+    accounts, admin, categories, codes, connections, docs, export, health, hello, holds, inventory, keys, links, metrics, openapi, orders, people, product_search, products, profiles, recovery, roles, sessions, users,
 };
 
 /// A bounded context: what may be deployed and scaled apart from the rest.
@@ -60,6 +60,8 @@ fn v1(config: &mut ServiceConfig, served: &Served) {
                 .configure(export::configure)
                 .configure(profiles::configure),
             Context::Catalog => config
+                .configure(categories::configure)
+                .configure(product_search::configure)
                 .configure(products::configure)
                 .configure(inventory::configure)
                 .configure(holds::configure),

@@ -120,6 +120,26 @@ impl PartialSchema for CurrencyCode {
 
 impl ToSchema for CurrencyCode {}
 
+/// For garde: a text of one line, without control characters.
+///
+/// # Errors
+/// If there is one.
+pub fn is_one_line(text: &str, _: &()) -> garde::Result {
+    is_free_of(text, |c| c.is_control())
+}
+
+/// For garde: a text of several lines; tabs and line ends are its only control characters.
+///
+/// # Errors
+/// If there is another one.
+pub fn is_text(text: &str, _: &()) -> garde::Result {
+    is_free_of(text, |c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
+}
+
+fn is_free_of(text: &str, bad: impl Fn(char) -> bool) -> garde::Result {
+    if text.contains(bad) { Err(garde::Error::new("has control characters")) } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

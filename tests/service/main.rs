@@ -8,6 +8,7 @@ mod support;
 
 mod accounts;
 mod bad_input;
+mod catalogue;
 mod drain;
 mod edge;
 mod figures;

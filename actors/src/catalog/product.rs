@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use super::{labels, price};
 use crate::inventory::Sku;
 use crate::money::Money;
-use crate::store::{Collection, Entity, Field, Index, Kind};
+use crate::store::{Body, Collection, Entity, Field, Index, Kind};
 use crate::time::Timestamp;
 
 /// The products, archived ones included.
@@ -22,8 +24,10 @@ pub static PRODUCTS: Collection = Collection {
         Field::required("variants", Kind::List),
         Field::required("archived", Kind::Boolean),
         Field::required("createdAt", Kind::Time),
+        Field::required(PRICE, Kind::Integer),
+        Field::required(LABELS, Kind::Labels),
     ],
-    indexes: &[Index::by(LISTED, &["archived", "createdAt"])],
+    indexes: &[Index::by(LISTED, &["archived", "createdAt"]), Index::by(BY_PRICE, &["archived", PRICE])],
     words: &["name", "description"],
     expires: None,
 };
@@ -46,12 +50,22 @@ pub static SKUS: Collection = Collection {
 /// The index of [`PRODUCTS`] by whether they are archived, and age.
 pub(super) const LISTED: &str = "listed";
 
+/// The index of [`PRODUCTS`] by whether they are archived, and price.
+pub(super) const BY_PRICE: &str = "by_price";
+/// The price level of the cheapest variant, derived.
+const PRICE: &str = "price";
+/// What a product is searched by ([`super::labels`]), derived.
+const LABELS: &str = "labels";
+
 /// What is sold, in one or more variants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Product {
     /// Its id.
     pub id: String,
+    /// A digest of the command that made it, to tell a repeat from another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) command: Option<String>,
     /// What it is called.
     pub name: String,
     /// What it is.
@@ -109,6 +123,42 @@ impl Entity for Product {
 
     fn id(&self) -> &str {
         &self.id
+    }
+
+    fn body(&self) -> Body {
+        let Ok(Value::Object(mut body)) = serde_json::to_value(self) else {
+            unreachable!("a product is a struct of serialisable fields")
+        };
+        body.insert(PRICE.to_owned(), self.price_level().into());
+        body.insert(LABELS.to_owned(), labels::of(self).into_iter().collect::<Vec<_>>().into());
+        body
+    }
+}
+
+impl Product {
+    /// What its cheapest variant costs, as it is sorted by.
+    pub(super) fn price_level(&self) -> i64 {
+        self.variants.iter().map(|variant| price::level(variant.price)).min().unwrap_or_default()
+    }
+
+    /// What an order needs to know of one of its variants.
+    pub(super) fn sku_record(&self, variant: &Variant) -> SkuRecord {
+        SkuRecord {
+            sku: variant.sku.clone(),
+            product_id: self.id.clone(),
+            name: self.line_name(variant),
+            price: variant.price,
+            archived: self.archived,
+        }
+    }
+
+    /// "Shirt, blue"; just "Shirt" if the variant is not called anything of its own.
+    fn line_name(&self, variant: &Variant) -> String {
+        if variant.name.is_empty() || variant.name == self.name {
+            self.name.clone()
+        } else {
+            format!("{}, {}", self.name, variant.name)
+        }
     }
 }
 

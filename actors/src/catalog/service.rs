@@ -1,24 +1,28 @@
 //! The catalogue: validated records through the store, no actor.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::product::{LISTED, PRODUCTS, Product, SkuRecord, Variant};
+use tokio::sync::Mutex;
+
+use super::change::{self, ProductChange};
+use super::product::{Product, SkuRecord, Variant};
 use crate::cluster::Clock;
 use crate::inventory::{Sku, Stock};
-use crate::store::{
-    Batch, CommitError, Conflict, Cursor, Query, Store, StoreError, Versioned, find, load, load_many,
-};
+use crate::store::{Batch, CommitError, Store, StoreError, Versioned, load, load_many};
+use crate::users::pause;
 
-/// Commits of one command whose outcome is unknown, before that is the answer.
-const MOST_ATTEMPTS: usize = 3;
+/// Attempts of one command that may come to nothing because others came first.
+const MOST_ATTEMPTS: u32 = 20;
 
 /// A product to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewProduct {
     /// Its id, chosen by who asks: the same id again is the same product.
     pub id: String,
+    /// A digest of what the command says, if its id can come again with other words.
+    pub command: Option<String>,
     /// What it is called.
     pub name: String,
     /// What it is.
@@ -29,31 +33,68 @@ pub struct NewProduct {
     pub image_urls: Vec<String>,
     /// What all its variants have in common, by name.
     pub attributes: BTreeMap<String, String>,
-    /// Its variants; no SKU twice, and none that any product ever had.
+    /// Its variants; no SKU twice, none that any product ever had, and all in one currency.
     pub variants: Vec<Variant>,
-}
-
-/// Which products to show.
-#[derive(Clone, Debug, Default)]
-pub struct ProductPage {
-    /// Only products in which each of these words begins a word of the name or the description;
-    /// all, if there is no word in it.
-    pub words: String,
-    /// Products at most; 1 to 1,000.
-    pub limit: usize,
-    /// Where the page before this one ended.
-    pub after: Option<Cursor>,
 }
 
 /// Why the catalogue did not do as asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CatalogError {
-    /// Two variants have the same SKU.
-    #[error("the SKU {0} is there twice")]
-    SkuTwice(Sku),
     /// Another product has, or had, this SKU.
     #[error("the SKU {0} is taken")]
     SkuTaken(Sku),
+    /// A variant of the command won't do.
+    #[error("{field} of variant {number}: {message}")]
+    InvalidVariant {
+        /// Which one of the command's, from 0.
+        number: usize,
+        /// What of it.
+        field: &'static str,
+        /// Why, for programs.
+        code: &'static str,
+        /// Why, for people.
+        message: String,
+    },
+    /// The product would have more variants than [`super::MOST_VARIANTS`].
+    #[error("there would be more than {} variants", super::MOST_VARIANTS)]
+    TooManyVariants,
+    /// The product and its variants would have more different attributes than
+    /// [`super::MOST_ATTRIBUTES`].
+    #[error("there would be more than {} different attributes", super::MOST_ATTRIBUTES)]
+    TooManyAttributes,
+    /// The command's id made something else before.
+    #[error("the command's id is another command's")]
+    KeyReused,
+    /// There is no category to put it in.
+    #[error("there is no such category")]
+    UnknownCategory,
+    /// There is no such product or category.
+    #[error("there is no such thing")]
+    NotFound,
+    /// It has another version than the change is to be based on.
+    #[error("it has changed meanwhile")]
+    OtherVersion,
+    /// The product is no longer sold.
+    #[error("the product is archived")]
+    Archived,
+    /// Some of the product is held, by a store read begun after the command arrived.
+    #[error("units are held of: {}", .0.join(", "))]
+    StockHeld(Vec<String>),
+    /// The category would be in itself.
+    #[error("the category would be in itself")]
+    Circle,
+    /// The tree would be deeper than [`super::MOST_DEPTH`].
+    #[error("categories would be more than {} deep", super::MOST_DEPTH)]
+    TooDeep,
+    /// There are [`super::MOST_CATEGORIES`] already.
+    #[error("there are {} categories already", super::MOST_CATEGORIES)]
+    TooManyCategories,
+    /// Other categories are in it.
+    #[error("other categories are in it")]
+    HasChildren,
+    /// Products are in it.
+    #[error("products are in it")]
+    InUse,
     /// Nothing was done; try again later.
     #[error("the catalogue is unavailable for now: {reason}")]
     Unavailable {
@@ -73,17 +114,35 @@ impl CatalogError {
     }
 }
 
+impl From<StoreError> for CatalogError {
+    fn from(error: StoreError) -> Self {
+        Self::unavailable(error)
+    }
+}
+
+/// What a command made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made<T> {
+    /// As it is now.
+    pub value: T,
+    /// Whether an earlier arrival of the command made it.
+    pub replayed: bool,
+}
+
 /// The catalogue. Cheap to clone.
 #[derive(Clone)]
 pub struct Catalog {
-    store: Arc<dyn Store>,
+    pub(super) store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    /// Changes in this process take turns: all that touch one category would conflict. Nothing
+    /// rests on it.
+    turn: Arc<Mutex<()>>,
 }
 
 impl Catalog {
     /// The catalogue in `store`.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock }
+        Self { store, clock, turn: Arc::default() }
     }
 
     /// Makes a product, its SKUs, and their stock, of which there is none yet. If the id's product
@@ -91,35 +150,23 @@ impl Catalog {
     ///
     /// # Errors
     /// [`CatalogError`].
-    pub async fn create(&self, new: NewProduct) -> Result<Versioned<Product>, CatalogError> {
-        let mut skus = BTreeSet::new();
-        if let Some(twice) = new.variants.iter().find(|variant| !skus.insert(&variant.sku)) {
-            return Err(CatalogError::SkuTwice(twice.sku.clone()));
-        }
+    pub async fn create(&self, new: NewProduct) -> Result<Made<Versioned<Product>>, CatalogError> {
         let product = self.product(new);
-        let batch = batch(&product);
-        let mut in_doubt = false;
-        for _ in 0..MOST_ATTEMPTS {
-            match self.store.commit(batch.clone()).await {
-                Ok(()) => return Ok(Versioned { value: product, version: 1 }),
-                Err(CommitError::Conflict(conflict)) => {
-                    return match self.get(&product.id).await {
-                        Ok(Some(first)) => Ok(first),
-                        Ok(None) => Err(taken(&product, &conflict)),
-                        Err(_) if in_doubt => Err(CatalogError::OutcomeUnknown),
-                        Err(error) => Err(CatalogError::unavailable(error)),
-                    };
+        change::check(&product)?;
+        self.settle(async || {
+            if let Some(first) = self.get(&product.id).await? {
+                if first.value.command != product.command {
+                    return Err(CatalogError::KeyReused);
                 }
-                Err(CommitError::OutcomeUnknown(reason)) => {
-                    // Every write is an insert, so the same batch again counts once at most.
-                    tracing::warn!(product = product.id, reason, "the outcome of a commit is unknown");
-                    in_doubt = true;
-                }
-                Err(CommitError::Unavailable(_)) if in_doubt => break,
-                Err(CommitError::Unavailable(reason)) => return Err(CatalogError::unavailable(reason)),
+                return Ok((Batch::new(), Made { value: first, replayed: true }));
             }
-        }
-        Err(CatalogError::OutcomeUnknown)
+            let batch =
+                self.with_new_skus(Batch::new().insert(&product), &product, &product.variants).await?;
+            let batch = self.moved(batch, None, product.category_id.as_deref()).await?;
+            let made = Versioned { value: product.clone(), version: 1 };
+            Ok((batch, Made { value: made, replayed: false }))
+        })
+        .await
     }
 
     /// A product, archived or not; `None` if there is none with this id.
@@ -128,19 +175,6 @@ impl Catalog {
     /// [`StoreError`].
     pub async fn get(&self, id: &str) -> Result<Option<Versioned<Product>>, StoreError> {
         load(self.store.as_ref(), id).await
-    }
-
-    /// A page of the products that are sold, newest first.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn page(
-        &self,
-        page: ProductPage,
-    ) -> Result<(Vec<Versioned<Product>>, Option<Cursor>), StoreError> {
-        let ProductPage { words, limit, after } = page;
-        let listed = Query::by(&PRODUCTS, LISTED).equal(false).words(&words).descending();
-        find(self.store.as_ref(), listed.limit(limit).after(after)).await
     }
 
     /// What an order needs to know of those SKUs that exist, archived ones included, in any order;
@@ -153,10 +187,152 @@ impl Catalog {
         Ok(found.into_iter().map(|record| record.value).collect())
     }
 
+    /// Changes a product that is sold.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    pub async fn change(
+        &self,
+        id: &str,
+        change: &ProductChange,
+        if_version: Option<u64>,
+    ) -> Result<Versioned<Product>, CatalogError> {
+        self.settle(async || {
+            let now = self.sold(id, if_version).await?.ok_or(CatalogError::Archived)?;
+            let next = change::changed(&now.value, change)?;
+            if next == now.value {
+                return Ok((Batch::new(), now));
+            }
+            let (old, new) = next.variants.split_at(now.value.variants.len());
+            let batch = Batch::new().replace(&next, now.version);
+            let batch = self.with_new_skus(batch, &next, new).await?;
+            let batch = self.with_skus(batch, &next, old).await?;
+            let (from, to) = (now.value.category_id.as_deref(), next.category_id.as_deref());
+            let batch = self.moved(batch, from, to).await?;
+            Ok((batch, Versioned { value: next, version: now.version + 1 }))
+        })
+        .await
+    }
+
+    /// Takes a product off sale for good, out of its category, and its stock out of reach of holds.
+    ///
+    /// # Errors
+    /// [`CatalogError`]; an archived one is not found.
+    pub async fn archive(&self, id: &str, if_version: Option<u64>) -> Result<(), CatalogError> {
+        self.settle(async || {
+            let now = self.sold(id, if_version).await?.ok_or(CatalogError::NotFound)?;
+            let next = Product { archived: true, category_id: None, ..now.value.clone() };
+            let batch = Batch::new().replace(&next, now.version);
+            let batch = self.with_skus(batch, &next, &next.variants).await?;
+            let batch = self.with_closed_stock(batch, &next).await?;
+            let batch = self.moved(batch, now.value.category_id.as_deref(), None).await?;
+            Ok((batch, ()))
+        })
+        .await
+    }
+
+    /// A product that is to be changed; `None` if it is archived.
+    async fn sold(
+        &self,
+        id: &str,
+        if_version: Option<u64>,
+    ) -> Result<Option<Versioned<Product>>, CatalogError> {
+        let found = self.get(id).await?.ok_or(CatalogError::NotFound)?;
+        if if_version.is_some_and(|version| version != found.version) {
+            return Err(CatalogError::OtherVersion);
+        }
+        Ok(Some(found).filter(|found| !found.value.archived))
+    }
+
+    /// Adds the records of SKUs that no product ever had.
+    async fn with_new_skus(
+        &self,
+        batch: Batch,
+        product: &Product,
+        variants: &[Variant],
+    ) -> Result<Batch, CatalogError> {
+        if variants.is_empty() {
+            return Ok(batch);
+        }
+        if let Some(taken) = self.prices(&skus(variants)).await?.into_iter().next() {
+            return Err(CatalogError::SkuTaken(taken.sku));
+        }
+        Ok(variants.iter().fold(batch, |batch, variant| {
+            batch.insert(&product.sku_record(variant)).insert(&Stock::none_of(&variant.sku))
+        }))
+    }
+
+    /// Replaces the records of these SKUs of the product that change with it.
+    async fn with_skus(
+        &self,
+        mut batch: Batch,
+        product: &Product,
+        variants: &[Variant],
+    ) -> Result<Batch, CatalogError> {
+        for record in load_many::<SkuRecord>(self.store.as_ref(), &skus(variants)).await? {
+            let variant = variants.iter().find(|variant| variant.sku == record.value.sku);
+            let next = variant.map(|variant| product.sku_record(variant));
+            if let Some(next) = next.filter(|next| *next != record.value) {
+                batch = batch.replace(&next, record.version);
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Closes the product's stock. A hold that is placed at the same time replaces the same
+    /// records, so one of the two comes first and the other one sees it.
+    async fn with_closed_stock(&self, mut batch: Batch, product: &Product) -> Result<Batch, CatalogError> {
+        let mut held = Vec::new();
+        for stock in load_many::<Stock>(self.store.as_ref(), &skus(&product.variants)).await? {
+            match stock.value.closed() {
+                Some(closed) => batch = batch.replace(&closed, stock.version),
+                None => held.push(stock.value.sku().to_owned()),
+            }
+        }
+        if held.is_empty() { Ok(batch) } else { Err(CatalogError::StockHeld(held)) }
+    }
+
+    /// Decides and commits, again as long as others come first. What is decided must be based on
+    /// reads of its own, and must say the same when it is decided again after it was committed.
+    pub(super) async fn settle<T>(
+        &self,
+        decide: impl AsyncFn() -> Result<(Batch, T), CatalogError>,
+    ) -> Result<T, CatalogError> {
+        let _turn = self.turn.lock().await;
+        let mut in_doubt = false;
+        for attempt in 0..MOST_ATTEMPTS {
+            let (batch, value) = match decide().await {
+                Ok(decided) => decided,
+                Err(_) if in_doubt => return Err(CatalogError::OutcomeUnknown),
+                Err(error) => return Err(error),
+            };
+            if batch.writes.is_empty() {
+                return Ok(value);
+            }
+            match self.store.commit(batch).await {
+                Ok(()) => return Ok(value),
+                Err(CommitError::Conflict(_)) => pause(attempt).await,
+                Err(CommitError::OutcomeUnknown(reason)) => {
+                    tracing::warn!(reason, "the outcome of a change of the catalogue is unknown");
+                    in_doubt = true;
+                    pause(attempt).await;
+                }
+                Err(CommitError::Unavailable(_)) if in_doubt => return Err(CatalogError::OutcomeUnknown),
+                Err(CommitError::Unavailable(reason)) => return Err(CatalogError::unavailable(reason)),
+            }
+        }
+        if in_doubt {
+            return Err(CatalogError::OutcomeUnknown);
+        }
+        Err(CatalogError::unavailable("too many others change this at the same time"))
+    }
+
     fn product(&self, new: NewProduct) -> Product {
-        let NewProduct { id, name, description, category_id, image_urls, attributes, variants } = new;
+        let NewProduct { id, command, name, description, category_id, image_urls, attributes, variants } =
+            new;
         Product {
             id,
+            command,
             name,
             description,
             category_id,
@@ -169,35 +345,6 @@ impl Catalog {
     }
 }
 
-fn batch(product: &Product) -> Batch {
-    product.variants.iter().fold(Batch::new().insert(product), |batch, variant| {
-        let record = SkuRecord {
-            sku: variant.sku.clone(),
-            product_id: product.id.clone(),
-            name: line_name(product, variant),
-            price: variant.price,
-            archived: false,
-        };
-        batch.insert(&record).insert(&Stock::none_of(&variant.sku))
-    })
-}
-
-/// "Shirt, blue"; just "Shirt" if the variant is not called anything of its own.
-fn line_name(product: &Product, variant: &Variant) -> String {
-    if variant.name.is_empty() || variant.name == product.name {
-        product.name.clone()
-    } else {
-        format!("{}, {}", product.name, variant.name)
-    }
-}
-
-/// The product's own id is free, so it is one of its SKUs that is not.
-fn taken(product: &Product, conflict: &Conflict) -> CatalogError {
-    let (Conflict::Exists { id, .. } | Conflict::Version { id, .. }) = conflict else {
-        return CatalogError::unavailable(conflict);
-    };
-    match product.variants.iter().find(|variant| variant.sku.as_str() == id) {
-        Some(variant) => CatalogError::SkuTaken(variant.sku.clone()),
-        None => CatalogError::unavailable(conflict),
-    }
+fn skus(variants: &[Variant]) -> Vec<String> {
+    variants.iter().map(|variant| variant.sku.as_str().to_owned()).collect()
 }

@@ -16,6 +16,12 @@ pub struct Stock {
     sku: String,
     on_hand: i64,
     held: i64,
+    #[serde(default, skip_serializing_if = "is_false")]
+    closed: bool,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// Why units on hand cannot change by so much.
@@ -30,7 +36,17 @@ pub(super) enum NotAdjustable {
 impl Stock {
     /// None of it, as a new SKU begins.
     pub fn none_of(sku: &Sku) -> Self {
-        Self { sku: sku.as_str().to_owned(), on_hand: 0, held: 0 }
+        Self { sku: sku.as_str().to_owned(), on_hand: 0, held: 0, closed: false }
+    }
+
+    /// The same, no longer to be held: its product is archived. `None` while some of it is held.
+    pub fn closed(&self) -> Option<Self> {
+        (self.held == 0).then(|| Self { closed: true, ..self.clone() })
+    }
+
+    /// Whether no more of it may be held.
+    pub fn is_closed(&self) -> bool {
+        self.closed
     }
 
     /// The SKU.
@@ -63,9 +79,10 @@ impl Stock {
         }
     }
 
-    /// With `units` more held; `None` if fewer are available.
+    /// With `units` more held; `None` if fewer are available, or if it is closed.
     pub(super) fn holding(&self, units: i64) -> Option<Self> {
-        (1..=self.available()).contains(&units).then(|| Self { held: self.held + units, ..self.clone() })
+        (!self.closed && (1..=self.available()).contains(&units))
+            .then(|| Self { held: self.held + units, ..self.clone() })
     }
 
     /// With `units` held ones sold; `None` if fewer are held.

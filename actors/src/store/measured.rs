@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use metrics::{counter, histogram};
 use tracing::{Instrument, debug_span};
 
-use super::{Batch, Collection, CommitError, Page, Query, Record, Store, StoreError};
+use super::{Batch, Collection, CommitError, Page, Query, Record, Store, StoreError, Tally};
 use crate::figures;
 use crate::time::Timestamp;
 
@@ -62,6 +62,11 @@ impl Store for MeasuredStore {
         let (begun, collection) = (Instant::now(), query.collection.name);
         let span = debug_span!("store", op = "find", collection);
         read("find", collection, begun, self.inner.find(query).instrument(span).await)
+    }
+
+    async fn tally(&self, query: Query, prefix: &str) -> Result<Tally, StoreError> {
+        let (begun, collection) = (Instant::now(), query.collection.name);
+        read("tally", collection, begun, self.inner.tally(query, prefix).await)
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {

@@ -12,13 +12,15 @@ mod query;
 mod schema;
 pub mod words;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
 pub use batch::{Batch, Sharing, Write};
 pub use entity::{Entity, Versioned, find, load, load_many};
 pub use measured::MeasuredStore;
-pub use query::{Cursor, Order, Page, Query, Range};
+pub use query::{Cursor, MOST_TALLIED, Order, Page, Query, Range, Tally};
 pub use schema::{Collection, Field, Index, Kind, PRIMARY};
 
 use crate::time::Timestamp;
@@ -137,6 +139,28 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`].
     async fn find(&self, query: Query) -> Result<Page, StoreError>;
+
+    /// How often labels that begin with `prefix` occur among the first `query.limit` records of the
+    /// query: what facets are made of. Adapters do better than this, which reads the records.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn tally(&self, query: Query, prefix: &str) -> Result<Tally, StoreError> {
+        let collection = query.collection;
+        let page = self.find(query).await?;
+        let mut counts = BTreeMap::<&str, u64>::new();
+        for record in &page.records {
+            let labels: BTreeSet<&str> = words::labels(collection, &record.body).collect();
+            for label in labels.into_iter().filter(|label| label.starts_with(prefix)) {
+                *counts.entry(label).or_default() += 1;
+            }
+        }
+        let mut labels: Vec<(String, u64)> =
+            counts.into_iter().map(|(label, count)| (label.to_owned(), count)).collect();
+        labels.sort_by(|(_, a), (_, b)| b.cmp(a));
+        labels.truncate(MOST_TALLIED);
+        Ok(Tally { labels, counted: page.records.len() as u64, complete: page.next.is_none() })
+    }
 
     /// Commits all writes of the batch or none. When this returns `Ok`, they survive a crash
     /// (MongoDB: majority; SQLite: `synchronous=FULL`) and every later read sees them.

@@ -43,6 +43,21 @@ pub struct Page {
     pub next: Option<Cursor>,
 }
 
+/// How often labels occur.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Labels and how many records have them: the most frequent first, then by their text;
+    /// [`MOST_TALLIED`] at most.
+    pub labels: Vec<(String, u64)>,
+    /// How many records were looked at.
+    pub counted: u64,
+    /// Whether these were all that the query finds.
+    pub complete: bool,
+}
+
+/// Labels that a [`Tally`] has at most.
+pub const MOST_TALLIED: usize = 1000;
+
 /// Asks for a page: the leading fields of an index fixed to values, the field after them bounded,
 /// sorted by what is left of the index and then by id.
 #[derive(Clone, Debug)]
@@ -57,6 +72,8 @@ pub struct Query {
     pub range: Option<Range>,
     /// Words to search; each must begin a word of the record ([`super::words`]).
     pub words: Vec<String>,
+    /// Labels to look up: of each of these groups, a record must have one label at least.
+    pub labels: Vec<Vec<String>>,
     /// The order.
     pub order: Order,
     /// Records at most; 1 to 1,000.
@@ -79,6 +96,7 @@ impl Query {
             equal: Vec::new(),
             range: None,
             words: Vec::new(),
+            labels: Vec::new(),
             order: Order::Ascending,
             limit: 100,
             after: None,
@@ -102,8 +120,28 @@ impl Query {
     /// Only records in which each word of `text` begins a word. Text without a word finds all.
     #[must_use]
     pub fn words(mut self, text: &str) -> Self {
-        self.words = super::words::of(text);
+        self.words.extend(super::words::of(text));
         self
+    }
+
+    /// Only records that have one of these labels at least; none if there are none. Asked several
+    /// times, all must be so.
+    #[must_use]
+    pub fn labels(mut self, any_of: impl IntoIterator<Item = String>) -> Self {
+        self.labels.push(any_of.into_iter().collect());
+        self
+    }
+
+    /// Only records of which a label begins with `prefix`. Asked several times, all must be so.
+    #[must_use]
+    pub fn label_prefix(mut self, prefix: &str) -> Self {
+        self.words.push(super::words::of_label(prefix));
+        self
+    }
+
+    /// Whether it looks up words or labels.
+    pub fn is_search(&self) -> bool {
+        !self.words.is_empty() || !self.labels.is_empty()
     }
 
     /// Largest first.
@@ -125,6 +163,16 @@ impl Query {
     pub fn after(mut self, cursor: Option<Cursor>) -> Self {
         self.after = cursor;
         self
+    }
+
+    /// Whether a record has all words and labels that are asked for.
+    pub fn finds(&self, record: &Record) -> bool {
+        if !self.is_search() {
+            return true;
+        }
+        let words = super::words::of_record(self.collection, &record.body);
+        let has = |label: &String| words.contains(&super::words::of_label(label));
+        super::words::matches(&self.words, &words) && self.labels.iter().all(|any_of| any_of.iter().any(has))
     }
 
     /// The fields of the query's index, all of them.

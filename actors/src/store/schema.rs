@@ -19,6 +19,8 @@ pub enum Kind {
     Object,
     /// A JSON array.
     List,
+    /// A JSON array of strings, each of which can be looked up ([`super::Query::labels`]).
+    Labels,
 }
 
 /// A top-level field of the records of a collection. Fields that are not declared are allowed;
@@ -92,6 +94,16 @@ impl Collection {
         self.indexes.iter().find(|index| index.name == name)
     }
 
+    /// Whether its records can be looked up by words or labels.
+    pub fn is_searched(&self) -> bool {
+        !self.words.is_empty() || self.label_fields().next().is_some()
+    }
+
+    /// The names of its fields of kind [`Kind::Labels`].
+    pub fn label_fields(&self) -> impl Iterator<Item = &'static str> {
+        self.fields.iter().filter(|field| field.kind == Kind::Labels).map(|field| field.name)
+    }
+
     /// The declared field with this name.
     pub fn field(&self, name: &str) -> Option<&'static Field> {
         self.fields.iter().find(|field| field.name == name)
@@ -110,7 +122,7 @@ impl Collection {
         };
         for index in self.indexes {
             for field in index.fields {
-                check(field, index.name, &|kind| !matches!(kind, Kind::Object | Kind::List));
+                check(field, index.name, &|kind| !matches!(kind, Kind::Object | Kind::List | Kind::Labels));
             }
         }
         for field in self.words {

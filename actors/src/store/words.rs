@@ -4,6 +4,8 @@
 //! Pure. A word is a run of letters and digits, in lower case; accents stay. Adapters index
 //! [`of_record`] and look up prefixes of it; they never use their database's own text search,
 //! whose hits and order differ from one to the next.
+//!
+//! Labels are looked up in the same index. There they begin with [`LABEL`], which no word does.
 
 use serde_json::Value;
 
@@ -27,13 +29,31 @@ pub fn of(text: &str) -> Vec<String> {
     words
 }
 
-/// The words of a record: those of all its collection's word fields.
-pub fn of_record(collection: &Collection, body: &Body) -> Vec<String> {
+/// What a label begins with in the index.
+pub const LABEL: char = '=';
+/// What comes after all labels in the index.
+pub const AFTER_LABELS: &str = ">";
+
+/// The label as the index has it.
+pub fn of_label(label: &str) -> String {
+    format!("{LABEL}{label}")
+}
+
+/// The labels of a record, as they are in its body.
+pub fn labels<'a>(collection: &'static Collection, body: &'a Body) -> impl Iterator<Item = &'a str> {
+    let fields = collection.label_fields().filter_map(|field| body.get(field)?.as_array());
+    fields.flatten().filter_map(Value::as_str)
+}
+
+/// The words of a record, those of all its collection's word fields, and its labels as the index
+/// has them: sorted, each once.
+pub fn of_record(collection: &'static Collection, body: &Body) -> Vec<String> {
     let mut words: Vec<String> = collection
         .words
         .iter()
         .filter_map(|field| body.get(*field).and_then(Value::as_str))
         .flat_map(of)
+        .chain(labels(collection, body).map(of_label))
         .collect();
     words.sort_unstable();
     words.dedup();

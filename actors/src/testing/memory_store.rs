@@ -12,7 +12,7 @@ use super::ManualClock;
 use crate::cluster::Clock;
 use crate::store::{
     Batch, Body, Collection, CommitError, Conflict, Cursor, Index, Order, Page, Query, Record, Store,
-    StoreError, Write, words,
+    StoreError, Write,
 };
 use crate::supervision::lock;
 use crate::time::Timestamp;
@@ -162,11 +162,7 @@ fn fits(query: &Query, record: &Record) -> bool {
         range.from.as_ref().is_none_or(|from| compare(&value, from) != Ordering::Less)
             && range.until.as_ref().is_none_or(|until| compare(&value, until) == Ordering::Less)
     });
-    in_index
-        && equal
-        && in_range
-        && (query.words.is_empty()
-            || words::matches(&query.words, &words::of_record(query.collection, &record.body)))
+    in_index && equal && in_range && query.finds(record)
 }
 
 fn in_order(query: &Query, a: &Cursor, b: &Cursor) -> Ordering {

@@ -19,7 +19,7 @@ pub(super) const COMMIT: &str = "_commit";
 /// The document of a record. Nulls at the top are left out: an absent field and a null one are the
 /// same, and indexes hold only what is there.
 pub(super) fn of_record(
-    collection: &Collection,
+    collection: &'static Collection,
     id: &str,
     version: i64,
     body: &Body,
@@ -29,7 +29,7 @@ pub(super) fn of_record(
     if let Some(commit) = commit {
         document.insert(COMMIT, commit);
     }
-    if !collection.words.is_empty() {
+    if collection.is_searched() {
         document.insert(WORDS, words::of_record(collection, body));
     }
     for (name, value) in body.iter().filter(|(_, value)| !value.is_null()) {

@@ -5,7 +5,7 @@
 
 use bson::{Bson, Document, doc};
 use serde_json::Value;
-use steward_actors::store::{Order, PRIMARY, Query, words};
+use steward_actors::store::{MOST_TALLIED, Order, PRIMARY, Query, Tally, words};
 
 use super::document::{ID, WORDS, field_value};
 
@@ -14,8 +14,8 @@ use super::document::{ID, WORDS, field_value};
 pub(super) struct Find {
     pub(super) filter: Document,
     pub(super) sort: Document,
-    /// The index to use. With words it is left to the planner, which tries whether the words or
-    /// the order narrow the search more.
+    /// The index to use. With words or labels it is left to the planner, which tries whether these
+    /// or the order narrow the search more.
     pub(super) hint: Option<&'static str>,
     /// One more than the page holds, to see whether there is a next one.
     pub(super) limit: i64,
@@ -46,9 +46,62 @@ pub(super) fn find(query: &Query) -> Find {
     Find { filter, sort: sort(query), hint: hint(query), limit }
 }
 
+/// The pipeline that counts labels beginning with `prefix`; its one document goes to [`tallied`].
+pub(super) fn tally(query: &Query, prefix: &str) -> Vec<Document> {
+    let Find { filter, sort, limit, .. } = find(query);
+    let prefix = words::of_label(prefix);
+    let mut labels = doc! { "$gte": &prefix };
+    if let Some(end) = words::prefix_end(&prefix) {
+        labels.insert("$lt", end);
+    }
+    let most = i64::try_from(MOST_TALLIED).unwrap_or(i64::MAX);
+    let mut pipeline = vec![doc! { "$match": filter }];
+    if !sort.is_empty() {
+        pipeline.push(doc! { "$sort": sort });
+    }
+    pipeline.extend([
+        doc! { "$limit": limit },
+        doc! { "$project": { WORDS: 1 } },
+        doc! { "$facet": {
+            "records": [{ "$count": "n" }],
+            "labels": [
+                // The last one only tells that there is more.
+                { "$limit": limit - 1 },
+                { "$unwind": format!("${WORDS}") },
+                { "$match": { WORDS: labels } },
+                { "$group": { "_id": format!("${WORDS}"), "n": { "$sum": 1_i64 } } },
+                { "$sort": { "n": -1, "_id": 1 } },
+                { "$limit": most },
+            ],
+        } },
+    ]);
+    pipeline
+}
+
+/// What the pipeline of [`tally`] counted, of at most `most` records; `None` if that is not
+/// readable.
+pub(super) fn tallied(answer: &Document, most: usize) -> Option<Tally> {
+    let number = |document: &Document| match document.get("n") {
+        Some(Bson::Int32(n)) => u64::try_from(*n).ok(),
+        Some(Bson::Int64(n)) => u64::try_from(*n).ok(),
+        _ => None,
+    };
+    let found = match answer.get_array("records").ok()?.first() {
+        Some(records) => number(records.as_document()?)?,
+        None => 0,
+    };
+    let label = |counted: &Bson| {
+        let counted = counted.as_document()?;
+        Some((counted.get_str(ID).ok()?.strip_prefix(words::LABEL)?.to_owned(), number(counted)?))
+    };
+    let labels = answer.get_array("labels").ok()?.iter().map(label).collect::<Option<_>>()?;
+    let most = most as u64;
+    Some(Tally { labels, counted: found.min(most), complete: found <= most })
+}
+
 fn hint(query: &Query) -> Option<&'static str> {
     let name = if query.index == PRIMARY { "_id_" } else { query.index };
-    query.words.is_empty().then_some(name)
+    (!query.is_search()).then_some(name)
 }
 
 /// Equality, presence of optional fields (which the partial indexes ask for), range and words.
@@ -80,6 +133,10 @@ fn conditions(query: &Query) -> Vec<Document> {
         }
         // One and the same word must be within both bounds.
         conditions.push(doc! { WORDS: { "$elemMatch": bounds } });
+    }
+    for any_of in &query.labels {
+        let labels: Vec<String> = any_of.iter().map(|label| words::of_label(label)).collect();
+        conditions.push(doc! { WORDS: { "$in": labels } });
     }
     conditions
 }

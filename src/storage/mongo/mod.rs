@@ -30,7 +30,7 @@ use futures_util::TryStreamExt;
 use mongodb::{Client, Database};
 use secrecy::SecretString;
 use steward_actors::store::{
-    Batch, Collection, CommitError, Conflict, Page, Query, Record, Sharing, Store, StoreError, Write,
+    Batch, Collection, CommitError, Conflict, Page, Query, Record, Sharing, Store, StoreError, Tally, Write,
 };
 use steward_actors::time::Timestamp;
 use tokio::runtime::Handle;
@@ -233,6 +233,13 @@ impl Store for MongoStore {
         Ok(query.page(records))
     }
 
+    async fn tally(&self, query: Query, prefix: &str) -> Result<Tally, StoreError> {
+        let (name, pipeline, most) = (query.collection.name, filter::tally(&query, prefix), query.limit);
+        let answer = self.read(move |inner| async move { inner.aggregate(name, pipeline).await }).await?;
+        filter::tallied(&answer, most)
+            .ok_or_else(|| StoreError::Unavailable("MongoDB's counts are not in their form".to_owned()))
+    }
+
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
         if batch.writes.is_empty() {
             return Ok(());
@@ -297,6 +304,14 @@ impl Inner {
             records.push(document::to_record(collection, document)?);
         }
         Ok(records)
+    }
+
+    /// The first document that a pipeline makes; an empty one if it makes none.
+    async fn aggregate(&self, collection: &str, pipeline: Vec<Document>) -> Result<Document, StoreError> {
+        let documents = self.database.collection::<Document>(collection);
+        let asked = documents.aggregate(pipeline).max_time(self.deadlines.read);
+        let mut found = asked.await.map_err(unreadable)?;
+        Ok(found.try_next().await.map_err(unreadable)?.unwrap_or_default())
     }
 
     /// Commits these writes together, alone.

@@ -54,7 +54,7 @@ fn of_collection(collection: &'static Collection) -> Wanted {
     }
     let mut indexes: Vec<Document> =
         collection.indexes.iter().map(|index| index_of(collection, index)).collect();
-    if !collection.words.is_empty() {
+    if collection.is_searched() {
         properties.insert(WORDS, doc! { "bsonType": "array", "items": { "bsonType": "string" } });
         indexes.push(doc! { "key": { WORDS: 1, ID: 1 }, "name": WORD_INDEX });
     }
@@ -75,7 +75,7 @@ fn bson_type(kind: Kind) -> &'static str {
         Kind::Boolean => "bool",
         Kind::Time => "date",
         Kind::Object => "object",
-        Kind::List => "array",
+        Kind::List | Kind::Labels => "array",
     }
 }
 

@@ -158,7 +158,7 @@ impl PreparedWrite {
 
     /// Most replaces leave the words as they are; then only they are read.
     fn set_words(&self, connection: &Connection, words: &[String]) -> Result<(), Failure> {
-        if self.collection.words.is_empty() {
+        if !self.collection.is_searched() {
             return Ok(());
         }
         let table = quoted(&words_table(self.collection));
@@ -234,7 +234,7 @@ pub(super) fn delete_expired(
         statement.query_map(params![now, most], |row| row.get(0))?.collect::<Result<_, _>>()?;
     for id in &ids {
         connection.prepare_cached(&format!("DELETE FROM {table} WHERE id = ?1"))?.execute([id])?;
-        if !collection.words.is_empty() {
+        if collection.is_searched() {
             let words = quoted(&words_table(collection));
             connection.prepare_cached(&format!("DELETE FROM {words} WHERE id = ?1"))?.execute([id])?;
         }

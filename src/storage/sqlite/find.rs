@@ -5,13 +5,31 @@ use std::fmt::Write as _;
 use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use serde_json::Value;
-use steward_actors::store::{Collection, Cursor, Order, Page, Query, Record, StoreError, words};
+use steward_actors::store::{
+    Collection, Cursor, MOST_TALLIED, Order, Page, Query, Record, StoreError, Tally, words,
+};
 
 use super::schema::{column, index_name, primary_index_name, quoted, words_index_name, words_table};
 
-/// As long as a word asked for begins no more words than this, the records that have it are looked
-/// up and sorted; otherwise the index is walked and each record checked.
+/// As long as no more entries of the index of words fit a term than this, the records that have it
+/// are looked up and sorted; otherwise the query's index is walked and each record checked.
 const FEW: i64 = 1000;
+/// With more labels than this in a group, a record's own entries are run through rather than each
+/// label looked up.
+const MANY: usize = 8;
+
+/// What one entry of a record in the index of words must be.
+enum Term<'a> {
+    /// Begins so.
+    Prefix(&'a str),
+    /// One of these labels.
+    AnyOf(&'a [String]),
+}
+
+fn terms(query: &Query) -> impl Iterator<Item = Term<'_>> {
+    let words = query.words.iter().map(|word| Term::Prefix(word));
+    words.chain(query.labels.iter().map(|labels| Term::AnyOf(labels)))
+}
 
 /// A statement and what is bound to it.
 pub(super) struct Statement {
@@ -49,7 +67,7 @@ pub(super) fn get_many(
 
 /// A page.
 pub(super) fn find(connection: &Connection, query: &Query) -> Result<Page, StoreError> {
-    let driver = rarest_word(connection, query).map_err(unavailable)?;
+    let driver = rarest_term(connection, query).map_err(unavailable)?;
     let statement = statement(query, driver);
     let mut prepared = connection.prepare_cached(&statement.sql).map_err(unavailable)?;
     let rows = prepared.query_map(params_from_iter(statement.parameters), raw).map_err(unavailable)?;
@@ -58,6 +76,53 @@ pub(super) fn find(connection: &Connection, query: &Query) -> Result<Page, Store
         found.push(record(query.collection, row.map_err(unavailable)?)?);
     }
     Ok(query.page(found))
+}
+
+/// How often labels that begin with `prefix` occur among the first records of the query.
+pub(super) fn tally(connection: &Connection, query: &Query, prefix: &str) -> Result<Tally, StoreError> {
+    let driver = rarest_term(connection, query).map_err(unavailable)?;
+    let most = query.limit as u64;
+    let one_more = count(statement(query, driver));
+    let mut prepared = connection.prepare_cached(&one_more.sql).map_err(unavailable)?;
+    let found: u64 = prepared
+        .query_row(params_from_iter(one_more.parameters), |row| row.get::<_, i64>(0))
+        .map_err(unavailable)?
+        .try_into()
+        .unwrap_or(0);
+    if !query.collection.is_searched() {
+        return Ok(Tally { labels: Vec::new(), counted: found.min(most), complete: found <= most });
+    }
+    let statement = tally_statement(query, driver, prefix);
+    let mut prepared = connection.prepare_cached(&statement.sql).map_err(unavailable)?;
+    let rows = prepared.query_map(params_from_iter(statement.parameters), |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))
+    });
+    let mut labels = Vec::new();
+    for row in rows.map_err(unavailable)? {
+        let (label, count) = row.map_err(unavailable)?;
+        let label = label.strip_prefix(words::LABEL).unwrap_or(&label).to_owned();
+        labels.push((label, u64::try_from(count).unwrap_or(0)));
+    }
+    Ok(Tally { labels, counted: found.min(most), complete: found <= most })
+}
+
+fn count(mut statement: Statement) -> Statement {
+    statement.sql = format!("SELECT count(*) FROM ({})", statement.sql.replacen(COLUMNS, "id", 1));
+    statement
+}
+
+/// The statement that counts labels: the records first, in the order of the query's index.
+pub(super) fn tally_statement(query: &Query, driver: Option<usize>, prefix: &str) -> Statement {
+    let mut statement = statement(&Query { limit: query.limit.saturating_sub(1), ..query.clone() }, driver);
+    let records = statement.sql.replacen(COLUMNS, "id", 1);
+    let bounds = begins_with(&mut statement, &words::of_label(prefix));
+    let most = statement.bind(i64::try_from(MOST_TALLIED).unwrap_or(i64::MAX));
+    let words = quoted(&words_table(query.collection));
+    statement.sql = format!(
+        "SELECT w.word, count(*) AS n FROM ({records}) AS r CROSS JOIN {words} AS w
+         WHERE w.id = r.id AND {bounds} GROUP BY w.word ORDER BY n DESC, w.word LIMIT {most}"
+    );
+    statement
 }
 
 type Raw = (String, i64, String);
@@ -83,12 +148,12 @@ fn unavailable(error: rusqlite::Error) -> StoreError {
     StoreError::Unavailable(error.to_string())
 }
 
-/// The number of the word asked for that begins the fewest words, if those are few.
-fn rarest_word(connection: &Connection, query: &Query) -> rusqlite::Result<Option<usize>> {
+/// The number of the term that the fewest entries fit, if those are few.
+fn rarest_term(connection: &Connection, query: &Query) -> rusqlite::Result<Option<usize>> {
     let mut rarest = None;
-    for (number, word) in query.words.iter().enumerate() {
+    for (number, term) in terms(query).enumerate() {
         let mut statement = Statement { sql: String::new(), parameters: Vec::new() };
-        let bounds = begins_with(&mut statement, word);
+        let bounds = fits(&mut statement, &term, "");
         statement.sql = format!(
             "SELECT count(*) FROM (SELECT 1 FROM {} INDEXED BY {} WHERE {bounds} LIMIT {})",
             quoted(&words_table(query.collection)),
@@ -104,7 +169,10 @@ fn rarest_word(connection: &Connection, query: &Query) -> rusqlite::Result<Optio
     Ok(rarest.map(|(_, number)| number))
 }
 
-/// The statement for a query. With a `driver`, the number of one of its words, the records that
+/// What a page's statement begins by asking for.
+const COLUMNS: &str = "id, version, body";
+
+/// The statement for a query. With a `driver`, the number of one of its terms, the records that
 /// have it are looked up and sorted; without one the query's index is walked.
 pub(super) fn statement(query: &Query, driver: Option<usize>) -> Statement {
     let collection = query.collection;
@@ -112,18 +180,14 @@ pub(super) fn statement(query: &Query, driver: Option<usize>) -> Statement {
         (Some(index), None) => index_name(collection, index),
         _ => primary_index_name(collection),
     };
-    let sql = format!(
-        "SELECT id, version, body FROM {} AS t INDEXED BY {}",
-        quoted(collection.name),
-        quoted(&index)
-    );
+    let sql = format!("SELECT {COLUMNS} FROM {} AS t INDEXED BY {}", quoted(collection.name), quoted(&index));
     let mut statement = Statement { sql, parameters: Vec::new() };
     fixed_and_present(&mut statement, query);
     bounded(&mut statement, query);
     if let Some(after) = &query.after {
         behind(&mut statement, query, after);
     }
-    having_words(&mut statement, query, driver);
+    having_terms(&mut statement, query, driver);
     sorted(&mut statement, query);
     statement
 }
@@ -187,16 +251,31 @@ fn behind(statement: &mut Statement, query: &Query, after: &Cursor) {
     statement.and(&format!("{} {beyond} {}", row(&unindexed, "id"), row(&parameters, "")));
 }
 
-fn having_words(statement: &mut Statement, query: &Query, driver: Option<usize>) {
+fn having_terms(statement: &mut Statement, query: &Query, driver: Option<usize>) {
     let words = quoted(&words_table(query.collection));
-    for (number, word) in query.words.iter().enumerate() {
-        let bounds = begins_with(statement, word);
+    for (number, term) in terms(query).enumerate() {
         let condition = if driver == Some(number) {
+            let bounds = fits(statement, &term, "");
             format!("id IN (SELECT w.id FROM {words} AS w WHERE {bounds})")
         } else {
+            let many = matches!(term, Term::AnyOf(labels) if labels.len() > MANY);
+            let bounds = fits(statement, &term, if many { "+" } else { "" });
             format!("EXISTS (SELECT 1 FROM {words} AS w WHERE w.id = t.id AND {bounds})")
         };
         statement.and(&condition);
+    }
+}
+
+/// That an entry fits. With the `plus` of SQLite, no index is used for it.
+fn fits(statement: &mut Statement, term: &Term<'_>, plus: &str) -> String {
+    match term {
+        Term::Prefix(prefix) => begins_with(statement, prefix),
+        Term::AnyOf([label]) => format!("{plus}word = {}", statement.bind(words::of_label(label))),
+        Term::AnyOf(labels) => {
+            let labels: Vec<String> =
+                labels.iter().map(|label| statement.bind(words::of_label(label))).collect();
+            format!("{plus}word IN ({})", labels.join(", "))
+        }
     }
 }
 

@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use steward_actors::store::{Batch, Collection, CommitError, Page, Query, Record, Store, StoreError};
+use steward_actors::store::{Batch, Collection, CommitError, Page, Query, Record, Store, StoreError, Tally};
 use steward_actors::time::Timestamp;
 
 use connection::DirectoryLock;
@@ -131,6 +131,11 @@ impl Store for SqliteStore {
 
     async fn find(&self, query: Query) -> Result<Page, StoreError> {
         self.readers.read(DEADLINE, move |connection| find::find(connection, &query)).await
+    }
+
+    async fn tally(&self, query: Query, prefix: &str) -> Result<Tally, StoreError> {
+        let prefix = prefix.to_owned();
+        self.readers.read(DEADLINE, move |connection| find::tally(connection, &query, &prefix)).await
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {

@@ -53,12 +53,16 @@ pub(super) fn primary_index_name(collection: &Collection) -> String {
 
 /// The name of the table of a collection's words.
 pub(super) fn words_table(collection: &Collection) -> String {
-    format!("{}.words({})", collection.name, collection.words.join(","))
+    format!("{}.words({})", collection.name, searched_fields(collection))
 }
 
 /// The name of the index that looks up words in that table.
 pub(super) fn words_index_name(collection: &Collection) -> String {
-    format!("{}.by word({})", collection.name, collection.words.join(","))
+    format!("{}.by word({})", collection.name, searched_fields(collection))
+}
+
+fn searched_fields(collection: &Collection) -> String {
+    collection.words.iter().copied().chain(collection.label_fields()).collect::<Vec<_>>().join(",")
 }
 
 /// The name of the index by the time of expiry.
@@ -163,7 +167,7 @@ fn make_indexes(transaction: &Transaction<'_>, collection: &Collection) -> Resul
 
 fn make_words(transaction: &Transaction<'_>, collection: &'static Collection) -> Result<(), MigrateError> {
     let name = words_table(collection);
-    if collection.words.is_empty() || names(transaction, collection)?.contains(&name) {
+    if !collection.is_searched() || names(transaction, collection)?.contains(&name) {
         return Ok(());
     }
     let (words, by_word) = (quoted(&name), quoted(&words_index_name(collection)));
@@ -201,7 +205,7 @@ fn drop_what_is_derived_and_not_declared(
     let mut declared: BTreeSet<String> =
         collection.indexes.iter().map(|index| index_name(collection, index)).collect();
     declared.extend(collection.expires.map(|field| expiry_index_name(collection, field)));
-    if !collection.words.is_empty() {
+    if collection.is_searched() {
         declared.extend([words_table(collection), words_index_name(collection)]);
     }
     let kind = |name: &str| {

@@ -10,7 +10,7 @@ use steward_actors::store::{
 };
 use tempfile::TempDir;
 
-use super::find::statement;
+use super::find::{Statement, statement};
 use super::transactions::{Transactions, sweep};
 use super::writer::{Job, Work};
 use super::{DEADLINE, OpenError, SqliteStore, apply, connection, schema};
@@ -98,9 +98,12 @@ async fn ids(store: &SqliteStore, query: Query) -> Vec<String> {
 }
 
 fn plan(connection: &Connection, query: &Query, driver: Option<usize>) -> String {
-    let statement = statement(query, driver);
+    explained(connection, &statement(query, driver))
+}
+
+fn explained(connection: &Connection, statement: &Statement) -> String {
     let mut explained = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", statement.sql)).unwrap();
-    let rows = explained.query_map(params_from_iter(statement.parameters), |row| row.get::<_, String>(3));
+    let rows = explained.query_map(params_from_iter(&statement.parameters), |row| row.get::<_, String>(3));
     rows.unwrap().collect::<Result<Vec<_>, _>>().unwrap().join("\n")
 }
 
@@ -410,4 +413,41 @@ async fn a_record_that_is_no_json_is_named() {
     let read = store.get(&BARE_LETTERS, "a").await.unwrap_err();
 
     assert_eq!(read.to_string().split(" cannot").next(), Some("letters/a"));
+}
+
+static CARDS: Collection = Collection {
+    name: "cards",
+    fields: &[Field::optional("at", Kind::Time), Field::optional("tags", Kind::Labels)],
+    indexes: &[Index::by("at", &["at"])],
+    words: &[],
+    expires: None,
+};
+
+#[test]
+fn labels_are_looked_up_checked_and_counted_by_an_index() {
+    let database = Database::new();
+    let mut connection = connection::create(&database.path()).unwrap();
+    schema::migrate(&mut connection, &[&CARDS]).unwrap();
+    let labels = |n: usize| (0..n).map(|n| format!("tag {n}"));
+    let walk = "SEARCH t USING INDEX cards.index at(at)";
+    for (count, check, look_up) in [
+        (1, "SEARCH w EXISTS USING PRIMARY KEY (id=? AND word=?)", "(word=?)"),
+        (2, "SEARCH w EXISTS USING PRIMARY KEY (id=? AND word=?)", "(word=?)"),
+        // Each record's own entries are run through: it has fewer than are asked for.
+        (500, "SEARCH w EXISTS USING PRIMARY KEY (id=?)", "(word=?)"),
+    ] {
+        let query = Query::by(&CARDS, "at").labels(labels(count));
+        let checked = plan(&connection, &query, None);
+        assert!(checked.starts_with(walk) && checked.contains(check), "{checked}");
+        assert!(!checked.contains("TEMP B-TREE"), "{checked}");
+        let looked_up = plan(&connection, &query, Some(0));
+        let by_word = format!("SEARCH w USING COVERING INDEX cards.by word(tags) {look_up}");
+        assert!(looked_up.contains(&by_word), "{looked_up}");
+
+        for driver in [None, Some(0)] {
+            let counted = explained(&connection, &super::find::tally_statement(&query, driver, "tag"));
+            let entries = "SEARCH w USING PRIMARY KEY (id=? AND word>? AND word<?)";
+            assert!(counted.contains(entries) && !counted.contains("SCAN w"), "{counted}");
+        }
+    }
 }

@@ -25,6 +25,7 @@ pub static THINGS: Collection = Collection {
         Field::optional("note", Kind::Text),
         Field::optional("details", Kind::Object),
         Field::optional("tags", Kind::List),
+        Field::optional("labels", Kind::Labels),
     ],
     indexes: &[
         Index::by("owner_rank", &["owner", "rank"]),

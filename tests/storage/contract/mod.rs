@@ -5,6 +5,7 @@
 
 pub mod batches;
 pub mod fixtures;
+pub mod labels;
 pub mod model;
 pub mod pages;
 pub mod races;
@@ -109,6 +110,16 @@ macro_rules! suite {
                 words_join_with_an_index_a_range_and_a_cursor,
                 rare_and_frequent_words_page_alike,
                 text_without_a_word_finds_all,
+            }
+            labels {
+                a_label_is_looked_up_whole_and_exactly,
+                one_label_of_each_group_is_enough,
+                labels_follow_replaces_and_deletes,
+                labels_join_with_words_an_index_a_range_and_a_cursor,
+                rare_and_frequent_labels_page_alike,
+                labels_and_words_are_apart,
+                a_tally_counts_the_labels_of_what_a_query_finds,
+                a_tally_is_bounded_and_says_so,
             }
             races {
                 parallel_writers_lose_no_increment,

@@ -109,6 +109,39 @@ async fn a_rare_word_is_looked_up_rather_than_searched_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rare_label_is_looked_up_rather_than_searched_for() {
+    let database = Database::new();
+    let store = database.migrated().await;
+    for chunk in 0..4 {
+        let records = (chunk * 500..(chunk + 1) * 500).map(|n| {
+            let label = if n % 700 == 0 { "rare" } else { "usual" };
+            insert(&THINGS, &format!("{n:04}"), json!({"rank": n % 7, "labels": [label, "common"]}))
+        });
+        commit(&store, records).await;
+    }
+    let labelled = |any_of: &[&str]| {
+        Query::by(&THINGS, "rank").labels(any_of.iter().map(|label| (*label).to_owned())).limit(20)
+    };
+    for (query, most) in [
+        (labelled(&["rare"]), 100),
+        (labelled(&["rare", "none"]), 100),
+        // What all have is found on the way through the order that was asked for.
+        (labelled(&["common"]), 100),
+        (labelled(&["none"]), 10),
+    ] {
+        let explained = store.explain(&query).await.unwrap();
+        let mut found = Vec::new();
+        stages(
+            explained.get_document("queryPlanner").unwrap().get_document("winningPlan").unwrap(),
+            &mut found,
+        );
+        assert!(!found.iter().any(|stage| stage == "COLLSCAN"), "{query:?}: {found:?}");
+        let examined = number(explained.get_document("executionStats").unwrap(), "totalDocsExamined");
+        assert!(examined <= most, "{query:?} read {examined} records: {found:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_forged_cursor_finds_nothing_it_should_not() {
     let database = Database::new();
     let store = database.connect(&super::uri(), SCHEMA).await;

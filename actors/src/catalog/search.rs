@@ -1,0 +1,269 @@
+//! Looking for products.
+//!
+//! Who calls it: `GET /v1/products`. What never happens here: a read without an index, or of more
+//! than [`MOST_EXAMINED`] products. What no index can say (is some of it in stock; its exact price,
+//! where another order was asked for) is checked on what an index found, so a page may be shorter
+//! than asked for although another follows. Stock changes with every sale and stays out of the
+//! product's record for that.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::facets::Facets;
+use super::product::{BY_PRICE, LISTED, PRODUCTS, Product};
+use super::service::Catalog;
+use super::{labels, price};
+use crate::inventory::Stock;
+use crate::store::{Cursor, Entity, Query, Record, StoreError, Versioned, find, load_many, words};
+
+/// Products that are read for one page at most.
+pub const MOST_EXAMINED: usize = 500;
+/// Products that are read at once where some will not do.
+const CHECKED_AT_ONCE: usize = 50;
+/// Products that facets are counted over at most.
+const MOST_COUNTED: usize = 1000;
+
+/// The order of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sort {
+    /// Products that are called just that, then those with all words in their name, then the
+    /// others; in each part newest first. Without words, newest first.
+    Relevance,
+    /// Newest first.
+    Newest,
+    /// Cheapest first.
+    Cheapest,
+    /// Dearest first.
+    Dearest,
+}
+
+/// Which products to show.
+#[derive(Clone, Debug)]
+pub struct ProductSearch {
+    /// Only products in which each of these words begins a word of the name or the description;
+    /// all, if there is no word in it.
+    pub words: String,
+    /// Only products in this category or one that is in it.
+    pub category: Option<String>,
+    /// Only products whose cheapest variant costs so much, in the product's currency, at least
+    /// ([`super::level_of_text`]).
+    pub min_price: Option<i64>,
+    /// … and so much at most.
+    pub max_price: Option<i64>,
+    /// Only products of which some is available, or none.
+    pub in_stock: Option<bool>,
+    /// Only products that, or a variant of which, have one of the values of each attribute.
+    pub attributes: BTreeMap<String, BTreeSet<String>>,
+    /// The order.
+    pub sort: Sort,
+    /// Products at most; 1 to 100.
+    pub limit: usize,
+    /// Where the page before this one ended.
+    pub after: Option<Cursor>,
+}
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub struct ProductPage {
+    /// The products.
+    pub products: Vec<Versioned<Product>>,
+    /// Units available, by SKU; of closed stock none are.
+    pub available: HashMap<String, i64>,
+    /// Where the next page begins; `None` when there is none.
+    pub next: Option<Cursor>,
+}
+
+/// One of the walks through an index that a page is made of.
+struct Walk {
+    query: Query,
+    /// What must not be in it, as an earlier walk has shown it.
+    shown: Option<Shown>,
+}
+
+/// What the walks before have shown.
+#[derive(Clone, Copy)]
+enum Shown {
+    Called,
+    Named,
+}
+
+impl ProductSearch {
+    /// The walks, in their order. `categories` are those that are asked for, if any are.
+    fn walks(&self, categories: Option<&BTreeSet<String>>) -> Vec<Walk> {
+        let base = |index| self.filtered(Query::by(&PRODUCTS, index).equal(false), categories);
+        let one = |query| vec![Walk { query, shown: None }];
+        let words = words::of(&self.words);
+        match self.sort {
+            Sort::Cheapest => one(self.cheapest(categories)),
+            Sort::Dearest => one(self.cheapest(categories).descending()),
+            Sort::Newest => one(base(LISTED).words(&self.words).descending()),
+            Sort::Relevance if words.is_empty() => one(base(LISTED).descending()),
+            Sort::Relevance => {
+                let newest = base(LISTED).descending();
+                let called = newest.clone().labels([labels::name(&words)]);
+                let named =
+                    words.iter().fold(newest.clone(), |query, word| query.label_prefix(&labels::word(word)));
+                vec![
+                    Walk { query: called, shown: None },
+                    Walk { query: named, shown: Some(Shown::Called) },
+                    Walk { query: newest.words(&self.words), shown: Some(Shown::Named) },
+                ]
+            }
+        }
+    }
+
+    /// With the labels that products must have.
+    fn filtered(&self, query: Query, categories: Option<&BTreeSet<String>>) -> Query {
+        let mut query = query;
+        if let Some(categories) = categories {
+            query = query.labels(categories.iter().map(|id| labels::category(id)));
+        }
+        for (name, values) in &self.attributes {
+            query = query.labels(values.iter().map(|value| labels::attribute(name, value)));
+        }
+        if query.index != BY_PRICE && (self.min_price.is_some() || self.max_price.is_some()) {
+            let bands =
+                price::band(self.min_price.unwrap_or(0))..=price::band(self.max_price.unwrap_or(i64::MAX));
+            query = query.labels(bands.map(labels::band));
+        }
+        query
+    }
+
+    /// All that are wanted, but for what no index says: the cheapest first.
+    fn cheapest(&self, categories: Option<&BTreeSet<String>>) -> Query {
+        let query = self.filtered(Query::by(&PRODUCTS, BY_PRICE).equal(false), categories);
+        // The bound of a range is out, that of the search is in; nothing costs more than the most.
+        let until = self.max_price.and_then(|most| most.checked_add(1));
+        query.range(self.min_price.map(Into::into), until.map(Into::into)).words(&self.words)
+    }
+
+    /// How many to read if so many are still to be found.
+    fn step(&self, walk: &Walk, left: usize) -> usize {
+        let by_price = walk.query.index == BY_PRICE;
+        let priced = self.min_price.is_some() || self.max_price.is_some();
+        let checked = walk.shown.is_some() || self.in_stock.is_some() || (priced && !by_price);
+        if checked { left.max(CHECKED_AT_ONCE) } else { left }
+    }
+
+    /// What an index found and does not say by itself.
+    fn fits(&self, product: &Product, shown: Option<Shown>, available: &HashMap<String, i64>) -> bool {
+        let level = product.price_level();
+        let wanted = words::of(&self.words);
+        let name = words::of(&product.name);
+        let was_shown = match shown {
+            None => false,
+            Some(Shown::Called) => name == wanted,
+            Some(Shown::Named) => words::matches(&wanted, &name),
+        };
+        let some = |sku: &str| available.get(sku).is_some_and(|units| *units > 0);
+        let in_stock = || product.variants.iter().any(|variant| some(variant.sku.as_str()));
+        !was_shown
+            && self.min_price.is_none_or(|least| level >= least)
+            && self.max_price.is_none_or(|most| level <= most)
+            && self.in_stock.is_none_or(|wanted| wanted == in_stock())
+    }
+}
+
+/// A cursor of a page: the number of its walk before the keys of the walk's own.
+fn sealed(walk: usize, cursor: Cursor) -> Cursor {
+    Cursor { keys: std::iter::once(walk.into()).chain(cursor.keys).collect(), id: cursor.id }
+}
+
+fn opened(cursor: Cursor) -> (usize, Option<Cursor>) {
+    let mut keys = cursor.keys.into_iter();
+    let walk = keys.next().and_then(|walk| walk.as_u64()).and_then(|walk| usize::try_from(walk).ok());
+    // One that nobody was given leads behind everything.
+    (walk.unwrap_or(usize::MAX), Some(Cursor { keys: keys.collect(), id: cursor.id }))
+}
+
+impl Catalog {
+    /// A page of the products that are sold.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn search(&self, search: &ProductSearch) -> Result<ProductPage, StoreError> {
+        let mut page = ProductPage { products: Vec::new(), available: HashMap::new(), next: None };
+        let categories = self.wanted_categories(search).await?;
+        let walks = search.walks(categories.as_ref());
+        let (first, mut after) = search.after.clone().map_or((0, None), opened);
+        let (last, mut examined) = (walks.len().saturating_sub(1), 0);
+        for (number, walk) in walks.into_iter().enumerate().skip(first) {
+            loop {
+                let left = search.limit - page.products.len();
+                let query = walk.query.clone().limit(search.step(&walk, left)).after(after.take());
+                let (found, next) = find::<Product>(self.store.as_ref(), query).await?;
+                let available = self.available(&found).await?;
+                let among = found.len();
+                for (place, product) in found.into_iter().enumerate() {
+                    examined += 1;
+                    let fits = search.fits(&product.value, walk.shown, &available);
+                    let (behind, more) =
+                        (position(&walk.query, &product), place + 1 < among || next.is_some());
+                    if fits {
+                        page.products.push(product);
+                    }
+                    if page.products.len() == search.limit || examined >= MOST_EXAMINED {
+                        page.next = (more || number < last).then(|| sealed(number, behind));
+                        page.available.extend(available);
+                        return Ok(page);
+                    }
+                }
+                page.available.extend(available);
+                match next {
+                    Some(next) => after = Some(next),
+                    None => break,
+                }
+            }
+        }
+        Ok(page)
+    }
+
+    /// What the products that are searched for have in common, whether or not some is available.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn facets(&self, search: &ProductSearch) -> Result<Facets, StoreError> {
+        let (tree, categories) = self.tree().await?;
+        let wanted = search.category.as_ref().map(|category| tree.within(category));
+        let query = search.cheapest(wanted.as_ref()).limit(MOST_COUNTED);
+        let tally = self.store.tally(query, labels::COUNTED).await?;
+        Ok(Facets::of(tally, &tree, &categories))
+    }
+
+    /// The category that is asked for and all that are in it; `None` if none is asked for.
+    async fn wanted_categories(
+        &self,
+        search: &ProductSearch,
+    ) -> Result<Option<BTreeSet<String>>, StoreError> {
+        let Some(category) = &search.category else { return Ok(None) };
+        Ok(Some(self.tree().await?.0.within(category)))
+    }
+
+    /// Units available of all SKUs of `products`; of closed stock none are.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn available(
+        &self,
+        products: &[Versioned<Product>],
+    ) -> Result<HashMap<String, i64>, StoreError> {
+        let variants = products.iter().flat_map(|product| &product.value.variants);
+        let skus: Vec<String> = variants.map(|variant| variant.sku.as_str().to_owned()).collect();
+        let mut available = HashMap::new();
+        for some in skus.chunks(1000) {
+            for stock in load_many::<Stock>(self.store.as_ref(), some).await? {
+                let units = if stock.value.is_closed() { 0 } else { stock.value.available() };
+                available.insert(stock.value.sku().to_owned(), units);
+            }
+        }
+        Ok(available)
+    }
+}
+
+/// Where a product stands in a walk.
+fn position(query: &Query, product: &Versioned<Product>) -> Cursor {
+    query.cursor(&Record {
+        id: product.value.id.clone(),
+        version: product.version,
+        body: product.value.body(),
+    })
+}
