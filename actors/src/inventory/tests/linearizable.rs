@@ -169,8 +169,8 @@ async fn what_clients_are_told_fits_one_order_of_events() {
         let shop = Shop::with(&[("tee", 3), ("cap", 2)]).await;
         shop.store.dawdle(usize::try_from(seed % 5).unwrap());
         let replicas = [shop.replica(), shop.replica()];
-        let mut paper = Paper::default();
-        paper.stock = BTreeMap::from([("tee", (3, 0)), ("cap", (2, 0))]);
+        let stock = BTreeMap::from([("tee", (3, 0)), ("cap", (2, 0))]);
+        let paper = Paper { stock, ..Paper::default() };
         let history = Mutex::new(LinearizabilityTester::new(paper));
         let clients = 2 + usize::try_from(seed).unwrap() % (MOST_CLIENTS - 1);
         let asking = (0..clients).map(|n| client(n, seed * 100 + n as u64, &replicas, &history));
