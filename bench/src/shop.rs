@@ -92,7 +92,8 @@ pub async fn stock_up_over_http(address: &str, sku: &str, units: i64) -> Result<
     let variant = json!({"sku": sku, "name": sku, "price": 1, "currency": "USD"});
     let product = json!({"name": sku, "description": sku, "variants": [variant]});
     let received = json!({"delta": units, "reason": "received"});
-    for (path, body) in [("/v1/products", product), (&format!("/v1/inventory/{sku}/adjustments"), received)] {
+    let adjustments = format!("/v1/inventory/{sku}/adjustments");
+    for (path, body) in [("/v1/products", product), (adjustments.as_str(), received)] {
         match wire.ask("POST", path, Some(&token), Some("stock-up"), &body.to_string()).await? {
             (201, _) => {}
             (status, body) => {
