@@ -1,6 +1,5 @@
 //! Many buyers, one SKU.
 
-use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,52 +8,104 @@ use secrecy::SecretString;
 use steward::app::schema::SCHEMA;
 use steward::storage::mongo::MongoStore;
 use steward::storage::sqlite::SqliteStore;
-use steward_actors::catalog::{Catalog, NewProduct, Variant};
-use steward_actors::cluster::StoreClock;
-use steward_actors::inventory::{Adjustment, HoldLine, HoldRequest, Holds, Inventory, Sku};
-use steward_actors::money::{Currency, Money};
+use steward_actors::inventory::{HoldLine, HoldRequest, Holds};
 use steward_actors::store::Store;
-use steward_actors::supervision::{Arbiters, Tree};
 
+use crate::Failure;
 use crate::raw::{Raw, SKU, crowd};
-use crate::report::{Row, table};
+use crate::report::{Row, aims, table};
+use crate::sale_over_http::OverHttp;
+use crate::shop::{inventory, stock_up};
 
-const UNITS: i64 = 100_000_000;
+/// More than anyone buys.
+pub const UNITS: i64 = 100_000_000;
 
-type Failure = Box<dyn Error + Send + Sync>;
+/// What is to be run.
+pub struct Sale {
+    /// Buyers that wait for an answer at the same time.
+    pub buyers: usize,
+    /// How long each contender has.
+    pub span: Duration,
+    /// What (d) needs, unless it is left out.
+    pub http: Option<OverHttp>,
+}
+
+/// Replicas or processes that share the SKU, in turn.
+const REPLICAS: [usize; 4] = [1, 2, 3, 6];
 
 /// Runs all contenders, one after the other, and checks the stock after each.
-pub async fn run(uri: &SecretString, buyers: usize, span: Duration) -> Result<String, Failure> {
+pub async fn run(uri: &SecretString, sale: &Sale) -> Result<String, Failure> {
+    let (buyers, span) = (sale.buyers, sale.span);
     let mut rows = vec![alone(uri, buyers, span).await?, grouped(uri, buyers, span).await?];
-    for replicas in [1, 2, 3, 6] {
-        let database = fresh();
-        let mut stores: Vec<Arc<dyn Store>> = Vec::new();
-        for _ in 0..replicas {
-            let store = MongoStore::connect(uri, &database, SCHEMA).await?;
-            store.migrate().await?;
-            stores.push(Arc::new(store));
-        }
-        let name = match replicas {
-            1 => "(c) the actor, MongoDB".to_owned(),
-            n => format!("    the actor, MongoDB, {n} replicas on the SKU"),
-        };
-        rows.push(actors(name, stores, buyers, span).await?);
-        Raw::connect(uri, &database).await?.database.drop().await?;
+    let actor = rows.len();
+    for replicas in REPLICAS {
+        rows.push(on_mongo(uri, replicas, buyers, span).await?);
     }
     let data = tempfile::tempdir()?;
     let embedded: Arc<dyn Store> = Arc::new(SqliteStore::open(&data.path().join("bench.db"), SCHEMA)?);
     rows.push(actors("    the actor, embedded SQLite".to_owned(), vec![embedded], buyers, span).await?);
-    Ok(table(&format!("flash sale: {buyers} buyers, one SKU, {} s each", span.as_secs()), &rows))
+    let over_http = rows.len();
+    if let Some(http) = &sale.http {
+        for processes in REPLICAS {
+            rows.push(http.on_mongo(uri, processes).await?);
+        }
+        rows.push(http.embedded().await?);
+    }
+    let title = format!("flash sale: {buyers} buyers, one SKU, {} s each", span.as_secs());
+    let mut text = table(&title, &rows);
+    let rate = |n: usize| rows.get(n).map_or(f64::NAN, Row::rate);
+    // Three replicas are the third of REPLICAS.
+    text.push_str(&aims(&[
+        ("(c) / (b)", rate(actor) / rate(1), 0.8),
+        ("(c) / (a)", rate(actor) / rate(0), 100.0),
+        ("the actor, 3 replicas / 1", rate(actor + 2) / rate(actor), 0.6),
+    ]));
+    if sale.http.is_some() {
+        text.push_str(&aims(&[
+            ("(d) / (a)", rate(over_http) / rate(0), 40.0),
+            ("over HTTP, 3 processes / 1", rate(over_http + 2) / rate(over_http), 0.6),
+        ]));
+        let slowest =
+            rows.get(over_http + 2).and_then(|row| row.latencies.last()).copied().unwrap_or_default();
+        text.push_str(&format!(
+            "  slowest answer of 3 processes: {:.2} s (aim: 2 s)\n",
+            slowest.as_secs_f64()
+        ));
+    }
+    Ok(text)
 }
 
-fn fresh() -> String {
+async fn on_mongo(
+    uri: &SecretString,
+    replicas: usize,
+    buyers: usize,
+    span: Duration,
+) -> Result<Row, Failure> {
+    let database = fresh();
+    let mut stores: Vec<Arc<dyn Store>> = Vec::new();
+    for _ in 0..replicas {
+        let store = MongoStore::connect(uri, &database, SCHEMA).await?;
+        store.migrate().await?;
+        stores.push(Arc::new(store));
+    }
+    let name = match replicas {
+        1 => "(c) the actor, MongoDB".to_owned(),
+        n => format!("    the actor, MongoDB, {n} replicas on the SKU"),
+    };
+    let row = actors(name, stores, buyers, span).await?;
+    Raw::connect(uri, &database).await?.database.drop().await?;
+    Ok(row)
+}
+
+pub fn fresh() -> String {
     format!("bench{}", uuid::Uuid::new_v4().simple())
 }
 
 async fn alone(uri: &SecretString, buyers: usize, span: Duration) -> Result<Row, Failure> {
     let raw = Raw::connect(uri, &fresh()).await?;
+    raw.prepare().await?;
     raw.stock_up(UNITS).await?;
-    let (done, took, latencies) = crowd(buyers, span, |until| {
+    let (done, took, latencies) = crowd(buyers, span, |_, until| {
         let raw = raw.clone();
         async move { raw.reserve_alone(until).await.unwrap_or(false) }
     })
@@ -66,9 +117,10 @@ async fn alone(uri: &SecretString, buyers: usize, span: Duration) -> Result<Row,
 
 async fn grouped(uri: &SecretString, buyers: usize, span: Duration) -> Result<Row, Failure> {
     let raw = Raw::connect(uri, &fresh()).await?;
+    raw.prepare().await?;
     raw.stock_up(UNITS).await?;
     let queue = raw.group_committer();
-    let (done, took, latencies) = crowd(buyers, span, |_| {
+    let (done, took, latencies) = crowd(buyers, span, |_, _| {
         let queue = queue.clone();
         async move {
             let (answer, answered) = tokio::sync::oneshot::channel();
@@ -88,43 +140,14 @@ async fn actors(
     buyers: usize,
     span: Duration,
 ) -> Result<Row, Failure> {
+    stock_up(stores.first().ok_or("no replica")?.clone(), &[SKU.to_owned()], UNITS).await?;
     let mut replicas = Vec::new();
     for store in &stores {
-        let clock = Arc::new(StoreClock::start(store.as_ref()).await?);
-        let tree = Tree::new(clock.clone());
-        let arbiters = Arc::new(Arbiters::start(1));
-        replicas.push(Inventory::new(store.clone(), clock, arbiters, tree, Inventory::OPTIONS));
+        replicas.push(inventory(store.clone()).await?);
     }
-    let first = replicas.first().ok_or("no replica")?.clone();
-    let clock = Arc::new(StoreClock::start(stores[0].as_ref()).await?);
-    let catalog = Catalog::new(stores[0].clone(), clock);
-    let price = Money::new(100, Currency::from_code("USD").ok_or("USD")?);
-    let variant =
-        Variant { sku: Sku::parse(SKU)?, name: "Hot".to_owned(), price, attributes: Default::default() };
-    let product = NewProduct {
-        id: "hot".to_owned(),
-        command: None,
-        name: "Hot".to_owned(),
-        description: None,
-        category_id: None,
-        image_urls: Vec::new(),
-        attributes: Default::default(),
-        variants: vec![variant],
-    };
-    catalog.create(product).await?;
-    let received = Adjustment {
-        id: "received".to_owned(),
-        sku: SKU.to_owned(),
-        delta: UNITS,
-        reason: "received".to_owned(),
-        reference: None,
-    };
-    first.adjust(received).await?;
-
-    let next = AtomicUsize::new(0);
     let refused = Arc::new(AtomicUsize::new(0));
-    let (done, took, latencies) = crowd(buyers, span, |_| {
-        let inventory = replicas[next.fetch_add(1, Ordering::Relaxed) % replicas.len()].clone();
+    let (done, took, latencies) = crowd(buyers, span, |n, _| {
+        let inventory = replicas[n % replicas.len()].clone();
         let refused = refused.clone();
         async move {
             let request = HoldRequest {
@@ -139,7 +162,7 @@ async fn actors(
         }
     })
     .await;
-    let stock = first.stock(SKU).await?.ok_or("no stock")?.value;
+    let stock = replicas[0].stock(SKU).await?.ok_or("no stock")?.value;
     let refused = refused.load(Ordering::Relaxed);
     let mut remark = exact(stock.held(), done)?;
     if refused > 0 {
@@ -149,7 +172,7 @@ async fn actors(
 }
 
 /// The stock must tell of exactly what was answered with yes.
-fn exact(held: i64, done: u64) -> Result<String, Failure> {
+pub fn exact(held: i64, done: u64) -> Result<String, Failure> {
     let answered = i64::try_from(done)?;
     if held == answered {
         return Ok("stock exact".to_owned());

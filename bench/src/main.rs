@@ -4,15 +4,26 @@
 //! to this machine's loopback and is bounded in count and time.
 
 mod flash_sale;
+mod growth;
+mod orders;
 mod raw;
 mod report;
+mod sale_over_http;
+mod server;
+mod shop;
+mod wire;
 
+use std::error::Error;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use mimalloc::MiMalloc;
 use secrecy::SecretString;
+
+/// Why a bench came to nothing.
+type Failure = Box<dyn Error + Send + Sync>;
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
@@ -27,21 +38,56 @@ struct Line {
 #[derive(Subcommand)]
 enum Bench {
     /// Many buyers, one SKU: one transaction a reservation, a bare group-committing loop, the
-    /// inventory actor, and several replicas of it.
+    /// inventory actor, the whole way over HTTP; with several replicas on the SKU.
     FlashSale(FlashSale),
+    /// Orders from accepted to confirmed, next to bare inserts; as the store grows.
+    Orders(OrdersLine),
+}
+
+#[derive(clap::Args)]
+struct Services {
+    /// A MongoDB replica set, such as `scripts/services start` gives.
+    #[arg(long, env = "STEWARD_TEST_MONGODB_URI", hide_env_values = true)]
+    mongodb: String,
+    /// A Redis, which several processes on one database need.
+    #[arg(long, env = "STEWARD_TEST_REDIS_URI", hide_env_values = true)]
+    redis: String,
+    /// The server's program; the one next to this one if absent.
+    #[arg(long)]
+    steward: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]
 struct FlashSale {
-    /// A MongoDB replica set, such as `scripts/services start` gives.
-    #[arg(long, env = "STEWARD_TEST_MONGODB_URI", hide_env_values = true)]
-    mongodb: String,
+    #[command(flatten)]
+    services: Services,
     /// Buyers that wait for an answer at the same time.
     #[arg(long, default_value_t = 1024)]
     buyers: usize,
     /// Seconds for each of the contenders.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
+    /// Logged-in users of each buyer over HTTP: each may hold 20 times.
+    #[arg(long, default_value_t = 8)]
+    identities: usize,
+    /// Leaves out what goes over HTTP.
+    #[arg(long)]
+    no_http: bool,
+}
+
+#[derive(clap::Args)]
+struct OrdersLine {
+    #[command(flatten)]
+    services: Services,
+    /// Orders of each measurement.
+    #[arg(long, default_value_t = 2000)]
+    orders: usize,
+    /// Clients that place them.
+    #[arg(long, default_value_t = 64)]
+    clients: usize,
+    /// Orders that the store has before each further measurement.
+    #[arg(long, value_delimiter = ',', default_value = "1000,10000,100000")]
+    sizes: Vec<usize>,
 }
 
 fn main() -> ExitCode {
@@ -52,9 +98,29 @@ fn main() -> ExitCode {
     };
     let done = actix_rt::System::with_tokio_rt(several_threads).block_on(async {
         match bench {
-            Bench::FlashSale(sale) => {
-                let uri = SecretString::from(sale.mongodb);
-                flash_sale::run(&uri, sale.buyers, Duration::from_secs(sale.seconds.clamp(1, 60))).await
+            Bench::FlashSale(line) => {
+                let uri = SecretString::from(line.services.mongodb);
+                let span = Duration::from_secs(line.seconds.clamp(1, 60));
+                let http = sale_over_http::OverHttp {
+                    binary: line.services.steward,
+                    redis: SecretString::from(line.services.redis),
+                    buyers: line.buyers,
+                    identities: line.identities.clamp(1, 100),
+                    span,
+                };
+                let http = (!line.no_http).then_some(http);
+                flash_sale::run(&uri, &flash_sale::Sale { buyers: line.buyers, span, http }).await
+            }
+            Bench::Orders(line) => {
+                orders::run(&orders::Plan {
+                    uri: SecretString::from(line.services.mongodb),
+                    redis: SecretString::from(line.services.redis),
+                    binary: line.services.steward,
+                    orders: line.orders,
+                    clients: line.clients.clamp(1, 1024),
+                    sizes: line.sizes,
+                })
+                .await
             }
         }
     });

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bson::{Document, doc};
 use futures_util::FutureExt;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use mongodb::error::{Error, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT};
 use mongodb::options::{Acknowledgment, ReadConcern, WriteConcern};
 use mongodb::{Client, ClientSession, Collection, Database};
@@ -33,18 +34,34 @@ impl Raw {
         options.max_pool_size = Some(64);
         let client = Client::with_options(options)?;
         let database = client.database(database);
-        let raw = Self {
+        Ok(Self {
             stock: database.collection("stock"),
             holds: database.collection("holds"),
             movements: database.collection("movements"),
             client,
             database,
-        };
-        raw.holds.insert_one(doc! { "_id": "first" }).await?;
-        raw.movements.insert_one(doc! { "_id": "first" }).await?;
+        })
+    }
+
+    /// Makes the collections that the baselines write to, with the index that theirs have.
+    pub async fn prepare(&self) -> Result<(), Error> {
+        self.holds.insert_one(doc! { "_id": "first" }).await?;
+        self.movements.insert_one(doc! { "_id": "first" }).await?;
         let index = mongodb::IndexModel::builder().keys(doc! { "sku": 1, "at": 1, "_id": 1 }).build();
-        raw.movements.create_index(index).await?;
-        Ok(raw)
+        self.movements.create_index(index).await?;
+        Ok(())
+    }
+
+    /// One bare insert, as plain as can be.
+    pub async fn insert(&self) -> bool {
+        let id = uuid::Uuid::now_v7().to_string();
+        self.database.collection::<Document>("bare").insert_one(doc! { "_id": id }).await.is_ok()
+    }
+
+    /// The server's process id, if it runs here.
+    pub async fn pid(&self) -> Option<u32> {
+        let status = self.database.run_command(doc! { "serverStatus": 1 }).await.ok()?;
+        u32::try_from(status.get_i64("pid").ok()?).ok()
     }
 
     /// Puts so many units on hand.
@@ -144,37 +161,34 @@ impl Raw {
 pub async fn crowd<F>(
     buyers: usize,
     span: Duration,
-    ask: impl Fn(Instant) -> F,
+    ask: impl Fn(usize, Instant) -> F,
 ) -> (u64, Duration, Vec<Duration>)
 where
     F: Future<Output = bool> + Send + 'static,
 {
     let began = Instant::now();
     let until = began + span;
-    let ask = |n: usize| {
-        let _ = n;
-        ask(until)
-    };
     let mut latencies = Vec::new();
-    let mut waiting = futures_util::stream::FuturesUnordered::new();
-    let timed = |asked: F| {
+    let mut waiting = FuturesUnordered::new();
+    let timed = |n: usize| {
+        let asked = ask(n, until);
         tokio::spawn(async move {
             let began = Instant::now();
-            (asked.await, began.elapsed())
+            (n, asked.await, began.elapsed())
         })
     };
     for n in 0..buyers {
-        waiting.push(timed(ask(n)));
+        waiting.push(timed(n));
     }
     let mut yes = 0;
-    while let Some(answer) = futures_util::StreamExt::next(&mut waiting).await {
-        let Ok((done, took)) = answer else { continue };
+    while let Some(answer) = waiting.next().await {
+        let Ok((n, done, took)) = answer else { continue };
         if done {
             yes += 1;
             latencies.push(took);
         }
         if Instant::now() < until {
-            waiting.push(timed(ask(0)));
+            waiting.push(timed(n));
         }
     }
     latencies.sort_unstable();

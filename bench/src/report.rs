@@ -55,6 +55,15 @@ pub fn table(title: &str, rows: &[Row]) -> String {
     text
 }
 
+/// Ratios next to what they should be.
+pub fn aims(ratios: &[(&str, f64, f64)]) -> String {
+    let line = |(what, is, aim): &(&str, f64, f64)| {
+        let met = if is >= aim { "met" } else { "MISSED" };
+        format!("  {what}: {is:.2} (aim: {aim}) {met}\n")
+    };
+    ratios.iter().map(line).collect()
+}
+
 /// To standard output; a reader that has gone is no failure.
 pub fn print(text: &str) {
     let _ = std::io::stdout().lock().write_all(text.as_bytes());

@@ -5,3 +5,4 @@ mod contract;
 mod memory;
 mod mongo;
 mod sqlite;
+mod stock;

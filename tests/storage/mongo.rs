@@ -1,5 +1,6 @@
 //! The store on a real MongoDB: `STEWARD_TEST_MONGODB_URI`, which `scripts/services` provides.
 
+mod abandoned;
 mod ambiguity;
 mod initiation;
 mod migration;

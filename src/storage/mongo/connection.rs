@@ -11,8 +11,8 @@ use mongodb::options::{
 };
 use secrecy::{ExposeSecret, SecretString};
 
-use super::Deadlines;
 use super::failure::in_words;
+use super::{Deadlines, abandoned};
 
 /// The wire version of MongoDB 6.0, the oldest that will do.
 const OLDEST: i32 = 17;
@@ -44,12 +44,27 @@ pub enum ConnectError {
 }
 
 /// A client whose first call was answered by the primary of a replica set.
-pub(super) async fn open(uri: &SecretString, deadlines: &Deadlines) -> Result<Client, ConnectError> {
-    let options = options(uri, deadlines).await?;
+pub(super) async fn open(
+    uri: &SecretString,
+    database: &str,
+    deadlines: &Deadlines,
+) -> Result<Connected, ConnectError> {
+    let mut options = options(uri, deadlines).await?;
+    let own_name = match &options.app_name {
+        Some(_) => None,
+        None => Some(abandoned::app_name(database)),
+    };
+    options.app_name = options.app_name.or_else(|| own_name.clone());
     let client = Client::with_options(options).map_err(|error| ConnectError::Uri(in_words(&error)))?;
     let hello = client.database("admin").run_command(doc! { "hello": 1 }).await;
     check(&hello.map_err(|error| ConnectError::Unreachable(in_words(&error)))?)?;
-    Ok(client)
+    Ok(Connected { client, own_name })
+}
+
+/// A client, and what it is called if the URI does not say.
+pub(super) struct Connected {
+    pub(super) client: Client,
+    pub(super) own_name: Option<String>,
 }
 
 pub(super) async fn options(
@@ -75,7 +90,6 @@ pub(super) async fn options(
     options.heartbeat_freq = Some(Duration::from_secs(2).min(deadlines.primary));
     options.max_pool_size = Some(options.max_pool_size.unwrap_or(POOL));
     options.max_connecting = Some(options.max_connecting.unwrap_or(8));
-    options.app_name.get_or_insert_with(|| "steward".to_owned());
     Ok(options)
 }
 

@@ -9,6 +9,7 @@
 //! snapshot. Every call of the driver runs as a task on the runtime that the store was connected
 //! on: callers may live on any runtime, and a caller that leaves never ends a call midway.
 
+mod abandoned;
 mod connection;
 mod document;
 mod failure;
@@ -84,6 +85,9 @@ struct Inner {
     database: Database,
     schema: Vec<&'static Collection>,
     deadlines: Deadlines,
+    /// What the replicas on this database are called to the server, unless the URI says otherwise.
+    own_name: Option<String>,
+    last_look: abandoned::LastLook,
 }
 
 /// Why a commit did not succeed, told apart as the shared commits need it.
@@ -135,12 +139,14 @@ impl MongoStore {
         schema: &[&'static Collection],
         deadlines: Deadlines,
     ) -> Result<Self, ConnectError> {
-        let client = connection::open(uri, &deadlines).await?;
+        let connection::Connected { client, own_name } = connection::open(uri, database, &deadlines).await?;
         let inner = Arc::new(Inner {
             database: client.database(database),
             client,
             schema: schema.to_vec(),
             deadlines,
+            own_name,
+            last_look: abandoned::LastLook::default(),
         });
         Ok(Self {
             shared: shared::start(Arc::clone(&inner)),

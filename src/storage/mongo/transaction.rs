@@ -32,6 +32,8 @@ const VOID: &str = "void";
 
 /// Attempts against other transactions on the same records.
 const CONTENDED_ATTEMPTS: u32 = 8;
+/// Attempts after which it is looked whether the other transaction was abandoned.
+const LOOKING_AFTER: u32 = 4;
 /// Attempts to reach the store when no answer came before the commit was sent.
 const UNREACHABLE_ATTEMPTS: u32 = 3;
 /// Times that `commitTransaction` is sent before the outcome is settled otherwise. The driver
@@ -82,6 +84,9 @@ impl Inner {
                     if attempts >= CONTENDED_ATTEMPTS {
                         self.name_culprit(writes).await?;
                         return Err(NotCommitted::Refused(reason));
+                    }
+                    if attempts >= LOOKING_AFTER {
+                        self.end_abandoned().await;
                     }
                     reason
                 }

@@ -3,7 +3,9 @@
 mod bundles;
 mod decisions;
 mod ended_holds;
+mod fairness;
 mod groups;
+mod linearizable;
 mod selling;
 mod shopping;
 

@@ -1,0 +1,89 @@
+//! Replicas on one SKU of which one always comes first.
+
+use futures_util::future::join_all;
+
+use super::*;
+
+/// The store as an unlucky replica sees it: before each of its next commits another is quicker.
+struct Unlucky {
+    store: Arc<Gate>,
+    rival: Inventory,
+    left: Mutex<usize>,
+    met: Mutex<usize>,
+}
+
+#[async_trait]
+impl Store for Unlucky {
+    async fn get_many(
+        &self,
+        collection: &'static Collection,
+        ids: &[String],
+    ) -> Result<Vec<Record>, StoreError> {
+        self.store.get_many(collection, ids).await
+    }
+
+    async fn find(&self, query: Query) -> Result<Page, StoreError> {
+        self.store.find(query).await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
+        let late = {
+            let mut left = lock(&self.left);
+            let late = *left > 0;
+            *left = left.saturating_sub(1);
+            late
+        };
+        if late {
+            let number = {
+                let mut met = lock(&self.met);
+                *met += 1;
+                *met
+            };
+            hold(&self.rival, &format!("rival-{number}"), &[("tee", 1)]).await.unwrap();
+        }
+        self.store.commit(batch).await
+    }
+
+    async fn time(&self) -> Result<Timestamp, StoreError> {
+        self.store.time().await
+    }
+}
+
+/// A shop, and a replica that comes too late so many times.
+async fn unlucky(defeats: usize) -> (Shop, Arc<Unlucky>, Inventory) {
+    let shop = Shop::with(&[("tee", 100), ("cap", 100)]).await;
+    let (store, rival) = (shop.store.clone(), shop.replica());
+    let store = Arc::new(Unlucky { store, rival, left: Mutex::new(defeats), met: Mutex::new(0) });
+    let (clock, arbiters, tree) = (shop.clock.clone(), shop.arbiters.clone(), shop.tree.clone());
+    let replica = Inventory::new(store.clone(), clock, arbiters, tree, Inventory::OPTIONS);
+    (shop, store, replica)
+}
+
+#[actix_rt::test]
+async fn a_replica_that_comes_too_late_many_times_still_serves_its_buyers() {
+    let (shop, store, replica) = unlucky(12).await;
+    let singles: &[(&str, i64)] = &[("tee", 1)];
+    let bundles: &[(&str, i64)] = &[("tee", 1), ("cap", 1)];
+    let buyers = (0..10).map(|n| {
+        let (replica, wanted) = (replica.clone(), [singles, bundles][n % 2]);
+        async move { hold(&replica, &format!("order-{n}"), wanted).await }
+    });
+    for answer in join_all(buyers).await {
+        answer.unwrap();
+    }
+    assert_eq!(*lock(&store.met), 12);
+    assert_eq!((shop.stock("tee").await.held(), shop.stock("cap").await.held()), (22, 5));
+    shop.check().await;
+}
+
+#[actix_rt::test]
+async fn a_replica_that_never_comes_first_says_so_and_refuses_nobody_for_stock() {
+    let (shop, store, replica) = unlucky(80).await;
+    let answer = hold(&replica, "order", &[("tee", 1)]).await;
+    assert!(matches!(answer, Err(HoldError::Unavailable { .. } | HoldError::OutcomeUnknown)), "{answer:?}");
+    *lock(&store.left) = 0;
+    hold(&replica, "order", &[("tee", 1)]).await.unwrap();
+    let rivals = i64::try_from(*lock(&store.met)).unwrap();
+    assert_eq!(shop.stock("tee").await.held(), rivals + 1);
+    shop.check().await;
+}

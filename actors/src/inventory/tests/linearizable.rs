@@ -1,0 +1,188 @@
+//! Histories of what clients were told, checked against stock as one would write it on paper.
+//!
+//! Two replicas on one store, clients that ask both, commits that give way to each other. Whatever
+//! was answered must fit **some** order in which each command took effect at once, between its
+//! being asked and its being answered: refusals, bundles and repeats included.
+
+use std::collections::BTreeMap;
+
+use fastrand::Rng;
+use futures_util::future::join_all;
+use stateright::semantics::{ConsistencyTester, LinearizabilityTester, SequentialSpec};
+
+use super::*;
+
+const HISTORIES: u64 = 200;
+const MOST_CLIENTS: usize = 5;
+const COMMANDS: usize = 8;
+
+type Wanted = Vec<(&'static str, i64)>;
+
+#[derive(Clone, Debug)]
+enum Asked {
+    Hold(String, Wanted),
+    Commit(String),
+    Release(String),
+    Adjust(String, &'static str, i64),
+    Read(&'static str),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Told {
+    Hold(HoldStatus),
+    OutOfStock(Vec<String>),
+    NotFound,
+    WrongState(HoldStatus),
+    Adjusted(i64),
+    BelowHeld(i64),
+    Stock { on_hand: i64, held: i64 },
+}
+
+/// Stock on paper.
+#[derive(Clone, Debug, Default)]
+struct Paper {
+    stock: BTreeMap<&'static str, (i64, i64)>,
+    holds: BTreeMap<String, (Wanted, HoldStatus)>,
+    adjusted: BTreeMap<(String, &'static str), i64>,
+}
+
+impl Paper {
+    fn hold(&mut self, id: &str, wanted: &Wanted) -> Told {
+        if let Some((_, status)) = self.holds.get(id) {
+            return Told::Hold(*status);
+        }
+        let free = |sku: &str| self.stock.get(sku).map_or(0, |(on_hand, held)| on_hand - held);
+        let mut short: Vec<String> =
+            wanted.iter().filter(|(sku, n)| free(sku) < *n).map(|(sku, _)| (*sku).to_owned()).collect();
+        if !short.is_empty() {
+            short.sort();
+            return Told::OutOfStock(short);
+        }
+        for (sku, units) in wanted {
+            self.stock.entry(sku).or_default().1 += units;
+        }
+        self.holds.insert(id.to_owned(), (wanted.clone(), HoldStatus::Held));
+        Told::Hold(HoldStatus::Held)
+    }
+
+    fn end(&mut self, id: &str, to: HoldStatus) -> Told {
+        let Some((wanted, status)) = self.holds.get_mut(id) else { return Told::NotFound };
+        if *status == HoldStatus::Held {
+            for (sku, units) in wanted.iter() {
+                let stock = self.stock.entry(sku).or_default();
+                stock.1 -= units;
+                if to == HoldStatus::Committed {
+                    stock.0 -= units;
+                }
+            }
+            *status = to;
+        }
+        if *status == to { Told::Hold(to) } else { Told::WrongState(*status) }
+    }
+
+    fn adjust(&mut self, id: &str, sku: &'static str, delta: i64) -> Told {
+        if let Some(delta) = self.adjusted.get(&(id.to_owned(), sku)) {
+            return Told::Adjusted(*delta);
+        }
+        let stock = self.stock.entry(sku).or_default();
+        if stock.0 + delta < stock.1 {
+            return Told::BelowHeld(stock.1);
+        }
+        stock.0 += delta;
+        self.adjusted.insert((id.to_owned(), sku), delta);
+        Told::Adjusted(delta)
+    }
+}
+
+impl SequentialSpec for Paper {
+    type Op = Asked;
+    type Ret = Told;
+
+    fn invoke(&mut self, asked: &Asked) -> Told {
+        match asked {
+            Asked::Hold(id, wanted) => self.hold(id, wanted),
+            Asked::Commit(id) => self.end(id, HoldStatus::Committed),
+            Asked::Release(id) => self.end(id, HoldStatus::Released),
+            Asked::Adjust(id, sku, delta) => self.adjust(id, sku, *delta),
+            Asked::Read(sku) => {
+                let (on_hand, held) = self.stock.get(sku).copied().unwrap_or_default();
+                Told::Stock { on_hand, held }
+            }
+        }
+    }
+}
+
+type History = Mutex<LinearizabilityTester<usize, Paper>>;
+
+async fn ask(replica: &Inventory, asked: &Asked) -> Told {
+    let of_hold = |answer: Result<Hold, HoldError>| match answer {
+        Ok(hold) => Told::Hold(hold.status),
+        Err(HoldError::OutOfStock(skus)) => Told::OutOfStock(skus),
+        Err(HoldError::NotFound) => Told::NotFound,
+        Err(HoldError::WrongState(status)) => Told::WrongState(status),
+        Err(other) => panic!("{asked:?}: {other:?}"),
+    };
+    match asked {
+        Asked::Hold(id, wanted) => of_hold(hold(replica, id, wanted).await),
+        Asked::Commit(id) => of_hold(replica.commit(id).await),
+        Asked::Release(id) => of_hold(replica.release(id).await),
+        Asked::Adjust(id, sku, delta) => match adjust(replica, id, sku, *delta).await {
+            Ok(adjusted) => Told::Adjusted(adjusted.movement.delta),
+            Err(AdjustError::BelowHeld { held }) => Told::BelowHeld(held),
+            Err(other) => panic!("{asked:?}: {other:?}"),
+        },
+        Asked::Read(sku) => {
+            let stock = replica.stock(sku).await.unwrap().unwrap().value;
+            Told::Stock { on_hand: stock.on_hand(), held: stock.held() }
+        }
+    }
+}
+
+/// Few units and few ids, so that clients meet.
+fn any(random: &mut Rng) -> Asked {
+    let id = format!("h{}", random.u8(0..8));
+    let sku = ["tee", "cap"][random.usize(0..2)];
+    match random.u8(0..10) {
+        0..=1 => Asked::Hold(id, vec![(sku, random.i64(1..3))]),
+        2..=4 => Asked::Hold(id, vec![("tee", 1), ("cap", random.i64(1..3))]),
+        5 => Asked::Commit(id),
+        6..=7 => Asked::Release(id),
+        8 => Asked::Adjust(format!("a{}", random.u8(0..6)), sku, random.i64(-2..3)),
+        _ => Asked::Read(sku),
+    }
+}
+
+async fn client(number: usize, seed: u64, replicas: &[Inventory; 2], history: &History) {
+    let mut random = Rng::with_seed(seed);
+    for _ in 0..COMMANDS {
+        let (asked, replica) = (any(&mut random), &replicas[random.usize(0..2)]);
+        lock(history).on_invoke(number, asked.clone()).unwrap();
+        let told = ask(replica, &asked).await;
+        lock(history).on_return(number, told).unwrap();
+    }
+}
+
+#[actix_rt::test]
+async fn what_clients_are_told_fits_one_order_of_events() {
+    let (mut refused, mut bundled) = (0, 0);
+    for seed in 0..HISTORIES {
+        let shop = Shop::with(&[("tee", 3), ("cap", 2)]).await;
+        shop.store.dawdle(usize::try_from(seed % 5).unwrap());
+        let replicas = [shop.replica(), shop.replica()];
+        let stock = BTreeMap::from([("tee", (3, 0)), ("cap", (2, 0))]);
+        let paper = Paper { stock, ..Paper::default() };
+        let history = Mutex::new(LinearizabilityTester::new(paper));
+        let clients = 2 + usize::try_from(seed).unwrap() % (MOST_CLIENTS - 1);
+        let asking = (0..clients).map(|n| client(n, seed * 100 + n as u64, &replicas, &history));
+        join_all(asking).await;
+        let history = history.into_inner().unwrap();
+        assert!(history.is_consistent(), "history {seed}: {history:#?}");
+        let told = format!("{history:?}");
+        refused += told.matches("OutOfStock").count();
+        bundled += told.matches("(\"tee\", 1), (\"cap\"").count();
+        shop.check().await;
+        shop.arbiters.stop();
+    }
+    // The histories are worth the name.
+    assert!(refused > 500 && bundled > 500, "{refused} refusals, {bundled} bundles");
+}
