@@ -24,8 +24,14 @@ const IN_A_FILE: &str = "_FILE";
 const MOST_IN_A_FILE: u64 = 64 * 1024;
 
 /// Keys whose values are never shown.
-const SECRET: [&str; 5] =
-    ["mongodb.uri", "redis.uri", "admin.password", "email.smtp_uri", "payments.stripe_key"];
+const SECRET: [&str; 6] = [
+    "mongodb.uri",
+    "redis.uri",
+    "admin.password",
+    "email.smtp_uri",
+    "payments.stripe_key",
+    "payments.webhook_secret",
+];
 
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -42,6 +42,7 @@ mod hello;
 mod holds;
 mod inventory;
 pub mod metrics;
+mod order_commands;
 mod orders;
 mod people;
 mod products;
@@ -50,6 +51,7 @@ mod recovery;
 mod roles;
 mod sessions;
 mod users;
+pub mod webhooks;
 
 pub use openapi::document as openapi_document;
 pub use request_id::RequestId;

@@ -12,6 +12,7 @@ mod edge;
 mod figures;
 mod holds;
 mod operators;
+mod order_commands;
 mod orders;
 mod outage;
 mod people;
@@ -19,6 +20,7 @@ mod permissions;
 mod seed;
 mod sessions;
 mod tour;
+mod webhooks;
 
 use support::{Backend, DataDir, Replica};
 
