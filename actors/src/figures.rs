@@ -101,6 +101,9 @@ figures! {
     SAGAS_STUCK = Gauge "steward_sagas_stuck" []
         "Orders whose saga says that it is stuck, counted up to 1,000.";
 
+    BREAKERS = Gauge "steward_circuit_breaker" ["provider", "state"]
+        "1 for the state that a provider's circuit breaker is in, 0 for the others.";
+
     CONNECTIONS = Gauge "steward_connections" ["status"]
         "Linked connections by status, counted up to 1,000 of each.";
     SYNC_STALEST = Gauge "steward_sync_stalest_seconds" []

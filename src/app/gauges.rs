@@ -9,6 +9,7 @@ use steward_actors::account_sync;
 use steward_actors::cluster::Clock;
 use steward_actors::order_saga;
 use steward_actors::outbox;
+use steward_actors::providers::{Breaker, BreakerState};
 use steward_actors::store::StoreError;
 use steward_actors::supervision::{InfrastructureTask, NodeState, Tree, supervise_task};
 use steward_actors::{figures, time::Timestamp};
@@ -27,16 +28,22 @@ const ASK_EVERY: u32 = 3;
 const COUNTED: usize = 1000;
 
 /// Starts looking.
-pub(super) fn start(parts: &Parts, readiness: &ReplicaReadiness) -> InfrastructureTask {
+pub(super) fn start(
+    parts: &Parts,
+    readiness: &ReplicaReadiness,
+    breakers: Vec<Breaker>,
+) -> InfrastructureTask {
     let (store, clock, tree, readiness) =
         (parts.store.clone(), parts.clock.clone(), parts.tree.clone(), readiness.clone());
     supervise_task(&parts.tree, "gauges", move |mut stop: watch::Receiver<bool>| {
         let (store, clock, tree, readiness) = (store.clone(), clock.clone(), tree.clone(), readiness.clone());
+        let breakers = breakers.clone();
         async move {
             let mut kinds = BTreeSet::new();
             for look in 0_u32.. {
                 count_actors(&tree, &mut kinds);
                 tell_replica(&readiness);
+                breakers.iter().for_each(tell_breaker);
                 tell_process();
                 if look.is_multiple_of(ASK_EVERY)
                     && let Err(error) = ask(store.as_ref(), clock.now()).await
@@ -65,6 +72,14 @@ fn count_actors(tree: &Tree, kinds: &mut BTreeSet<&'static str>) {
         }
         gauge!(figures::ACTOR_WAITING, "kind" => kind).set(of_kind.waiting as f64);
         gauge!(figures::ACTOR_LONGEST, "kind" => kind).set(of_kind.longest as f64);
+    }
+}
+
+fn tell_breaker(breaker: &Breaker) {
+    let now = breaker.state();
+    for state in BreakerState::ALL {
+        let is = if state == now { 1.0 } else { 0.0 };
+        gauge!(figures::BREAKERS, "provider" => breaker.name(), "state" => state.name()).set(is);
     }
 }
 

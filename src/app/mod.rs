@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_web::web::Data;
+use secrecy::SecretString;
 use steward_actors::account_sync::{Connections, SyncOptions, SyncParts};
 use steward_actors::accounts::Accounts;
 use steward_actors::catalog::Catalog;
@@ -50,6 +51,7 @@ use crate::http::health::Health;
 use crate::http::keys::PublishedKeys;
 use crate::http::metrics::Figures;
 use crate::http::{Limiting, Listener, Server};
+use crate::http::webhooks::StripeWebhooks;
 use crate::passwords::Argon2Passwords;
 use crate::storage::redis::{RedisError, RedisInvalidations, RedisLimits, RedisLocator, RedisPool};
 use crate::telemetry;
@@ -198,7 +200,7 @@ impl Steward {
             Some(uri) => Some(RedisPool::connect(uri, &config.redis.prefix)?),
             None => None,
         };
-        let outside = Outside::start(&config).await?;
+        let outside = Outside::start(&config, listener.public_url(), clock.clone()).await?;
 
         let tree = Tree::new(clock.clone());
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
@@ -279,6 +281,8 @@ impl Steward {
             orders: orders.clone(),
             connections: connections.clone(),
             operations: Operations::new(&parts, jobs),
+            webhook_secret: outside.webhook_secret.clone(),
+            clock: parts.clock.clone(),
             membership: membership.clone(),
             readiness: ReplicaReadiness {
                 membership: membership.clone(),
@@ -292,7 +296,7 @@ impl Steward {
             threads: Arc::default(),
         };
         let readiness = worker.readiness.clone();
-        claiming.push(gauges::start(&parts, &readiness));
+        claiming.push(gauges::start(&parts, &readiness, outside.breakers.clone()));
         claiming.extend(worker.operations.start());
         let limiting = Limiting::new(limits, &config.limits);
         let server = listener
@@ -551,6 +555,8 @@ struct Worker {
     orders: Orders,
     connections: Connections,
     operations: Operations,
+    webhook_secret: Option<SecretString>,
+    clock: Arc<StoreClock>,
     membership: Arc<Membership>,
     readiness: ReplicaReadiness,
     in_detail: bool,
@@ -575,6 +581,10 @@ impl Worker {
             .app_data(Data::new(self.accounts.clone()))
             .app_data(Data::new(self.inventory.clone()))
             .app_data(Data::new(self.orders.clone()))
+            .app_data(Data::new(StripeWebhooks {
+                secret: self.webhook_secret.clone(),
+                clock: self.clock.clone(),
+            }))
             .app_data(Data::new(self.connections.clone()))
             .app_data(Data::from(self.membership.clone()));
     }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use steward_actors::account_sync::Banks;
-use steward_actors::providers::{Bank, Mailer, Payments};
+use steward_actors::cluster::Clock;
+use steward_actors::providers::{Bank, Breaker, BreakerOptions, GuardedPayments, Mailer, Payments};
 
 use super::stores::{OpenStore, OpenStoreError};
 use crate::config::Config;
@@ -41,12 +42,21 @@ pub(super) struct Outside {
     pub(super) payments: Arc<dyn Payments>,
     pub(super) banks: Banks,
     pub(super) mailer: Arc<dyn Mailer>,
+    /// What payment webhooks are signed with, if that is known.
+    pub(super) webhook_secret: Option<SecretString>,
+    /// The breakers of all providers, for figures.
+    pub(super) breakers: Vec<Breaker>,
     sandbox_url: Option<String>,
     sandbox: Option<(Running, OpenStore)>,
 }
 
 impl Outside {
-    pub(super) async fn start(config: &Config) -> Result<Self, OutsideError> {
+    /// `own` is where this server is.
+    pub(super) async fn start(
+        config: &Config,
+        own: &str,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OutsideError> {
         let sandbox = if config.runs_sandbox() {
             let opened = OpenStore::open_for_sandbox(config).await?;
             let bind = address(&config.sandbox.bind)?;
@@ -59,10 +69,18 @@ impl Outside {
             Some((running, _)) => Some(running.url().to_owned()),
             None => config.sandbox.url.clone(),
         };
+        if let Some((running, _)) = sandbox.as_ref().filter(|_| config.sandbox.webhooks) {
+            let own = || format!("{}/v1/webhooks/stripe", own.trim_end_matches('/'));
+            running.send_webhooks_to(config.sandbox.webhook_url.clone().unwrap_or_else(own));
+        }
+        let webhook_secret = webhook_secret(config, sandbox.as_ref().map(|(running, _)| running)).await;
+        let breaker = Breaker::new("stripe", BreakerOptions::default(), clock);
         let payments = payments(config, sandbox_url.as_deref())?;
+        let payments = Arc::new(GuardedPayments::new(payments, breaker.clone()));
+        let breakers = vec![breaker];
         let banks = banks(sandbox_url.as_deref())?;
         let mailer = mailer(config)?;
-        Ok(Self { payments, banks, mailer, sandbox_url, sandbox })
+        Ok(Self { payments, banks, mailer, webhook_secret, breakers, sandbox_url, sandbox })
     }
 
     pub(super) fn sandbox_url(&self) -> Option<&str> {
@@ -75,6 +93,38 @@ impl Outside {
             opened.close().await;
         }
     }
+}
+
+/// What payment webhooks are signed with: what is configured, or the sandbox's.
+async fn webhook_secret(config: &Config, sandbox: Option<&Running>) -> Option<SecretString> {
+    if let Some(secret) = &config.payments.webhook_secret {
+        return Some(secret.clone());
+    }
+    if config.payments.stripe_url.is_some() {
+        tracing::warn!("payments.webhook_secret is not set: webhooks of the payment provider are refused");
+        return None;
+    }
+    if let Some(sandbox) = sandbox {
+        return Some(sandbox.webhook_secret().clone());
+    }
+    let url = format!("{}/_sandbox/webhooks", config.sandbox.url.as_deref()?.trim_end_matches('/'));
+    match ask_for_secret(&url).await {
+        Ok(secret) => Some(secret),
+        Err(error) => {
+            tracing::warn!(%error, "the sandbox does not tell its webhook secret: its webhooks are refused");
+            None
+        }
+    }
+}
+
+async fn ask_for_secret(url: &str) -> Result<SecretString, reqwest::Error> {
+    #[derive(serde::Deserialize)]
+    struct Shown {
+        secret: SecretString,
+    }
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).no_proxy().build()?;
+    let shown: Shown = client.get(url).send().await?.error_for_status()?.json().await?;
+    Ok(shown.secret)
 }
 
 fn payments(config: &Config, sandbox: Option<&str>) -> Result<Arc<dyn Payments>, OutsideError> {

@@ -30,6 +30,8 @@ pub static SCHEMA: &[&Collection] = &[
     &inventory::SHOPPERS,
     &order_saga::ORDERS,
     &order_saga::ORDER_EVENTS,
+    &order_saga::REFUNDS,
+    &order_saga::NOTICES,
     &outbox::JOBS,
     &outbox::SCHEDULES,
     &audit::AUDIT,

@@ -253,6 +253,9 @@ pub(super) async fn serve_sandbox(
     let opened = OpenStore::open_for_sandbox(config).await?;
     let bind: SocketAddr = super::outside::address(&config.sandbox.bind)?;
     let running = Sandbox::start(opened.store.clone(), bind, SandboxOptions::default()).await?;
+    if let Some(url) = config.sandbox.webhook_url.clone().filter(|_| config.sandbox.webhooks) {
+        running.send_webhooks_to(url);
+    }
     told(running.url());
     super::told_to_stop().await;
     running.stop().await;

@@ -191,6 +191,8 @@ impl Config {
             "set both or neither",
         );
         check(is_address(&self.sandbox.bind), "sandbox.bind", ADDRESS.0, ADDRESS.1);
+        let webhooks = self.sandbox.webhook_url.as_deref().is_none_or(is_web);
+        check(webhooks, "sandbox.webhook_url", WEB.0, WEB.1);
         check(self.sandbox.url.as_deref().is_none_or(is_web), "sandbox.url", WEB.0, WEB.1);
         let lease = (1..=300).contains(&self.cluster.lease_seconds);
         check(lease, "cluster.lease_seconds", "is out of range", "use 1 to 300");

@@ -24,8 +24,16 @@ const IN_A_FILE: &str = "_FILE";
 const MOST_IN_A_FILE: u64 = 64 * 1024;
 
 /// Keys whose values are never shown.
-const SECRET: [&str; 7] =
-    ["mongodb.uri", "redis.uri", "secrets.key", "admin.password", "email.smtp_uri", "payments.stripe_key", "telemetry.errors_url"];
+const SECRET: [&str; 8] = [
+    "mongodb.uri",
+    "redis.uri",
+    "secrets.key",
+    "admin.password",
+    "email.smtp_uri",
+    "payments.stripe_key",
+    "payments.webhook_secret",
+    "telemetry.errors_url",
+];
 
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -185,6 +185,8 @@ pub struct Payments {
     pub stripe_url: Option<String>,
     /// Its secret key.
     pub stripe_key: Option<SecretString>,
+    /// What its webhooks are signed with; absent: the sandbox's.
+    pub webhook_secret: Option<SecretString>,
 }
 
 /// `[sandbox]`.
@@ -197,6 +199,10 @@ pub struct Sandbox {
     pub bind: String,
     /// One that runs elsewhere.
     pub url: Option<String>,
+    /// Whether it tells of payments by webhook.
+    pub webhooks: bool,
+    /// Where to; absent: to the server that it runs in.
+    pub webhook_url: Option<String>,
 }
 
 /// `[limits]`.

@@ -91,7 +91,7 @@ impl Export<'_> {
                 (found.into_iter().map(|found| json!(AccountView::of(found.value))).collect(), next)
             }
             _ => {
-                let (found, next) = self.service::<Orders>()?.page_of(me, limit, after).await?;
+                let (found, next) = self.service::<Orders>()?.page(Some(me), None, limit, after).await?;
                 (found.into_iter().map(|found| json!(OrderView::of(found))).collect(), next)
             }
         })

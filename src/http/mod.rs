@@ -50,6 +50,7 @@ mod links;
 pub mod keys;
 mod measure;
 pub mod metrics;
+mod order_commands;
 mod orders;
 mod people;
 mod product_search;
@@ -59,6 +60,7 @@ mod recovery;
 mod roles;
 mod sessions;
 mod users;
+pub mod webhooks;
 
 pub use limiting::Limiting;
 pub use openapi::document as openapi_document;

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use steward_actors::catalog::Catalog;
 use steward_actors::money::Money;
-use steward_actors::order_saga::{AcceptOrder, Accepted, Line, Order, Orders, PaymentStatus, TimelineEntry};
+use steward_actors::order_saga::{
+    AcceptOrder, Accepted, Line, Order, OrderStatus, Orders, PaymentStatus, TimelineEntry,
+};
 use steward_actors::store::Versioned;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
@@ -34,7 +36,7 @@ struct NewOrder {
     /// What is ordered; no SKU twice.
     #[garde(length(min = 1, max = 100), dive)]
     #[schema(min_items = 1, max_items = 100)]
-    lines: Vec<NewLine>,
+    lines: Vec<LineInput>,
     /// A hold of mine over the same lines: the order takes it over.
     #[garde(length(min = 1, max = 64), pattern("^[A-Za-z0-9_-]+$"))]
     #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_-]+$")]
@@ -57,13 +59,13 @@ struct NewOrder {
 /// So many units of a SKU.
 #[derive(Serialize, Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct NewLine {
+pub(super) struct LineInput {
     #[garde(custom(is_sku))]
     #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._-]+$")]
-    sku: String,
+    pub(super) sku: String,
     #[garde(range(min = 1, max = 1000))]
     #[schema(minimum = 1, maximum = 1000)]
-    quantity: i64,
+    pub(super) quantity: i64,
 }
 
 /// Where something is sent.
@@ -110,9 +112,10 @@ fn is_sku(sku: &str, _: &()) -> garde::Result {
 pub(super) struct OrderView {
     id: String,
     user_id: String,
-    /// `pending`, `stock_held`, `payment_authorized`, `confirmed` or `rejected`.
+    /// `pending`, `stock_held`, `payment_authorized`, `confirmed`, `shipped`, `delivered`,
+    /// `rejected`, `cancelled`, `refunding` or `refunded`.
     status: &'static str,
-    /// Why it was rejected.
+    /// Why it is being undone, or was.
     #[schema(required = true)]
     reason: Option<String>,
     /// The statuses that may follow.
@@ -122,6 +125,9 @@ pub(super) struct OrderView {
     currency: CurrencyCode,
     #[schema(required = true)]
     shipping_address: Option<Map<String, Value>>,
+    /// The carrier's number, once it is shipped.
+    #[schema(required = true)]
+    tracking_number: Option<String>,
     payment: PaymentView,
     version: u64,
     created_at: Time,
@@ -143,7 +149,7 @@ struct LineView {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct PaymentView {
-    /// `pending`, `created`, `authorized`, `captured` or `canceled`.
+    /// `pending`, `created`, `authorized`, `captured`, `canceled` or `refunded`.
     status: PaymentStatusView,
     provider: String,
     /// The provider's id of it.
@@ -182,13 +188,14 @@ impl OrderView {
             total: order.total.into(),
             currency: currency.into(),
             shipping_address: order.shipping_address,
+            tracking_number: order.tracking_number,
             payment: PaymentView {
                 status: PaymentStatusView(order.payment.status),
                 provider: order.payment.provider,
                 reference: order.payment.reference,
                 authorized: amount(order.payment.authorized),
                 captured: amount(order.payment.captured),
-                refunded: amount(0),
+                refunded: amount(order.payment.refunded),
             },
             version,
             created_at: order.created_at.into(),
@@ -285,6 +292,7 @@ async fn priced(asked: &NewOrder, catalog: &Catalog) -> Result<Vec<Line>, Proble
             name: record.name.clone(),
             quantity: line.quantity,
             unit_price: record.price,
+            refunded: 0,
         });
     }
     if !errors.is_empty() {
@@ -320,9 +328,41 @@ struct OrderFilter {
     #[garde(skip)]
     #[param(inline)]
     cursor: Option<CursorText>,
+    /// Only those that stand so.
+    #[garde(skip)]
+    #[param(inline)]
+    status: Option<StatusFilter>,
+    /// Of this user, or `*` for everybody; mine without it.
+    #[garde(length(min = 1, max = 64), pattern(r"^([A-Za-z0-9_-]+|\*)$"))]
+    #[param(min_length = 1, max_length = 64, pattern = r"^([A-Za-z0-9_-]+|\*)$")]
+    user_id: Option<String>,
 }
 
-/// My orders, newest first.
+/// A status by its name.
+#[derive(Clone, Copy)]
+struct StatusFilter(OrderStatus);
+
+impl<'de> Deserialize<'de> for StatusFilter {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let status = OrderStatus::from_name(&name);
+        status.map(Self).ok_or_else(|| serde::de::Error::custom("is no status of orders"))
+    }
+}
+
+impl utoipa::PartialSchema for StatusFilter {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        let names = OrderStatus::ALL.map(OrderStatus::name);
+        utoipa::openapi::ObjectBuilder::new()
+            .schema_type(utoipa::openapi::Type::String)
+            .enum_values(Some(names))
+            .into()
+    }
+}
+
+impl ToSchema for StatusFilter {}
+
+/// Orders, newest first: mine, or with `userId` and `orders:read` another's or everybody's.
 #[utoipa::path(
     tag = "orders",
     params(OrderFilter),
@@ -337,15 +377,21 @@ async fn list_orders(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let filter = filter.0;
-    let binding = Binding::new("orders", &caller.user_id);
+    let whose = filter.user_id.as_deref().unwrap_or(&caller.user_id);
+    if whose != caller.user_id {
+        caller.require("orders:read")?;
+    }
+    let status = filter.status.map(|status| status.0);
+    let binding = Binding::new("orders", &(whose, status));
     let after = filter.cursor.as_deref().map(|text| binding.open(text)).transpose()?;
-    let (found, next) = orders.page_of(&caller.user_id, filter.limit.get(), after).await?;
+    let user_id = Some(whose).filter(|whose| *whose != "*");
+    let (found, next) = orders.page(user_id, status, filter.limit.get(), after).await?;
     let found = found.into_iter().map(OrderView::of).collect();
     Ok(Listed::new(found, next.as_ref(), &binding).respond(&request))
 }
 
 /// The order, if the caller may see it.
-async fn visible(caller: &Caller, orders: &Orders, id: &str) -> Result<Versioned<Order>, Problem> {
+pub(super) async fn visible(caller: &Caller, orders: &Orders, id: &str) -> Result<Versioned<Order>, Problem> {
     let found = if caller.may("orders:read") {
         orders.get(id).await?
     } else {
@@ -383,9 +429,10 @@ struct Timeline {
 #[derive(Serialize, ToSchema)]
 struct TimelineItem {
     at: Time,
-    /// `accept`, `hold`, `confirm_payment`, …
+    /// `accept`, `hold`, `authorize`, `cancel`, `refund`, …
     step: &'static str,
-    /// `done`, `waiting`, `refused`, `compensated`, `gave_up`, `stuck` or `taken_over`.
+    /// `requested`, `done`, `waiting`, `refused`, `compensated`, `failed`, `gave_up`, `stuck` or
+    /// `taken_over`.
     #[schema(value_type = String)]
     status: steward_actors::order_saga::TimelineStatus,
     /// How often the step had been tried.

@@ -7,6 +7,7 @@ mod http;
 mod mail;
 mod simplefin;
 mod stripe;
+pub mod stripe_webhook;
 
 pub use http::{SetupError, Timeouts};
 pub use mail::{FileMailer, SmtpMailer};

@@ -1,12 +1,18 @@
 //! Card payments over [Stripe's API](https://docs.stripe.com/api/payment_intents), or the sandbox
 //! that speaks it.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
-use reqwest::{Client, Method, Response, StatusCode};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use steward_actors::money::{Currency, Money};
-use steward_actors::providers::{Intent, IntentRequest, IntentStatus, PaymentError, Payments};
+use steward_actors::providers::{
+    Intent, IntentRequest, IntentStatus, PaymentError, Payments, ProviderRefund, ProviderRefundStatus,
+    RefundRequest,
+};
 use url::Url;
 
 use super::http::{self, BodyError, SetupError, Timeouts, Trust};
@@ -43,15 +49,17 @@ impl StripePayments {
     }
 
     async fn change(&self, path: &str, key: &str, form: &[(&str, &str)]) -> Result<Intent, PaymentError> {
-        self.call(Call::Change, path, |request| request.header("Idempotency-Key", key).form(form)).await
+        let with = |request: RequestBuilder| request.header("Idempotency-Key", key).form(form);
+        self.call(Call::Change, path, with, ShownIntent::read).await
     }
 
-    async fn call(
+    async fn call<S: DeserializeOwned, T>(
         &self,
         call: Call,
         path: &str,
-        with: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
-    ) -> Result<Intent, PaymentError> {
+        with: impl FnOnce(RequestBuilder) -> RequestBuilder,
+        made_of: impl FnOnce(S) -> Option<T>,
+    ) -> Result<T, PaymentError> {
         let method = if call == Call::Change { Method::POST } else { Method::GET };
         let url = self.url.join(path).map_err(|_| PaymentError::Refused("malformed intent id".to_owned()))?;
         let request = self
@@ -67,7 +75,7 @@ impl StripePayments {
             }
             Err(error) => return Err(call.no_answer(http::cause(&error))),
         };
-        read(call, response).await
+        read(call, response, made_of).await
     }
 }
 
@@ -103,7 +111,11 @@ fn unavailable(reason: String) -> PaymentError {
     PaymentError::Unavailable { reason, retry_after: None }
 }
 
-async fn read(call: Call, response: Response) -> Result<Intent, PaymentError> {
+async fn read<S: DeserializeOwned, T>(
+    call: Call,
+    response: Response,
+    made_of: impl FnOnce(S) -> Option<T>,
+) -> Result<T, PaymentError> {
     let status = response.status();
     let retry_after = http::retry_after(&response);
     let body = match http::body(response, MAX_ANSWER).await {
@@ -112,9 +124,9 @@ async fn read(call: Call, response: Response) -> Result<Intent, PaymentError> {
         Err(BodyError::Lost(error)) => return Err(call.no_answer(http::cause(&error))),
     };
     if status.is_success() {
-        let shown: Option<ShownIntent> = serde_json::from_slice(&body).ok();
+        let shown: Option<S> = serde_json::from_slice(&body).ok();
         return shown
-            .and_then(ShownIntent::read)
+            .and_then(made_of)
             .ok_or_else(|| call.no_answer(format!("{status} with an answer that makes no sense")));
     }
     let error = serde_json::from_slice(&body).map(|body: ErrorBody| body.error).unwrap_or_default();
@@ -176,9 +188,45 @@ impl Payments for StripePayments {
     }
 
     async fn look_up(&self, id: &str) -> Result<Intent, PaymentError> {
-        self.call(Call::Read, &path(id, "")?, |request| request).await
+        self.call(Call::Read, &path(id, "")?, |request| request, ShownIntent::read).await
+    }
+
+    async fn refund(&self, request: &RefundRequest) -> Result<ProviderRefund, PaymentError> {
+        let amount = to_stripe(request.amount)?.to_string();
+        let form = [
+            ("payment_intent", request.intent_id.as_str()),
+            ("amount", &amount),
+            ("metadata[order_id]", &request.order_id),
+            ("metadata[refund_id]", &request.refund_id),
+        ];
+        let with = |call: RequestBuilder| call.header("Idempotency-Key", &request.key).form(&form);
+        self.call(Call::Change, "/v1/refunds", with, ShownRefund::read).await
+    }
+
+    async fn find_refund(&self, request: &RefundRequest) -> Result<Option<ProviderRefund>, PaymentError> {
+        let mut after: Option<String> = None;
+        for _ in 0..MOST_PAGES {
+            let mut query = vec![("payment_intent", request.intent_id.as_str()), ("limit", "100")];
+            query.extend(after.as_deref().map(|id| ("starting_after", id)));
+            let with = |call: RequestBuilder| call.query(&query);
+            let page: ShownRefunds = self.call(Call::Read, "/v1/refunds", with, Some).await?;
+            let last = page.data.last().map(|refund| refund.id.clone());
+            let ours = |refund: &ShownRefund| refund.refund_id() == Some(&request.refund_id);
+            if let Some(found) = page.data.into_iter().find(ours) {
+                let read = found.read().map(Some);
+                return read.ok_or_else(|| unavailable("a refund that makes no sense".to_owned()));
+            }
+            match last.filter(|_| page.has_more) {
+                Some(last) => after = Some(last),
+                None => return Ok(None),
+            }
+        }
+        Err(unavailable(format!("the intent has more than {MOST_PAGES} pages of refunds")))
     }
 }
+
+/// Pages of one intent's refunds that are looked through.
+const MOST_PAGES: usize = 20;
 
 fn path(id: &str, operation: &str) -> Result<String, PaymentError> {
     if !steward_actors::ids::is_well_formed(id) {
@@ -220,6 +268,41 @@ impl ShownIntent {
                 .map(|error| error.code.unwrap_or_else(|| "card_declined".to_owned())),
         })
     }
+}
+
+/// <https://docs.stripe.com/api/refunds/object>
+#[derive(Deserialize)]
+struct ShownRefund {
+    id: String,
+    status: Option<String>,
+    amount: i64,
+    currency: String,
+    metadata: Option<HashMap<String, String>>,
+}
+
+impl ShownRefund {
+    /// Our id of it.
+    fn refund_id(&self) -> Option<&String> {
+        self.metadata.as_ref()?.get("refund_id")
+    }
+
+    fn read(self) -> Option<ProviderRefund> {
+        let currency = Currency::from_code(&self.currency.to_uppercase())?;
+        let status = match self.status.as_deref()? {
+            "pending" | "requires_action" => ProviderRefundStatus::Pending,
+            "succeeded" => ProviderRefundStatus::Succeeded,
+            "failed" | "canceled" => ProviderRefundStatus::Failed,
+            _ => return None,
+        };
+        Some(ProviderRefund { id: self.id, status, amount: from_stripe(self.amount, currency)? })
+    }
+}
+
+#[derive(Deserialize)]
+struct ShownRefunds {
+    data: Vec<ShownRefund>,
+    #[serde(default)]
+    has_more: bool,
 }
 
 #[derive(Deserialize)]

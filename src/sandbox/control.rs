@@ -4,16 +4,19 @@
 use std::collections::BTreeMap;
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use steward_actors::store::{
-    Batch, Collection, CommitError, Entity, Query, StoreError, Versioned, find, load,
+    Batch, Collection, CommitError, Entity, Query, Store, StoreError, Versioned, find, load,
 };
 
 use super::World;
 use super::answer::Answer;
 use super::bank::{Fault, mint};
+use super::payments;
 use super::payments::{INTENTS, Intent};
+use super::webhooks::Sending;
 
 /// One record: what is switched off.
 pub(super) static SWITCHES: Collection =
@@ -30,6 +33,8 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .route("/_sandbox/faults", web::get().to(show_faults))
         .route("/_sandbox/faults", web::post().to(set_faults))
         .route("/_sandbox/ledger", web::get().to(ledger))
+        .route("/_sandbox/charge", web::post().to(charge))
+        .route("/_sandbox/webhooks", web::get().to(show_webhooks))
         .route("/_sandbox/setup-tokens", web::post().to(setup_token));
 }
 
@@ -43,6 +48,12 @@ pub(super) struct Switches {
     /// Every connection to the bank meets this fault.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) bank: Option<Fault>,
+    /// How webhooks are sent.
+    #[serde(default)]
+    pub(super) webhooks: Sending,
+    /// What they are signed with.
+    #[serde(default)]
+    webhook_secret: String,
 }
 
 impl Entity for Switches {
@@ -62,14 +73,24 @@ impl Switches {
     }
 
     async fn read(world: &World) -> Result<Versioned<Self>, StoreError> {
-        let none = Self { id: THE_SWITCHES.to_owned(), payments_down: false, bank: None };
-        Ok(load(&*world.store, THE_SWITCHES).await?.unwrap_or(Versioned { value: none, version: 0 }))
+        Self::read_from(&*world.store).await
+    }
+
+    async fn read_from(store: &dyn Store) -> Result<Versioned<Self>, StoreError> {
+        let none = Self {
+            id: THE_SWITCHES.to_owned(),
+            payments_down: false,
+            bank: None,
+            webhooks: Sending::default(),
+            webhook_secret: String::new(),
+        };
+        Ok(load(store, THE_SWITCHES).await?.unwrap_or(Versioned { value: none, version: 0 }))
     }
 
     fn answer(&self) -> Answer {
         let payments = if self.payments_down { Power::Down } else { Power::Up };
         let bank = self.bank.map_or_else(|| json!("up"), |fault| json!(fault));
-        Answer::ok(json!({"payments": payments, "bank": bank}))
+        Answer::ok(json!({"payments": payments, "bank": bank, "webhooks": self.webhooks}))
     }
 }
 
@@ -92,6 +113,43 @@ enum BankSwitch {
 struct SetFaults {
     payments: Option<Power>,
     bank: Option<BankSwitch>,
+    webhooks: Option<Sending>,
+}
+
+/// What webhooks are signed with, made if there is none yet.
+pub(super) async fn webhook_secret(store: &dyn Store) -> Result<SecretString, StoreError> {
+    let mut tries = 0;
+    loop {
+        let Versioned { value: mut switches, version } = Switches::read_from(store).await?;
+        if !switches.webhook_secret.is_empty() {
+            return Ok(SecretString::from(switches.webhook_secret));
+        }
+        switches.webhook_secret = format!("whsec_{}", uuid::Uuid::new_v4().simple());
+        tries += 1;
+        match store.commit(Batch::new().put(&switches, version)).await {
+            Ok(()) => return Ok(SecretString::from(switches.webhook_secret)),
+            Err(CommitError::Conflict(_)) if tries < ATTEMPTS => {}
+            Err(error) => return Err(StoreError::Unavailable(error.to_string())),
+        }
+    }
+}
+
+/// For a Steward elsewhere that shares this sandbox.
+async fn show_webhooks(world: web::Data<World>) -> HttpResponse {
+    let secret = world.webhooks.secret().expose_secret();
+    HttpResponse::Ok().json(json!({"secret": secret, "url": world.webhooks.target()}))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct ChargeRequest {
+    order_id: String,
+}
+
+/// Takes the money of an order's intents, whatever they stand at: what a provider may do late, or
+/// somebody by hand.
+async fn charge(world: web::Data<World>, asked: web::Json<ChargeRequest>) -> HttpResponse {
+    payments::charge(&world, &asked.order_id).await.unwrap_or_else(|refusal| refusal).respond()
 }
 
 async fn show_faults(world: web::Data<World>) -> HttpResponse {
@@ -117,6 +175,9 @@ async fn set_faults(world: web::Data<World>, set: web::Json<SetFaults>) -> HttpR
             Some(BankSwitch::Power(Power::Down)) => switches.bank = Some(Fault::Down),
             None => {}
         }
+        if let Some(sending) = set.webhooks {
+            switches.webhooks = sending;
+        }
         tries += 1;
         match world.store.commit(Batch::new().put(&switches, version)).await {
             Ok(()) => break Ok(switches.answer()),
@@ -140,6 +201,7 @@ struct OrderLedger {
     intents: u32,
     authorizations: u32,
     captures: u32,
+    refunds: u32,
 }
 
 #[derive(Deserialize)]
@@ -199,6 +261,7 @@ fn count(orders: &mut BTreeMap<String, OrderLedger>, intent: Intent) {
     order.intents += 1;
     order.authorizations += intent.authorizations;
     order.captures += intent.captures;
+    order.refunds += intent.refunds;
 }
 
 #[derive(Deserialize)]

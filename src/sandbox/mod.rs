@@ -11,6 +11,7 @@ mod answer;
 mod bank;
 mod control;
 mod payments;
+mod webhooks;
 
 use std::collections::HashSet;
 use std::io;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, web};
+use secrecy::SecretString;
 use steward_actors::cluster::StoreClock;
 use steward_actors::store::{Collection, Store, StoreError};
 
@@ -73,7 +75,8 @@ pub struct Sandbox;
 /// What all of the sandbox's handlers share.
 struct World {
     store: Arc<dyn Store>,
-    clock: StoreClock,
+    clock: Arc<StoreClock>,
+    webhooks: webhooks::Webhooks,
     options: SandboxOptions,
     /// Idempotency keys whose first call is still running in this process.
     in_flight: Mutex<HashSet<String>>,
@@ -83,6 +86,7 @@ struct World {
 pub struct Running {
     url: String,
     handle: ServerHandle,
+    webhooks: webhooks::Webhooks,
 }
 
 impl Sandbox {
@@ -98,8 +102,11 @@ impl Sandbox {
         options: SandboxOptions,
     ) -> Result<Running, SandboxError> {
         let failed = |source| SandboxError::Bind { address: bind, source };
-        let clock = StoreClock::start(&*store).await?;
-        let world = web::Data::new(World { store, clock, options, in_flight: Mutex::default() });
+        let clock = Arc::new(StoreClock::start(&*store).await?);
+        let secret = control::webhook_secret(&*store).await?;
+        let webhooks = webhooks::Webhooks::new(secret, clock.clone());
+        let sender = webhooks.clone();
+        let world = web::Data::new(World { store, clock, webhooks, options, in_flight: Mutex::default() });
         let server = HttpServer::new(move || {
             App::new()
                 .app_data(world.clone())
@@ -117,7 +124,7 @@ impl Sandbox {
         let server = server.run();
         let handle = server.handle();
         tokio::spawn(server);
-        Ok(Running { url: format!("http://{address}"), handle })
+        Ok(Running { url: format!("http://{address}"), handle, webhooks: sender })
     }
 }
 
@@ -125,6 +132,16 @@ impl Running {
     /// Where it is: `http://host:port`, without a slash at the end.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// What its webhooks are signed with: made once, and kept with its state.
+    pub fn webhook_secret(&self) -> &SecretString {
+        self.webhooks.secret()
+    }
+
+    /// From now on every change to an intent is told there.
+    pub fn send_webhooks_to(&self, url: String) {
+        self.webhooks.send_to(url);
     }
 
     /// Stops at once: open connections break. What was answered is in the store.

@@ -7,7 +7,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use serde_json::json;
-use steward_actors::providers::{IntentRequest, IntentStatus, PaymentError, Payments};
+use steward_actors::money::Money;
+use steward_actors::providers::{
+    IntentRequest, IntentStatus, PaymentError, Payments, ProviderRefundStatus, RefundRequest,
+};
 use steward_actors::store::{Batch, Collection, CommitError, Page, Query, Record, Store, StoreError};
 use steward_actors::testing::{CommitFault, ManualClock, MemoryStore};
 use steward_actors::time::Timestamp;
@@ -30,9 +33,54 @@ async fn a_good_card_is_authorised_and_captured() {
     let ledger = world.ledger("o1").await;
     let wanted = json!({
         "orderId": "o1", "currency": "usd", "authorized": 0, "captured": 1999, "refunded": 0,
-        "intents": 1, "authorizations": 1, "captures": 1,
+        "intents": 1, "authorizations": 1, "captures": 1, "refunds": 0,
     });
     assert_eq!(ledger, wanted);
+}
+
+#[tokio::test]
+async fn a_refund_counts_once_and_is_found_by_our_id() {
+    for method in ["pm_card_visa", "pm_card_flaky", "pm_card_lost_reply", "pm_card_broken_reply"] {
+        let world = World::new().await;
+        let payments = world.payments();
+        let intent = payments.create(&request("o1", method)).await.unwrap();
+        // A refusal is kept for its key, so each attempt has its own.
+        for attempt in 0.. {
+            if payments.look_up(&intent.id).await.unwrap().status == IntentStatus::Captured {
+                break;
+            }
+            assert!(attempt < 10, "{method}");
+            let _ = payments.confirm(&intent.id, &format!("c{attempt}")).await;
+            let _ = payments.capture(&intent.id, &format!("t{attempt}")).await;
+        }
+        let refund = |id: &str, minor| RefundRequest {
+            key: id.to_owned(),
+            refund_id: id.to_owned(),
+            order_id: "o1".to_owned(),
+            intent_id: intent.id.clone(),
+            amount: Money::new(minor, intent.amount.currency),
+        };
+        let part = refund("part", 500);
+        assert_eq!(payments.find_refund(&part).await, Ok(None), "{method}");
+        let answers =
+            [payments.refund(&part).await, payments.refund(&part).await, payments.refund(&part).await];
+        let found = payments.find_refund(&part).await.unwrap().expect("it counted");
+        assert_eq!((found.status, found.amount), (ProviderRefundStatus::Succeeded, part.amount));
+        for answer in answers {
+            match answer {
+                Ok(refund) => assert_eq!(refund, found, "{method}"),
+                Err(PaymentError::OutcomeUnknown(_)) => assert_ne!(method, "pm_card_visa"),
+                Err(other) => panic!("{method} {other:?}"),
+            }
+        }
+        let mut too_much = payments.refund(&refund("more", 1500)).await;
+        while matches!(too_much, Err(PaymentError::OutcomeUnknown(_))) {
+            too_much = payments.refund(&refund("more", 1500)).await;
+        }
+        assert!(matches!(too_much, Err(PaymentError::Refused(_))), "{method} {too_much:?}");
+        let ledger = world.ledger("o1").await;
+        assert_eq!((&ledger["refunded"], &ledger["refunds"]), (&json!(500), &json!(1)), "{method}");
+    }
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod edge;
 mod figures;
 mod holds;
 mod operators;
+mod order_commands;
 mod orders;
 mod outage;
 mod people;
@@ -23,6 +24,7 @@ mod sessions;
 mod tokens;
 mod tour;
 mod traces;
+mod webhooks;
 
 use support::{Backend, DataDir, Replica};
 

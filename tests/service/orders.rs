@@ -21,7 +21,7 @@ crate::over_both_stores!(
     an_order_that_makes_no_sense_is_refused_by_its_field,
 );
 
-async fn ended(client: &Client, id: &str) -> Value {
+pub async fn ended(client: &Client, id: &str) -> Value {
     eventually("the order ends", Duration::from_secs(40), async || {
         let answer = client.get(&format!("/v1/orders/{id}")).await;
         // A replica that is busy says so; asking again is what clients do.
@@ -34,11 +34,11 @@ async fn ended(client: &Client, id: &str) -> Value {
     .await
 }
 
-async fn place(client: &Client, key: &str, body: Value) -> String {
+pub async fn place(client: &Client, key: &str, body: Value) -> String {
     client.post_with_key("/v1/orders", body, key).await.expect(202)["id"].as_str().unwrap().to_owned()
 }
 
-async fn ledger_entry(app: &App, order: &str) -> Option<Value> {
+pub async fn ledger_entry(app: &App, order: &str) -> Option<Value> {
     let answer = reqwest::get(format!("{}/_sandbox/ledger", app.replica.sandbox)).await.unwrap();
     let ledger: Value = answer.json().await.unwrap();
     ledger["orders"].as_array().unwrap().iter().find(|entry| entry["orderId"] == order).cloned()

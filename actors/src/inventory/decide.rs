@@ -36,6 +36,20 @@ pub(super) enum Settlement {
     Withdraw,
     /// Its units become available, if its time has come.
     Lapse,
+    /// Its units become available, sold ones too.
+    GiveBack,
+}
+
+impl Settlement {
+    /// Whether a hold that stands so has been settled like this.
+    pub(super) const fn is_done(self, status: HoldStatus) -> bool {
+        use HoldStatus as S;
+        match self {
+            Self::Commit => matches!(status, S::Committed),
+            Self::Release | Self::Withdraw | Self::Lapse => matches!(status, S::Released),
+            Self::GiveBack => matches!(status, S::Released | S::Returned),
+        }
+    }
 }
 
 /// The records as they become.
@@ -173,15 +187,15 @@ impl Plan {
                 Err(Refusal::ByRecord(HoldError::WrongState(hold.status)))
             }
             (HoldStatus::Held, Settlement::Commit) => self.end(id, HoldStatus::Committed, now),
-            (HoldStatus::Held, Settlement::Release) => self.end(id, HoldStatus::Released, now),
+            (HoldStatus::Held, Settlement::Release | Settlement::GiveBack) => {
+                self.end(id, HoldStatus::Released, now)
+            }
             (HoldStatus::Held, Settlement::Withdraw) if hold.lapses_at().is_some() => {
                 self.end(id, HoldStatus::Released, now)
             }
             (HoldStatus::Held, Settlement::Lapse) if lapsed => self.end(id, HoldStatus::Released, now),
-            (HoldStatus::Committed, Settlement::Commit)
-            | (HoldStatus::Released, Settlement::Release | Settlement::Withdraw | Settlement::Lapse) => {
-                Ok(hold.clone())
-            }
+            (HoldStatus::Committed, Settlement::GiveBack) => self.end(id, HoldStatus::Returned, now),
+            (status, settlement) if settlement.is_done(status) => Ok(hold.clone()),
             (status, _) => Err(Refusal::ByRecord(HoldError::WrongState(status))),
         }
     }
@@ -252,6 +266,7 @@ impl Plan {
             let (stock, units) = self.stocks.get(sku).zip(units).ok_or_else(amiss)?;
             let (after, kind, delta) = match status {
                 HoldStatus::Committed => (stock.value.sold(units), MovementKind::Sold, -units),
+                HoldStatus::Returned => (stock.value.returned(units), MovementKind::Returned, units),
                 _ => (stock.value.released(units), MovementKind::Released, units),
             };
             ended.push((after.ok_or_else(amiss)?, kind, delta));

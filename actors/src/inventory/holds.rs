@@ -51,6 +51,8 @@ pub enum HoldStatus {
     Committed,
     /// The units are available again.
     Released,
+    /// The units were sold, and are on hand again.
+    Returned,
 }
 
 /// A hold.
@@ -203,4 +205,12 @@ pub trait Holds: Send + Sync + 'static {
     /// # Errors
     /// [`HoldError`].
     async fn release(&self, id: &str) -> Result<Hold, HoldError>;
+
+    /// Sees to it that nothing is held or sold under the request's id, now and for ever: held
+    /// units become available, sold ones come back on hand, and a hold that was never made is
+    /// recorded as released, so that it cannot be made later.
+    ///
+    /// # Errors
+    /// [`HoldError`].
+    async fn give_back(&self, request: HoldRequest) -> Result<Hold, HoldError>;
 }

@@ -106,6 +106,8 @@ pub enum MovementKind {
     Sold,
     /// Held units became available again.
     Released,
+    /// Sold units came back.
+    Returned,
 }
 
 impl MovementKind {
@@ -115,6 +117,7 @@ impl MovementKind {
             Self::Held => "held",
             Self::Sold => "sold",
             Self::Released => "released",
+            Self::Returned => "returned",
         }
     }
 }
@@ -131,8 +134,9 @@ pub struct Movement {
     /// What was done.
     pub kind: MovementKind,
     /// Units that came (positive) or went (negative): adjusted, to or from on hand; held, from
-    /// available; released, to available; sold, from on hand. So on hand is the sum of adjusted
-    /// and sold, and available the sum of adjusted, held and released.
+    /// available; released, to available; sold, from on hand; returned, to on hand. So on hand is
+    /// the sum of adjusted, sold and returned, and available that of adjusted, held, released and
+    /// returned.
     pub delta: i64,
     /// Why, for an adjustment.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -20,7 +20,7 @@ use super::pending::Trouble;
 use super::records::{BY_SKU, HOLDS, LAPSING, MOVEMENTS, Movement};
 use super::state::Stock;
 use crate::cluster::Clock;
-use crate::store::{Cursor, Query, Store, StoreError, Versioned, find, load, load_many};
+use crate::store::{Batch, CommitError, Cursor, Query, Store, StoreError, Versioned, find, load, load_many};
 use crate::supervision::{Arbiters, AskError, Registry, RegistryOptions, Tree};
 use crate::time::Timestamp;
 
@@ -232,11 +232,8 @@ impl Inventory {
         settlement: Settlement,
     ) -> Result<Hold, HoldError> {
         match (hold.value.status, settlement) {
-            (HoldStatus::Held, _) => {}
-            (HoldStatus::Committed, Settlement::Commit)
-            | (HoldStatus::Released, Settlement::Release | Settlement::Withdraw | Settlement::Lapse) => {
-                return Ok(hold.value);
-            }
+            (HoldStatus::Held, _) | (HoldStatus::Committed, Settlement::GiveBack) => {}
+            (status, settlement) if settlement.is_done(status) => return Ok(hold.value),
             (status, _) => return Err(HoldError::WrongState(status)),
         }
         let asked = match only_sku(&hold.value.lines) {
@@ -265,5 +262,29 @@ impl Holds for Inventory {
 
     async fn release(&self, id: &str) -> Result<Hold, HoldError> {
         self.read_and_settle(id, Settlement::Release).await
+    }
+
+    async fn give_back(&self, request: HoldRequest) -> Result<Hold, HoldError> {
+        if let Some(hold) = load::<Hold>(self.store.as_ref(), &request.id).await.map_err(Trouble::from)? {
+            return self.settle(hold, Settlement::GiveBack).await;
+        }
+        // Whoever comes later to make this hold finds it ended.
+        let HoldRequest { id, user_id, lines, .. } = request;
+        let created_at = self.clock.now();
+        let hold = Hold {
+            id,
+            user_id,
+            lines,
+            status: HoldStatus::Released,
+            expires_at: None,
+            created_at,
+            order_id: None,
+        };
+        match self.store.commit(Batch::shared().insert(&hold)).await {
+            Ok(()) => Ok(hold),
+            Err(CommitError::Conflict(_)) => self.read_and_settle(&hold.id, Settlement::GiveBack).await,
+            Err(CommitError::Unavailable(reason)) => Err(Trouble::Unavailable(reason).into()),
+            Err(CommitError::OutcomeUnknown(_)) => Err(HoldError::OutcomeUnknown),
+        }
     }
 }

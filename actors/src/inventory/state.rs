@@ -98,4 +98,10 @@ impl Stock {
     pub(super) fn released(&self, units: i64) -> Option<Self> {
         (1..=self.held).contains(&units).then(|| Self { held: self.held - units, ..self.clone() })
     }
+
+    /// With `units` sold ones back; `None` if more than [`MOST_ON_HAND`] would be on hand.
+    pub(super) fn returned(&self, units: i64) -> Option<Self> {
+        let on_hand = self.on_hand.checked_add(units).filter(|n| units > 0 && *n <= MOST_ON_HAND)?;
+        Some(Self { on_hand, ..self.clone() })
+    }
 }

@@ -14,12 +14,13 @@ use super::steps::Ports;
 use crate::store::{Versioned, load};
 use crate::supervision::{BusyGuard, Command, Envelope, Lifeline, StartError};
 
-/// Try the present step again now rather than when the pause is over.
+/// Look at the store again, somebody may have changed the order; and try the present step now rather
+/// than when the pause is over. The answer: whether it will; one that is leaving does not.
 #[derive(Clone, Copy, Debug)]
 pub struct Nudge;
 
 impl Command for Nudge {
-    type Reply = ();
+    type Reply = bool;
 }
 
 /// What is the saga doing? For operators: told from memory, so a hint and not a claim.
@@ -51,6 +52,7 @@ pub struct OrderSaga {
     saga: Option<Saga>,
     status: SagaStatus,
     nudged: Arc<Notify>,
+    look_again: bool,
     lifeline: Lifeline,
     /// Held from start to end, pauses included: a waiting order must not be sent away as idle.
     busy: Option<BusyGuard>,
@@ -62,7 +64,14 @@ impl OrderSaga {
         let saga = stored.map(|stored| Saga::new(ports, stored));
         let status = SagaStatus { step: None, attempts: 0, waiting: None, version: 0 };
         let status = saga.as_ref().map_or(status, status_of);
-        Ok(Self { saga, status, nudged: Arc::default(), busy: Some(lifeline.busy()), lifeline })
+        Ok(Self {
+            saga,
+            status,
+            nudged: Arc::default(),
+            look_again: false,
+            busy: Some(lifeline.busy()),
+            lifeline,
+        })
     }
 
     fn turn(&mut self, context: &mut Context<Self>) {
@@ -73,8 +82,9 @@ impl OrderSaga {
             return;
         }
         let span = saga.span();
+        let look_again = std::mem::take(&mut self.look_again);
         let turn = async move {
-            let turn = saga.advance().await;
+            let turn = saga.advance(look_again).await;
             (saga, turn)
         };
         let turn = turn.instrument(span);
@@ -82,6 +92,8 @@ impl OrderSaga {
             actor.status = status_of(&saga);
             actor.saga = Some(saga);
             match turn {
+                // Whatever it came to, it may be news to this saga what somebody else made of it.
+                _ if actor.look_again => actor.turn(context),
                 Turn::Go => actor.turn(context),
                 Turn::Pause(pause) => actor.pause(pause, context),
                 Turn::Leave => actor.leave(),
@@ -91,6 +103,8 @@ impl OrderSaga {
 
     fn pause(&mut self, pause: Duration, context: &mut Context<Self>) {
         let Some(clock) = self.saga.as_ref().map(Saga::clock) else { return };
+        // A nudge before this pause was heeded.
+        self.nudged = Arc::default();
         let (nudged, lifeline) = (self.nudged.clone(), self.lifeline.clone());
         // A pause that began in a drain is for something that must still be recorded.
         let ended_by_drain = !lifeline.is_draining();
@@ -132,8 +146,9 @@ impl Handler<Envelope<Nudge>> for OrderSaga {
     type Result = ();
 
     fn handle(&mut self, envelope: Envelope<Nudge>, _: &mut Self::Context) {
+        self.look_again = true;
         self.nudged.notify_one();
-        envelope.reply.send(());
+        envelope.reply.send(self.busy.is_some());
     }
 }
 

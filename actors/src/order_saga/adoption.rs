@@ -14,9 +14,10 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 
+use super::event::Event;
 use super::order::{ORDERS, Order};
 use super::orders::Orders;
-use super::state::{Event, apply};
+use super::state::apply;
 use crate::cluster::Membership;
 use crate::store::{Batch, CommitError, Cursor, Query, StoreError, Versioned, find};
 use crate::supervision::lock;
@@ -155,7 +156,7 @@ impl Adoption {
         ports.crash_points.pass("adopt.after_commit");
         match committed {
             Ok(()) => {
-                self.orders.start(&order.id);
+                self.orders.resume(&order.id);
                 true
             }
             // Another replica was first, or its owner lives after all.

@@ -66,8 +66,9 @@ impl Performer for OrderConfirmation {
         let Some(order) = order.map(|order| order.value) else {
             return Err(JobError::Permanent("there is no such order".to_owned()));
         };
-        if order.status != OrderStatus::Confirmed {
-            return Err(JobError::Permanent(format!("the order is {}", order.status.name())));
+        if matches!(order.status, OrderStatus::Refunding | OrderStatus::Refunded) {
+            // It was undone meanwhile: there is nothing to confirm.
+            return Ok(());
         }
         let Some(recipient) = self.recipients.address(&order.user_id).await? else {
             return Err(JobError::Permanent("the user has no address".to_owned()));

@@ -27,8 +27,12 @@ pub const CRASH_POINTS: &[&str] = &[
     "capture.after",
     "cancel_intent.before",
     "cancel_intent.after",
+    "refund.before",
+    "refund.after",
     "release_stock.before",
     "release_stock.after",
+    "command.before_commit",
+    "command.after_commit",
     "record.before_commit",
     "record.after_commit",
     "adopt.before_commit",
@@ -67,8 +71,9 @@ impl CrashPoints {
             Step::CommitStock => self.pass("commit_stock.before"),
             Step::Capture => self.pass("capture.before"),
             Step::CancelIntent => self.pass("cancel_intent.before"),
+            Step::Refund => self.pass("refund.before"),
             Step::ReleaseStock => self.pass("release_stock.before"),
-            Step::Confirm | Step::Reject => {}
+            Step::Confirm | Step::Close => {}
         }
     }
 
@@ -80,8 +85,9 @@ impl CrashPoints {
             Step::CommitStock => self.pass("commit_stock.after"),
             Step::Capture => self.pass("capture.after"),
             Step::CancelIntent => self.pass("cancel_intent.after"),
+            Step::Refund => self.pass("refund.after"),
             Step::ReleaseStock => self.pass("release_stock.after"),
-            Step::Confirm | Step::Reject => {}
+            Step::Confirm | Step::Close => {}
         }
     }
 }

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use super::event::Event;
 use super::order::Order;
-use super::state::{Event, Step};
+use super::refund::Refund;
+use super::state::Step;
 use crate::inventory::{HoldError, HoldStatus};
-use crate::providers::{Intent, IntentStatus, PaymentError};
+use crate::providers::{Intent, IntentStatus, PaymentError, ProviderRefund, ProviderRefundStatus};
 use crate::time::Timestamp;
 
 /// What doing a step came to.
@@ -17,6 +19,9 @@ pub enum Outcome {
     /// the call's own answer left it open ([`needs_look_up`]), so `Ok` is where the intent stands
     /// and [`PaymentError::Refused`] that the provider will not do it.
     Payment(Result<Intent, PaymentError>),
+    /// The payment provider answered about the refund that is due first. It has been looked for,
+    /// so [`PaymentError::Refused`] is about a refund that is not there.
+    Refund(Result<ProviderRefund, PaymentError>),
     /// There was nothing to do outside.
     Nothing,
 }
@@ -86,7 +91,7 @@ pub fn decide(
     patience: &Patience,
 ) -> Decision {
     let since = order.waiting.as_ref().map_or(attempt.since, |waiting| waiting.since.min(attempt.since));
-    match read(order, step, outcome) {
+    match read(order, step, outcome, now) {
         Answer::Happened(event) => Decision::Happened(event),
         Answer::NotYet { reason, ask_after } => {
             let tried = now.since(since);
@@ -179,13 +184,16 @@ impl Answer {
     }
 }
 
-fn read(order: &Order, step: Step, outcome: &Outcome) -> Answer {
+fn read(order: &Order, step: Step, outcome: &Outcome, now: Timestamp) -> Answer {
     match (step, outcome) {
         (Step::Confirm, _) => Answer::Happened(Event::Confirmed),
-        (Step::Reject, _) => match order.reason {
+        (Step::Close, _) => match order.reason {
+            _ if order.payment.captured > 0 => Answer::Happened(Event::AllRefunded),
+            Some(reason) if reason.is_request() => Answer::Happened(Event::Cancelled { reason }),
             Some(reason) => Answer::Happened(Event::Rejected { reason }),
-            None => Answer::wrong("an order without a reason is at its rejection"),
+            None => Answer::wrong("an order without a reason is at its end"),
         },
+        (Step::Refund, outcome) => refund(order, outcome, now),
         (Step::Hold, Outcome::Stock(answer)) => hold(order, answer),
         (Step::CommitStock, Outcome::Stock(answer)) => commit_stock(answer),
         (Step::ReleaseStock, Outcome::Stock(answer)) => release_stock(answer),
@@ -202,7 +210,7 @@ fn hold(order: &Order, answer: &Result<HoldStatus, HoldError>) -> Answer {
         Ok(HoldStatus::Held | HoldStatus::Committed) => Answer::Happened(Event::StockHeld),
         Err(HoldError::OutOfStock(skus)) => Answer::Happened(Event::StockRefused { skus: skus.clone() }),
         // The id is used up, so nothing can be held under it any more; and nothing is.
-        Ok(HoldStatus::Released) | Err(HoldError::WrongState(_)) => {
+        Ok(HoldStatus::Released | HoldStatus::Returned) | Err(HoldError::WrongState(_)) => {
             let skus = order.lines.iter().map(|line| line.sku.clone()).collect();
             Answer::Happened(Event::StockRefused { skus })
         }
@@ -214,18 +222,17 @@ fn commit_stock(answer: &Result<HoldStatus, HoldError>) -> Answer {
     match answer {
         Ok(HoldStatus::Committed) => Answer::Happened(Event::StockCommitted),
         Ok(HoldStatus::Held) => Answer::not_yet("the stock is still held"),
-        Ok(HoldStatus::Released) => Answer::wrong("the stock of an authorised order was released"),
+        Ok(HoldStatus::Released | HoldStatus::Returned) => {
+            Answer::wrong("the stock of an authorised order was given back")
+        }
         Err(error) => stock_failed(error),
     }
 }
 
 fn release_stock(answer: &Result<HoldStatus, HoldError>) -> Answer {
     match answer {
-        Ok(HoldStatus::Released) | Err(HoldError::NotFound | HoldError::WrongState(HoldStatus::Released)) => {
-            Answer::Happened(Event::StockReleased)
-        }
-        Ok(HoldStatus::Held) => Answer::not_yet("the stock is still held"),
-        Ok(HoldStatus::Committed) => Answer::wrong("the stock of a rejected order was sold"),
+        Ok(HoldStatus::Released | HoldStatus::Returned) => Answer::Happened(Event::StockReleased),
+        Ok(HoldStatus::Held | HoldStatus::Committed) => Answer::not_yet("the stock is not given back yet"),
         Err(error) => stock_failed(error),
     }
 }
@@ -296,6 +303,38 @@ fn cancel_intent(order: &Order, answer: &Result<Intent, PaymentError>) -> Answer
             _ => Answer::not_yet("the payment is not cancelled yet"),
         },
         Err(error) => payment_failed(error),
+    }
+}
+
+fn refund(order: &Order, outcome: &Outcome, now: Timestamp) -> Answer {
+    let Some(due) = order.refunds_due.first() else {
+        let refund = Box::new(Refund::of_the_rest(order, now));
+        return Answer::Happened(Event::RefundRequested { refund });
+    };
+    // What an order that is being undone owes stays owed, whatever the provider says.
+    let failed = |reason: String| match order.reason {
+        Some(_) => Answer::wrong(reason),
+        None => Answer::Happened(Event::RefundFailed { refund_id: due.id.clone(), reason }),
+    };
+    match outcome {
+        Outcome::Refund(Ok(back)) => match back.status {
+            ProviderRefundStatus::Pending => Answer::not_yet("the refund is being processed"),
+            ProviderRefundStatus::Succeeded if back.amount == due.amount => {
+                Answer::Happened(Event::RefundSucceeded {
+                    refund_id: due.id.clone(),
+                    reference: back.id.clone(),
+                })
+            }
+            ProviderRefundStatus::Succeeded => {
+                Answer::wrong(format!("{} of {} was refunded", back.amount, due.amount))
+            }
+            ProviderRefundStatus::Failed => failed(format!("refund {} failed", back.id)),
+        },
+        Outcome::Refund(Err(PaymentError::Declined(code) | PaymentError::Refused(code))) => {
+            failed(code.clone())
+        }
+        Outcome::Refund(Err(error)) => payment_failed(error),
+        other => Answer::wrong(format!("{other:?} is no answer about a refund")),
     }
 }
 

@@ -13,7 +13,7 @@ impl Belongings for Orders {
     async fn remove(&self, user_id: &str) -> Result<(), JobError> {
         let (mut after, mut left) = (None, 0);
         loop {
-            let (page, next) = self.page_of(user_id, 100, after).await?;
+            let (page, next) = self.page(Some(user_id), None, 100, after).await?;
             for found in page {
                 if found.value.shipping_address.is_none() {
                     continue;

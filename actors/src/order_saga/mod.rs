@@ -8,6 +8,7 @@
 //! **Read [`state`] first**: the whole saga is its table. Around it:
 //! [`decide`](mod@decide) reads what stock or the payment provider answered and says which events
 //! happened; `steps` does the calls; `saga` joins the three and commits; `actor` is the actix shell.
+//! [`command`] says what somebody may ask of an order that is there, `commanding` commits that.
 //!
 //! **Commits.** An order that goes well takes four, each with the events since the last one:
 //! 1. accepted (before the client is told);
@@ -15,8 +16,7 @@
 //!    the hold has the order's id, the intent's idempotency key is the order's id. The intent's id
 //!    *must* be in the store before it is confirmed, so that whoever takes over looks at the intent
 //!    that may hold money and never at another;
-//! 3. authorised. From here on the order only goes forward, so nobody can cancel the intent while
-//!    another captures it;
+//! 3. authorised. From here on the order goes forward unless somebody asks for it to be undone;
 //! 4. stock committed, captured, confirmed, and the job that sends the e-mail.
 //!
 //! [`Event::is_repeatable`] says which events may share the next commit.
@@ -27,12 +27,17 @@
 
 mod actor;
 mod adoption;
+pub mod command;
+mod commanding;
 mod confirmation;
 mod crash_points;
 pub mod decide;
+mod event;
 mod forgetting;
+pub mod notice;
 mod order;
 mod orders;
+mod refund;
 mod retry;
 mod saga;
 pub mod state;
@@ -43,15 +48,20 @@ mod timeline;
 
 pub use actor::{Nudge, OrderSaga, SagaStatus, Status};
 pub use adoption::{Adoption, Liveness};
+pub use command::{CommandRefusal, OrderCommand, RequestRefund, Share};
+pub use commanding::{CommandError, RefundRequested, Whose};
 pub use confirmation::{ORDER_CONFIRMATION, OrderConfirmation};
 pub use crash_points::{CRASH_POINTS, CrashPoints};
 pub use decide::Patience;
+pub use event::Event;
+pub use notice::{Claim, Heed, NOTICES, Notice};
 pub use order::{
     Line, ORDER_EVENTS, ORDERS, Order, OrderEvent, OrderStatus, Payment, PaymentStatus, Reason, Waiting,
 };
 pub use orders::{AcceptError, AcceptOrder, Accepted, Orders, OrdersOptions, OrdersParts};
+pub use refund::{REFUNDS, Refund, RefundStatus};
 pub use retry::RetryError;
-pub use state::{Event, Step};
+pub use state::Step;
 pub use survey::{Survey, survey, unfinished};
 pub use timeline::{TimelineEntry, TimelineStatus};
 

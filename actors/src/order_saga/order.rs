@@ -5,7 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::state::{Event, Step};
+use super::event::Event;
+use super::refund::Refund;
+use super::state::Step;
 use crate::inventory::HoldLine;
 use crate::money::{AmountError, Currency, Money};
 use crate::store::{Collection, Entity, Field, Index, Kind};
@@ -34,6 +36,8 @@ pub static ORDERS: Collection = Collection {
     indexes: &[
         Index::unique("command", &["commandKey"]),
         Index::by("user", &["userId", "createdAt"]),
+        Index::by("userStatus", &["userId", "status", "createdAt"]),
+        Index::by("created", &["createdAt"]),
         Index::by("status", &["status", "createdAt"]),
         Index::by("owner", &["owner"]),
         Index::by("stuck", &["stuckSince"]),
@@ -70,27 +74,62 @@ pub enum OrderStatus {
     PaymentAuthorized,
     /// Paid and sold.
     Confirmed,
+    /// On its way.
+    Shipped,
+    /// Arrived.
+    Delivered,
     /// Ended without money taken or stock sold; [`Order::reason`] says why.
     Rejected,
+    /// The same, because somebody asked for it.
+    Cancelled,
+    /// All that was paid is being given back.
+    Refunding,
+    /// All that was paid is given back.
+    Refunded,
 }
 
 impl OrderStatus {
     /// Every status.
-    pub const ALL: [Self; 5] =
-        [Self::Pending, Self::StockHeld, Self::PaymentAuthorized, Self::Confirmed, Self::Rejected];
+    pub const ALL: [Self; 10] = [
+        Self::Pending,
+        Self::StockHeld,
+        Self::PaymentAuthorized,
+        Self::Confirmed,
+        Self::Shipped,
+        Self::Delivered,
+        Self::Rejected,
+        Self::Cancelled,
+        Self::Refunding,
+        Self::Refunded,
+    ];
 
-    /// Whether the saga is done with it.
-    pub const fn is_settled(self) -> bool {
-        matches!(self, Self::Confirmed | Self::Rejected)
+    /// The status with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.name() == name)
     }
 
-    /// The statuses that may follow this one.
+    /// Whether an order that stands so may stay so.
+    pub const fn is_settled(self) -> bool {
+        !matches!(self, Self::Pending | Self::StockHeld | Self::PaymentAuthorized | Self::Refunding)
+    }
+
+    /// Whether nothing follows any more.
+    pub const fn is_terminal(self) -> bool {
+        matches!(self, Self::Delivered | Self::Rejected | Self::Cancelled | Self::Refunded)
+    }
+
+    /// The statuses that may follow this one. (Also, a refund that the provider refuses puts an
+    /// order back to where it was, and money that was taken late is refunded.)
     pub const fn next_states(self) -> &'static [Self] {
         match self {
-            Self::Pending => &[Self::StockHeld, Self::Rejected],
-            Self::StockHeld => &[Self::PaymentAuthorized, Self::Rejected],
-            Self::PaymentAuthorized => &[Self::Confirmed],
-            Self::Confirmed | Self::Rejected => &[],
+            Self::Pending => &[Self::StockHeld, Self::Rejected, Self::Cancelled],
+            Self::StockHeld => &[Self::PaymentAuthorized, Self::Rejected, Self::Cancelled],
+            Self::PaymentAuthorized => &[Self::Confirmed, Self::Cancelled, Self::Refunding],
+            Self::Confirmed => &[Self::Shipped, Self::Refunding],
+            Self::Shipped => &[Self::Delivered, Self::Refunding],
+            Self::Delivered => &[Self::Refunding],
+            Self::Refunding => &[Self::Refunded],
+            Self::Rejected | Self::Cancelled | Self::Refunded => &[],
         }
     }
 
@@ -101,7 +140,12 @@ impl OrderStatus {
             Self::StockHeld => "stock_held",
             Self::PaymentAuthorized => "payment_authorized",
             Self::Confirmed => "confirmed",
+            Self::Shipped => "shipped",
+            Self::Delivered => "delivered",
             Self::Rejected => "rejected",
+            Self::Cancelled => "cancelled",
+            Self::Refunding => "refunding",
+            Self::Refunded => "refunded",
         }
     }
 }
@@ -120,6 +164,10 @@ pub enum Reason {
     PaymentUnavailable,
     /// Stock could not be asked for as long as we wait.
     StockUnavailable,
+    /// The customer asked for it.
+    RequestedByCustomer,
+    /// The shop asked for it.
+    RequestedByShop,
 }
 
 impl Reason {
@@ -131,7 +179,14 @@ impl Reason {
             Self::AuthenticationRequired => "authentication_required",
             Self::PaymentUnavailable => "payment_unavailable",
             Self::StockUnavailable => "stock_unavailable",
+            Self::RequestedByCustomer => "requested_by_customer",
+            Self::RequestedByShop => "requested_by_shop",
         }
+    }
+
+    /// Whether somebody asked for the order to be undone.
+    pub const fn is_request(self) -> bool {
+        matches!(self, Self::RequestedByCustomer | Self::RequestedByShop)
     }
 }
 
@@ -153,6 +208,14 @@ pub struct Line {
     pub quantity: i64,
     /// What one costs.
     pub unit_price: Money,
+    /// Units that were given back the money of, or are to be.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub refunded: i64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(n: &i64) -> bool {
+    *n == 0
 }
 
 impl Line {
@@ -180,6 +243,8 @@ pub enum PaymentStatus {
     Captured,
     /// Nothing was taken and nothing is reserved.
     Canceled,
+    /// All that was taken is given back.
+    Refunded,
 }
 
 /// The payment of an order. Amounts are in minor units of the order's currency.
@@ -197,6 +262,9 @@ pub struct Payment {
     pub authorized: i64,
     /// What was taken.
     pub captured: i64,
+    /// What of it was given back.
+    #[serde(default)]
+    pub refunded: i64,
 }
 
 /// A step that has to wait.
@@ -240,7 +308,19 @@ pub struct Order {
     pub payment_method: String,
     /// Where the payment stands.
     pub payment: Payment,
-    /// What the saga does next; absent once it is done.
+    /// Refunds that are asked for and have not ended, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refunds_due: Vec<Refund>,
+    /// When it was shipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shipped_at: Option<Timestamp>,
+    /// The carrier's number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracking_number: Option<String>,
+    /// When it was delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered_at: Option<Timestamp>,
+    /// What the saga does next; absent at rest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<Step>,
     /// Why that step has not gone through yet, if it had to wait for longer than a moment.
@@ -280,6 +360,43 @@ impl Order {
     pub fn hold_lines(&self) -> Vec<HoldLine> {
         let line = |line: &Line| HoldLine { sku: line.sku.clone(), quantity: line.quantity };
         self.lines.iter().map(line).collect()
+    }
+
+    /// What was taken and is neither given back nor due to be.
+    pub fn left_to_refund(&self) -> Money {
+        let due: i64 = self.refunds_due.iter().map(|refund| refund.amount.minor).sum();
+        Money::new(self.payment.captured - self.payment.refunded - due, self.currency())
+    }
+
+    /// The refund that is due and that `event` ends.
+    pub(super) fn refund_of(&self, event: &Event) -> Option<&Refund> {
+        let (Event::RefundSucceeded { refund_id, .. } | Event::RefundFailed { refund_id, .. }) = event else {
+            return None;
+        };
+        self.refunds_due.iter().find(|refund| refund.id == *refund_id)
+    }
+
+    pub(super) fn take_due(&mut self, refund_id: &str) -> Option<Refund> {
+        let place = self.refunds_due.iter().position(|refund| refund.id == refund_id)?;
+        Some(self.refunds_due.remove(place))
+    }
+
+    /// Counts a refund's units, `times` 1 when it is asked for and -1 when it fails.
+    pub(super) fn count_refunded_units(&mut self, refund: &Refund, times: i64) {
+        for units in refund.lines.iter().flatten() {
+            if let Some(line) = self.lines.iter_mut().find(|line| line.sku == units.sku) {
+                line.refunded += times * units.quantity;
+            }
+        }
+    }
+
+    /// The status of a paid order by how far its goods have come.
+    pub(super) fn fulfilment(&self) -> OrderStatus {
+        match (self.shipped_at, self.delivered_at) {
+            (_, Some(_)) => OrderStatus::Delivered,
+            (Some(_), None) => OrderStatus::Shipped,
+            (None, None) => OrderStatus::Confirmed,
+        }
     }
 }
 
@@ -351,6 +468,8 @@ mod tests {
             Reason::AuthenticationRequired,
             Reason::PaymentUnavailable,
             Reason::StockUnavailable,
+            Reason::RequestedByCustomer,
+            Reason::RequestedByShop,
         ] {
             assert_eq!(serde_json::to_value(reason).unwrap(), reason.name());
         }

@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
 
 use super::actor::{Nudge, OrderSaga, SagaStatus, Status};
 use super::crash_points::CrashPoints;
 use super::decide::{Attempt, Patience, pause};
+use super::event::Event;
 use super::order::{Line, ORDER_EVENTS, ORDERS, Order, OrderEvent, OrderStatus, Payment};
-use super::state::{Event, Step};
+use super::state::Step;
 use super::steps::Ports;
 use super::timeline::{TimelineEntry, entry};
 use crate::cluster::Clock;
@@ -253,7 +255,7 @@ impl Orders {
             total = Some(total.map_or(Ok(line), |sum| sum.plus(line))?);
         }
         let total = total.filter(|total| total.minor > 0).ok_or(AcceptError::NothingToPay)?;
-        let owner = if self.options.runs_sagas { self.ports.incarnation.clone() } else { String::new() };
+        let owner = self.prospective_owner().to_owned();
         let mut order = Order {
             id: ids::new_id(),
             command_key: of_user(&ask.user_id, &ask.command_key),
@@ -267,6 +269,10 @@ impl Orders {
             shipping_address: ask.shipping_address,
             payment_method: ask.payment_method,
             payment: Payment { provider: self.ports.payments.name().to_owned(), ..Payment::default() },
+            refunds_due: Vec::new(),
+            shipped_at: None,
+            tracking_number: None,
+            delivered_at: None,
             step: None,
             waiting: None,
             stuck_since: None,
@@ -336,18 +342,25 @@ impl Orders {
         Ok(found.filter(|order| order.value.user_id == user_id))
     }
 
-    /// A user's orders, newest first; `limit` 1 to 1,000.
+    /// Orders, newest first: this user's or everybody's, of one status or of any; `limit` 1 to
+    /// 1,000.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn page_of(
+    pub async fn page(
         &self,
-        user_id: &str,
+        user_id: Option<&str>,
+        status: Option<OrderStatus>,
         limit: usize,
         after: Option<Cursor>,
     ) -> Result<(Vec<Versioned<Order>>, Option<Cursor>), StoreError> {
-        let query = Query::by(&ORDERS, "user").equal(user_id).descending().limit(limit).after(after);
-        find(self.ports.store.as_ref(), query).await
+        let query = match (user_id, status) {
+            (Some(user), None) => Query::by(&ORDERS, "user").equal(user),
+            (Some(user), Some(status)) => Query::by(&ORDERS, "userStatus").equal(user).equal(status.name()),
+            (None, None) => Query::by(&ORDERS, "created"),
+            (None, Some(status)) => Query::by(&ORDERS, "status").equal(status.name()),
+        };
+        find(self.ports.store.as_ref(), query.descending().limit(limit).after(after)).await
     }
 
     /// A page of orders, whosever they are.
@@ -369,12 +382,18 @@ impl Orders {
         Ok(events.iter().map(|event| entry(&event.value)).collect())
     }
 
-    /// Makes the order's saga, which must live in this replica, try its step again at once.
+    /// Makes the order's saga, which this replica must own, look at the store and try its step at
+    /// once.
     ///
     /// # Errors
     /// [`AskError`].
     pub async fn nudge(&self, order_id: &str, deadline: Duration) -> Result<(), AskError> {
-        self.registry.ask(order_id, Nudge, deadline).await
+        let until = Instant::now() + deadline;
+        // One that is leaving makes room for the next.
+        while !self.registry.ask(order_id, Nudge, until.saturating_duration_since(Instant::now())).await? {
+            sleep(Duration::from_millis(2)).await;
+        }
+        Ok(())
     }
 
     /// What the order's saga in this replica is doing.
@@ -403,6 +422,15 @@ impl Orders {
 
     pub(super) fn room(&self) -> usize {
         self.options.capacity.saturating_sub(self.registry.len())
+    }
+
+    pub(super) fn runs_sagas(&self) -> bool {
+        self.options.runs_sagas
+    }
+
+    /// Whom an order that this replica accepts or takes over names as its owner.
+    pub(super) fn prospective_owner(&self) -> &str {
+        if self.options.runs_sagas { &self.ports.incarnation } else { "" }
     }
 
     /// Starts the saga of an order that names this incarnation as its owner. If there is no room,

@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
+use super::event::Event;
 use super::order::Order;
 use super::orders::Orders;
-use super::state::{Event, apply};
+use super::state::apply;
 use crate::audit::{self, AuditEntry, By};
 use crate::store::{Batch, CommitError, StoreError, Versioned};
 
@@ -58,7 +59,7 @@ impl Orders {
         let by = if self.options.runs_sagas { me } else { String::new() };
         let record = apply(&mut order, Event::Adopted { by }, 0, now).map_err(|_| RetryError::Settled)?;
         self.ports.store.commit(Batch::new().replace(&order, version).insert(&record).insert(&entry)).await?;
-        self.start(order_id);
+        self.resume(order_id);
         Ok(Versioned { value: order, version: version + 1 })
     }
 }

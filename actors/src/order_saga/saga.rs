@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use super::confirmation;
 use super::decide::{Attempt, Decision, decide, pause};
+use super::event::Event;
 use super::order::{Order, OrderEvent, OrderStatus};
-use super::state::{Event, Step, apply};
+use super::state::{Step, apply};
 use super::steps::{Keys, Ports, perform};
 use crate::cluster::Clock;
 use crate::inventory::HoldError;
@@ -97,17 +98,24 @@ impl Saga {
         !self.must_record
     }
 
-    /// Does the next step, or records what the last one came to.
-    pub(super) async fn advance(&mut self) -> Turn {
+    /// Does the next step, or records what the last one came to. `look_again`: somebody may have
+    /// changed the order.
+    pub(super) async fn advance(&mut self, look_again: bool) -> Turn {
         let mut rest = None;
         if !self.must_record {
+            if look_again
+                && let Ok(Some(found)) = self.reload().await
+                && found.version != self.stored.version
+            {
+                self.go_on_from(found);
+            }
             let Some(step) = self.order.step else { return Turn::Leave };
             if self.order.owner.as_deref() != Some(self.ports.incarnation.as_str()) {
                 return Turn::Leave;
             }
             rest = self.try_step(step).await;
             // An end is recorded together with what led to it.
-            while let (None, Some(end @ (Step::Confirm | Step::Reject))) = (rest, self.order.step) {
+            while let (None, Some(end @ (Step::Confirm | Step::Close))) = (rest, self.order.step) {
                 rest = self.try_step(end).await;
             }
         }
@@ -180,9 +188,19 @@ impl Saga {
         let mut batch = Batch::shared().replace(&self.order, self.stored.version);
         for record in &self.unrecorded {
             batch = batch.insert(record);
-            if record.event == Event::Confirmed {
-                batch = batch.insert(&confirmation::job(&self.order, record.at));
-            }
+            let due = self.stored.value.refund_of(&record.event);
+            batch = match (&record.event, due) {
+                (Event::Confirmed, _) => batch.insert(&confirmation::job(&self.order, record.at)),
+                (Event::RefundRequested { refund }, _) => batch.insert(&**refund),
+                // A refund is written when it is asked for and when it ends.
+                (Event::RefundSucceeded { reference, .. }, Some(due)) => {
+                    batch.replace(&due.ended(Ok(reference), record.at), 1)
+                }
+                (Event::RefundFailed { reason, .. }, Some(due)) => {
+                    batch.replace(&due.ended(Err(reason), record.at), 1)
+                }
+                _ => batch,
+            };
         }
         self.ports.crash_points.pass("record.before_commit");
         let committed = self.ports.store.commit(batch).await;
@@ -204,12 +222,16 @@ impl Saga {
             return self.later();
         }
         let ours = found.value.owner.as_deref() == Some(self.ports.incarnation.as_str());
+        self.go_on_from(found);
+        if ours { Recorded::Otherwise } else { Recorded::NotOurs }
+    }
+
+    fn go_on_from(&mut self, found: Versioned<Order>) {
         self.order = found.value.clone();
         self.stored = found;
         self.unrecorded.clear();
         self.must_record = false;
         self.start_afresh();
-        if ours { Recorded::Otherwise } else { Recorded::NotOurs }
     }
 
     fn recorded(&mut self) -> Recorded {
@@ -236,14 +258,14 @@ impl Saga {
     }
 
     /// A hold that this owner asked for may have been made after the next owner was refused the
-    /// same stock, or had released it, and rejects the order: nobody else knows of it, so it ends
-    /// here.
+    /// same stock and rejects the order: nobody else knows of it, so it ends here. (Stock that is
+    /// given back cannot be held later.)
     async fn end_orphaned_hold(&self) {
         const ATTEMPTS: u32 = 5;
         let order = &self.stored.value;
         tracing::info!(order = order.id, owner = order.owner, "another incarnation owns this order");
-        let released = matches!(order.step, Some(Step::ReleaseStock | Step::Reject) | None);
-        if !self.asked_for_stock || order.status == OrderStatus::Confirmed || !released {
+        let rejected = order.step == Some(Step::Close) || order.status == OrderStatus::Rejected;
+        if !self.asked_for_stock || !rejected {
             return;
         }
         for number in 1..=ATTEMPTS {

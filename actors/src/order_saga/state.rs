@@ -1,27 +1,39 @@
 //! The saga as a table: at this step, after this event, that step comes next.
 //!
-//! Pure. An order is always at one [`Step`]; doing the step yields events
+//! Pure. A live order is always at one [`Step`]; doing the step yields events
 //! ([`decide`](super::decide::decide)); [`apply`] takes the order on. A crash loses nothing but
 //! time: the order is at the step the store says, and every step done twice counts once.
 //!
 //! ```text
-//!  hold ──────► create_intent ──► authorize ──► commit_stock ──► capture ──► confirm
-//!   │ refused:      │ declined,       │ declined,       ▲
-//!   │ reject        │ auth. required, │ auth. required, │ found captured after all
-//!   │ gave up       │ gave up         ▼ gave up         │
-//!   └──────────► release_stock ◄── cancel_intent ───────┘
-//!                   └─► reject
+//!  hold ──────► create_intent ──► authorize ──► commit_stock ──► capture ──► confirm ──► at rest
+//!   │ refused:      │ declined,       │ declined,     │ cancel       │ cancel              │ cancel,
+//!   │ close         │ gave up,        │ gave up,      │              │                     │ refund,
+//!   │ gave up,      │ cancel          ▼ cancel        ▼              │                     │ charged
+//!   │ cancel        │             cancel_intent ◄────────────────────┘                     │ late
+//!   ▼               ▼                 │      │ found captured                              ▼
+//!  release_stock ◄────────────────────┘      └───────────────────────────────────────►  refund
+//!   │    ▲                                          all refunded, not shipped              │
+//!   ▼    └─────────────────────────────────────────────────────────────────────────────────┤
+//!  close ◄──────────────────────────────── all refunded, shipped ──────────────────────────┘
 //! ```
-//! `authorize` → `commit_stock` is the point of no return: before it everything can be undone,
-//! after it everything is carried through. So no owner ever cancels what another captures.
+//! Forward, only `authorize` and the steps before it give up; what comes after is carried through
+//! unless somebody asks for the order to be undone. `cancel_intent` settles whether that comes in
+//! time: the provider either cancels or shows that the money was taken, and then it is refunded.
+//! A part that is refunded leaves an order as it is; `close` comes when nothing is left.
+//!
+//! **Stock.** `release_stock` gives back whatever the order has: held units become available, sold
+//! ones come back on hand, each with its movement. It is part of every undoing before shipping. A
+//! refund of lines, and any refund after shipping, leaves stock alone: what comes back is booked
+//! by an adjustment when it does.
 
 use serde::{Deserialize, Serialize};
 
+use super::event::Event;
 use super::order::{Order, OrderEvent, OrderStatus, PaymentStatus, Reason, Waiting};
 use crate::time::Timestamp;
 
 /// What is to be done next for an order. Each is one call to the outside that counts once however
-/// often it is made, or (`Confirm`, `Reject`) only a commit.
+/// often it is made, or (`Confirm`, `Close`) only a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
@@ -39,15 +51,17 @@ pub enum Step {
     Confirm,
     /// Undo: end the intent and what it may have reserved.
     CancelIntent,
-    /// Undo: make the held units available again.
+    /// Give back the refund that is due first; of an order that is being undone, all that is left.
+    Refund,
+    /// Undo: make the units available again, held or sold.
     ReleaseStock,
-    /// Record the bad end.
-    Reject,
+    /// Record the end of what was undone.
+    Close,
 }
 
 impl Step {
     /// Every step.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Hold,
         Self::CreateIntent,
         Self::Authorize,
@@ -55,8 +69,9 @@ impl Step {
         Self::Capture,
         Self::Confirm,
         Self::CancelIntent,
+        Self::Refund,
         Self::ReleaseStock,
-        Self::Reject,
+        Self::Close,
     ];
 
     /// Its name in the timeline, in the store and in keys.
@@ -69,8 +84,9 @@ impl Step {
             Self::Capture => "capture",
             Self::Confirm => "confirm",
             Self::CancelIntent => "cancel_intent",
+            Self::Refund => "refund",
             Self::ReleaseStock => "release_stock",
-            Self::Reject => "reject",
+            Self::Close => "close",
         }
     }
 
@@ -86,95 +102,7 @@ impl Step {
 
     /// Whether this step undoes an earlier one.
     pub const fn is_compensation(self) -> bool {
-        matches!(self, Self::CancelIntent | Self::ReleaseStock)
-    }
-}
-
-/// What happened to an order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
-pub enum Event {
-    /// The order is in the store.
-    Accepted,
-    /// Its stock is held.
-    StockHeld,
-    /// These SKUs have too few units; nothing is held.
-    StockRefused {
-        /// The SKUs.
-        skus: Vec<String>,
-    },
-    /// There is an intent, unconfirmed.
-    IntentCreated {
-        /// The provider's id of it.
-        intent_id: String,
-    },
-    /// The total is reserved.
-    Authorized,
-    /// The payment was declined, or the provider refuses it as it is.
-    Declined {
-        /// The provider's code or words.
-        code: String,
-    },
-    /// The customer would have to act at their bank.
-    AuthenticationRequired,
-    /// A step could not be done for as long as we wait.
-    GaveUp {
-        /// What the order is rejected with.
-        reason: Reason,
-    },
-    /// The units are sold.
-    StockCommitted,
-    /// The total is taken.
-    Captured,
-    /// The good end.
-    Confirmed,
-    /// The intent is ended; nothing is reserved.
-    IntentCanceled,
-    /// Nothing is held any more.
-    StockReleased,
-    /// The bad end.
-    Rejected {
-        /// Why.
-        reason: Reason,
-    },
-    /// A note: the step has to wait. Recorded once; the event that ends the wait tells how often
-    /// it was tried.
-    Waiting {
-        /// For what.
-        reason: String,
-        /// Since when the step is tried.
-        since: Timestamp,
-    },
-    /// A note: waiting alone will hardly help. Recorded once; the step is still tried.
-    Stuck {
-        /// Why.
-        reason: String,
-    },
-    /// A note: another incarnation runs the saga from here on.
-    Adopted {
-        /// The incarnation.
-        by: String,
-    },
-}
-
-impl Event {
-    /// Whether the next step may be done before this event is in the store: doing the step that
-    /// led to it again finds the same. All other events are decisions, or carry what only the
-    /// store remembers, and are committed before anything else is done outside.
-    pub const fn is_repeatable(&self) -> bool {
-        matches!(
-            self,
-            Self::StockHeld
-                | Self::StockCommitted
-                | Self::Captured
-                | Self::IntentCanceled
-                | Self::StockReleased
-        )
-    }
-
-    /// Whether this is a remark that leaves the order at its step.
-    pub const fn is_note(&self) -> bool {
-        matches!(self, Self::Waiting { .. } | Self::Stuck { .. } | Self::Adopted { .. })
+        matches!(self, Self::CancelIntent | Self::ReleaseStock | Self::Refund)
     }
 }
 
@@ -183,47 +111,83 @@ impl Event {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{event:?} cannot happen at {at:?}")]
 pub struct Impossible {
-    /// The step the order is at; `None` once it is settled.
+    /// The step the order is at; `None` at rest.
     pub at: Option<Step>,
     /// The event.
     pub event: Event,
 }
 
-/// The table. `None` inside `Ok`: the order is settled.
+/// The table of a live order. `None` inside `Ok`: the order is at rest.
 ///
 /// # Errors
 /// [`Impossible`] for every pair that is not in the table.
 pub fn after(order: &Order, event: &Event) -> Result<Option<Step>, Impossible> {
     use Event as E;
     use Step as S;
-    let Some(at) = order.step else { return Err(Impossible { at: None, event: event.clone() }) };
-    let paid = order.payment.status == PaymentStatus::Captured;
+    let Some(at) = order.step else { return after_rest(order, event) };
     Ok(Some(match (at, event) {
         (S::Hold, E::StockHeld) => S::CreateIntent,
-        (S::Hold, E::StockRefused { .. }) => S::Reject,
-        (S::Hold, E::GaveUp { .. }) => S::ReleaseStock,
+        (S::Hold, E::StockRefused { .. }) => S::Close,
+        (S::Hold, E::GaveUp { .. } | E::CancelRequested { .. }) => S::ReleaseStock,
 
         (S::CreateIntent, E::IntentCreated { .. }) => S::Authorize,
-        (S::CreateIntent, E::Declined { .. } | E::AuthenticationRequired | E::GaveUp { .. }) => {
-            S::ReleaseStock
-        }
+        (S::CreateIntent, E::Declined { .. } | E::AuthenticationRequired) => S::ReleaseStock,
+        (S::CreateIntent, E::GaveUp { .. } | E::CancelRequested { .. }) => S::ReleaseStock,
 
         (S::Authorize, E::Authorized) => S::CommitStock,
-        (S::Authorize, E::Declined { .. } | E::AuthenticationRequired | E::GaveUp { .. }) => S::CancelIntent,
+        (S::Authorize, E::Declined { .. } | E::AuthenticationRequired) => S::CancelIntent,
+        (S::Authorize, E::GaveUp { .. } | E::CancelRequested { .. }) => S::CancelIntent,
 
-        (S::CommitStock, E::StockCommitted) if paid => S::Confirm,
         (S::CommitStock, E::StockCommitted) => S::Capture,
         (S::Capture, E::Captured) => S::Confirm,
+        (S::CommitStock | S::Capture, E::CancelRequested { .. }) => S::CancelIntent,
         (S::Confirm, E::Confirmed) => return Ok(None),
 
         (S::CancelIntent, E::IntentCanceled) => S::ReleaseStock,
-        (S::CancelIntent, E::Captured) => S::CommitStock,
-        (S::ReleaseStock, E::StockReleased) => S::Reject,
-        (S::Reject, E::Rejected { .. }) => return Ok(None),
+        (S::CancelIntent, E::Captured) => S::Refund,
+
+        (S::Refund, E::CancelRequested { .. }) if order.status == OrderStatus::Confirmed => S::Refund,
+        (S::Refund, E::RefundRequested { .. }) => S::Refund,
+        (S::Refund, E::RefundSucceeded { .. } | E::RefundFailed { .. }) => {
+            return Ok(after_refund(order, event));
+        }
+
+        (S::Refund, E::Shipped { .. }) if order.status == OrderStatus::Confirmed => S::Refund,
+        (S::Refund, E::Delivered) if order.status == OrderStatus::Shipped => S::Refund,
+
+        (S::ReleaseStock, E::StockReleased) => S::Close,
+        (S::Close, E::Rejected { .. } | E::Cancelled { .. } | E::AllRefunded) => return Ok(None),
 
         (at, E::Waiting { .. } | E::Stuck { .. } | E::Adopted { .. }) => at,
         (at, event) => return Err(Impossible { at: Some(at), event: event.clone() }),
     }))
+}
+
+/// The table of an order at rest.
+fn after_rest(order: &Order, event: &Event) -> Result<Option<Step>, Impossible> {
+    use Event as E;
+    use OrderStatus as O;
+    match (order.status, event) {
+        (O::Confirmed, E::CancelRequested { .. }) => Ok(Some(Step::Refund)),
+        (O::Confirmed | O::Shipped | O::Delivered, E::RefundRequested { .. }) => Ok(Some(Step::Refund)),
+        (O::Rejected | O::Cancelled, E::ChargedLate { .. }) => Ok(Some(Step::Refund)),
+        (O::Confirmed, E::Shipped { .. }) | (O::Shipped, E::Delivered) => Ok(None),
+        _ => Err(Impossible { at: None, event: event.clone() }),
+    }
+}
+
+/// A refund has ended: the next one that is due, what is left of an order that is being undone, the
+/// end of an order of which nothing is left, or rest.
+fn after_refund(order: &Order, event: &Event) -> Option<Step> {
+    let ended = order.refund_of(event).map_or(0, |refund| refund.amount.minor);
+    let given_back = if matches!(event, Event::RefundSucceeded { .. }) { ended } else { 0 };
+    let all = order.payment.refunded + given_back == order.payment.captured;
+    match (all, order.refunds_due.len() > 1 || order.reason.is_some()) {
+        (true, _) if order.shipped_at.is_some() => Some(Step::Close),
+        (true, _) => Some(Step::ReleaseStock),
+        (false, true) => Some(Step::Refund),
+        (false, false) => None,
+    }
 }
 
 /// Takes `order` on by one event and returns the event's record.
@@ -270,18 +234,63 @@ fn project(order: &mut Order, event: &Event, at: Timestamp) {
             payment.status = PaymentStatus::Captured;
             payment.authorized = total;
             payment.captured = total;
-            // Whatever it was being undone for: money was taken, so the order stands.
-            order.reason = None;
-            order.status = OrderStatus::PaymentAuthorized;
+            if order.reason.is_some() {
+                order.status = OrderStatus::Refunding;
+            }
         }
         Event::Confirmed => order.status = OrderStatus::Confirmed,
+        Event::CancelRequested { reason } => {
+            order.reason = Some(*reason);
+            if payment.captured > 0 {
+                order.status = OrderStatus::Refunding;
+            }
+        }
         Event::IntentCanceled => {
             payment.status = PaymentStatus::Canceled;
             payment.authorized = 0;
         }
+        Event::ChargedLate { amount } => {
+            payment.status = PaymentStatus::Captured;
+            payment.captured = *amount;
+            order.status = OrderStatus::Refunding;
+        }
+        Event::RefundRequested { refund } => {
+            order.count_refunded_units(refund, 1);
+            order.refunds_due.push((**refund).clone());
+            if order.left_to_refund().minor == 0 {
+                order.status = OrderStatus::Refunding;
+            }
+        }
+        Event::RefundSucceeded { refund_id, .. } => {
+            if let Some(refund) = order.take_due(refund_id) {
+                order.payment.refunded += refund.amount.minor;
+            }
+            if order.payment.refunded == order.payment.captured {
+                order.payment.status = PaymentStatus::Refunded;
+            }
+        }
+        Event::RefundFailed { refund_id, .. } => {
+            if let Some(refund) = order.take_due(refund_id) {
+                order.count_refunded_units(&refund, -1);
+            }
+            if order.reason.is_none() {
+                order.status = order.fulfilment();
+            }
+        }
         Event::Rejected { reason } => {
             order.status = OrderStatus::Rejected;
             order.reason = Some(*reason);
+        }
+        Event::Cancelled { .. } => order.status = OrderStatus::Cancelled,
+        Event::AllRefunded => order.status = OrderStatus::Refunded,
+        Event::Shipped { tracking_number } => {
+            order.shipped_at = Some(at);
+            order.tracking_number = tracking_number.clone();
+            order.status = OrderStatus::Shipped;
+        }
+        Event::Delivered => {
+            order.delivered_at = Some(at);
+            order.status = OrderStatus::Delivered;
         }
         Event::Waiting { reason, since } => {
             order.waiting = Some(Waiting { reason: reason.clone(), since: *since });

@@ -16,7 +16,7 @@ use super::state::Step;
 use crate::cluster::Clock;
 use crate::inventory::{Hold, HoldError, HoldRequest, HoldStatus, Holds};
 use crate::outbox::Waker;
-use crate::providers::{Intent, IntentRequest, PaymentError, Payments};
+use crate::providers::{IntentRequest, PaymentError, Payments, RefundRequest};
 use crate::store::Store;
 
 /// What a saga reaches the outside through.
@@ -45,9 +45,13 @@ pub(super) struct Keys {
 
 impl Keys {
     fn key(self, order: &Order, step: Step) -> String {
+        self.number(format!("{}:{}", order.id, step.name()))
+    }
+
+    fn number(self, key: String) -> String {
         match self.used_up {
-            0 => format!("{}:{}", order.id, step.name()),
-            n => format!("{}:{}:{}", order.id, step.name(), n + 1),
+            0 => key,
+            n => format!("{key}:{}", n + 1),
         }
     }
 }
@@ -55,19 +59,10 @@ impl Keys {
 /// Does `step` for `order`.
 pub(super) async fn perform(ports: &Ports, order: &Order, step: Step, keys: &mut Keys) -> Outcome {
     ports.crash_points.before(step);
-    let hold = order.stock_hold();
     let outcome = match step {
-        Step::Hold => {
-            let request = HoldRequest {
-                id: order.id.clone(),
-                user_id: order.user_id.clone(),
-                lines: order.hold_lines(),
-                ttl: None,
-            };
-            stock(ports, ports.holds.hold(request)).await
-        }
-        Step::CommitStock => stock(ports, ports.holds.commit(hold)).await,
-        Step::ReleaseStock => stock(ports, ports.holds.release(hold)).await,
+        Step::Hold => stock(ports, ports.holds.hold(hold_request(order))).await,
+        Step::CommitStock => stock(ports, ports.holds.commit(order.stock_hold())).await,
+        Step::ReleaseStock => stock(ports, ports.holds.give_back(hold_request(order))).await,
         Step::CreateIntent => {
             let request = IntentRequest {
                 key: order.id.clone(),
@@ -78,10 +73,20 @@ pub(super) async fn perform(ports: &Ports, order: &Order, step: Step, keys: &mut
             Outcome::Payment(payment(ports, ports.payments.create(&request)).await)
         }
         Step::Authorize | Step::Capture | Step::CancelIntent => on_intent(ports, order, step, keys).await,
-        Step::Confirm | Step::Reject => Outcome::Nothing,
+        Step::Refund => refund(ports, order, keys).await,
+        Step::Confirm | Step::Close => Outcome::Nothing,
     };
     ports.crash_points.after(step);
     outcome
+}
+
+pub(super) fn hold_request(order: &Order) -> HoldRequest {
+    HoldRequest {
+        id: order.stock_hold().to_owned(),
+        user_id: order.user_id.clone(),
+        lines: order.hold_lines(),
+        ttl: None,
+    }
 }
 
 async fn stock(ports: &Ports, call: impl Future<Output = Result<Hold, HoldError>>) -> Outcome {
@@ -92,10 +97,10 @@ async fn stock(ports: &Ports, call: impl Future<Output = Result<Hold, HoldError>
     Outcome::Stock(answer)
 }
 
-async fn payment(
+async fn payment<T>(
     ports: &Ports,
-    call: impl Future<Output = Result<Intent, PaymentError>>,
-) -> Result<Intent, PaymentError> {
+    call: impl Future<Output = Result<T, PaymentError>>,
+) -> Result<T, PaymentError> {
     match timeout(ports.call_deadline, call).await {
         Ok(answer) => answer,
         Err(_deadline) => Err(PaymentError::OutcomeUnknown("no answer in time".to_owned())),
@@ -128,11 +133,52 @@ async fn on_intent(ports: &Ports, order: &Order, step: Step, keys: &mut Keys) ->
         (Err(_), Ok(open)) => Ok(open),
         // Without a look-up a refusal proves nothing: it may be the second answer to a call
         // whose first one was lost.
-        (Err(unseen @ (PaymentError::Unavailable { .. } | PaymentError::OutcomeUnknown(_))), _) => {
-            Err(unseen)
+        (Err(unseen), _) => Err(unproven(unseen)),
+    })
+}
+
+/// A look-up that was refused tells as little as one that was not answered.
+fn unproven(unseen: PaymentError) -> PaymentError {
+    match unseen {
+        PaymentError::Unavailable { .. } | PaymentError::OutcomeUnknown(_) => unseen,
+        PaymentError::Refused(reason) | PaymentError::Declined(reason) => {
+            PaymentError::OutcomeUnknown(format!("it cannot be looked up: {reason}"))
         }
-        (Err(PaymentError::Refused(reason) | PaymentError::Declined(reason)), _) => {
-            Err(PaymentError::OutcomeUnknown(format!("the intent cannot be looked up: {reason}")))
+    }
+}
+
+/// Gives back what is due first. It is looked for before it is asked for: whoever had the order
+/// before may have done so, longer ago than the provider remembers keys.
+async fn refund(ports: &Ports, order: &Order, keys: &mut Keys) -> Outcome {
+    let Some(due) = order.refunds_due.first() else { return Outcome::Nothing };
+    let Some(intent_id) = order.payment.reference.clone() else {
+        return Outcome::Refund(Err(PaymentError::Refused("the order has no payment intent".to_owned())));
+    };
+    let request = RefundRequest {
+        key: keys.number(due.id.clone()),
+        refund_id: due.id.clone(),
+        order_id: order.id.clone(),
+        intent_id,
+        amount: due.amount,
+    };
+    match payment(ports, ports.payments.find_refund(&request)).await {
+        Ok(None) => {}
+        Ok(Some(found)) => return Outcome::Refund(Ok(found)),
+        Err(unseen) => return Outcome::Refund(Err(unproven(unseen))),
+    }
+    let answer = payment(ports, ports.payments.refund(&request)).await;
+    if !matches!(answer, Err(PaymentError::OutcomeUnknown(_) | PaymentError::Refused(_))) {
+        return Outcome::Refund(answer);
+    }
+    ports.crash_points.pass("look_up.before");
+    let seen = payment(ports, ports.payments.find_refund(&request)).await;
+    ports.crash_points.pass("look_up.after");
+    Outcome::Refund(match seen {
+        Ok(Some(found)) => Ok(found),
+        Ok(None) => {
+            keys.used_up += 1;
+            answer
         }
+        Err(unseen) => Err(unproven(unseen)),
     })
 }

@@ -4,9 +4,10 @@
 //! order, at the version that it was read as: so one order gets it, whoever else names it, and a
 //! sweep or a withdrawal at the same moment either came first or finds it taken.
 
+use super::event::Event;
 use super::order::{Order, OrderEvent};
 use super::orders::{AcceptError, Orders};
-use super::state::{Event, apply};
+use super::state::apply;
 use crate::inventory::{Hold, TakeError};
 use crate::store::{Versioned, load};
 

@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
+use super::event::Event;
 use super::order::OrderEvent;
-use super::state::{Event, Step};
+use super::state::Step;
 use crate::time::Timestamp;
 
 /// How a step stands after an event.
@@ -24,6 +25,10 @@ pub enum TimelineStatus {
     Stuck,
     /// Another replica goes on with it.
     TakenOver,
+    /// Somebody asked for it.
+    Requested,
+    /// It did not work, and is not tried again.
+    Failed,
 }
 
 /// A line of an order's timeline.
@@ -52,9 +57,16 @@ pub(super) fn entry(record: &OrderEvent) -> TimelineEntry {
         | Event::StockCommitted
         | Event::Captured
         | Event::Confirmed => (S::Done, None),
-        Event::IntentCanceled | Event::StockReleased => (done, None),
+        Event::IntentCanceled | Event::StockReleased | Event::AllRefunded => (done, None),
+        Event::CancelRequested { reason } => (S::Requested, Some(reason.to_string())),
+        Event::ChargedLate { .. } => (S::Done, Some("the payment was taken late".to_owned())),
+        Event::RefundRequested { refund } => (S::Requested, Some(refund.amount.to_string())),
+        Event::RefundSucceeded { reference, .. } => (S::Compensated, Some(reference.clone())),
+        Event::RefundFailed { reason, .. } => (S::Failed, Some(reason.clone())),
+        Event::Shipped { tracking_number } => (S::Done, tracking_number.clone()),
+        Event::Delivered => (S::Done, None),
         Event::IntentCreated { intent_id } => (S::Done, Some(intent_id.clone())),
-        Event::Rejected { reason } => (S::Done, Some(reason.to_string())),
+        Event::Rejected { reason } | Event::Cancelled { reason } => (S::Done, Some(reason.to_string())),
         Event::StockRefused { skus } => (S::Refused, Some(format!("out_of_stock: {}", skus.join(", ")))),
         Event::Declined { code } => (S::Refused, Some(code.clone())),
         Event::AuthenticationRequired => (S::Refused, Some("authentication_required".to_owned())),
@@ -63,6 +75,13 @@ pub(super) fn entry(record: &OrderEvent) -> TimelineEntry {
         Event::Stuck { reason } => (S::Stuck, Some(reason.clone())),
         Event::Adopted { .. } => (S::TakenOver, None),
     };
-    let step = record.step.map_or("accept", Step::name);
+    let step = match &record.event {
+        Event::CancelRequested { .. } => "cancel",
+        Event::RefundRequested { .. } => "refund",
+        Event::ChargedLate { .. } => "capture",
+        Event::Shipped { .. } => "ship",
+        Event::Delivered => "deliver",
+        _ => record.step.map_or("accept", Step::name),
+    };
     TimelineEntry { at: record.at, step, status, attempt: record.attempt, detail }
 }

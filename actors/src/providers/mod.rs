@@ -6,9 +6,16 @@
 //! answer is bounded in size. What never happens here: an unknown outcome told as a failure.
 
 mod bank;
+mod breaker;
+mod guarded;
 mod mail;
 mod payments;
 
 pub use bank::{Bank, BankAccount, BankDetails, BankError, ClaimError, Credential, Statement};
+pub use breaker::{Breaker, BreakerOptions, BreakerState, Circuit};
+pub use guarded::GuardedPayments;
 pub use mail::{Mail, MailError, Mailer};
-pub use payments::{Intent, IntentRequest, IntentStatus, PaymentError, Payments};
+pub use payments::{
+    Intent, IntentRequest, IntentStatus, PaymentError, Payments, ProviderRefund, ProviderRefundStatus,
+    RefundRequest,
+};

@@ -52,6 +52,43 @@ pub struct Intent {
     pub declined: Option<String>,
 }
 
+/// What money is given back by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefundRequest {
+    /// The idempotency key: the same key gives the same refund.
+    pub key: String,
+    /// Our id of the refund, kept with it so that it can be found.
+    pub refund_id: String,
+    /// The order that it is for, kept with it too.
+    pub order_id: String,
+    /// The intent that the money was taken by.
+    pub intent_id: String,
+    /// How much; positive.
+    pub amount: Money,
+}
+
+/// Where a refund stands at the provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProviderRefundStatus {
+    /// The provider is at it; look again later.
+    Pending,
+    /// The money is given back.
+    Succeeded,
+    /// It is not, and will not be.
+    Failed,
+}
+
+/// A refund as the provider shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderRefund {
+    /// The provider's id.
+    pub id: String,
+    /// Where it stands.
+    pub status: ProviderRefundStatus,
+    /// How much.
+    pub amount: Money,
+}
+
 /// Why a payment call has no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PaymentError {
@@ -112,4 +149,16 @@ pub trait Payments: Send + Sync + 'static {
     /// # Errors
     /// [`PaymentError`].
     async fn look_up(&self, id: &str) -> Result<Intent, PaymentError>;
+
+    /// Gives money of a captured intent back.
+    ///
+    /// # Errors
+    /// [`PaymentError`]; [`PaymentError::Refused`] if there is not so much left to give back.
+    async fn refund(&self, request: &RefundRequest) -> Result<ProviderRefund, PaymentError>;
+
+    /// The refund of that intent with our id, if there is one: what tells an unknown outcome.
+    ///
+    /// # Errors
+    /// [`PaymentError`].
+    async fn find_refund(&self, request: &RefundRequest) -> Result<Option<ProviderRefund>, PaymentError>;
 }

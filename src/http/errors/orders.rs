@@ -1,7 +1,7 @@
 //! Errors of orders.
 
 use steward_actors::inventory::TakeError;
-use steward_actors::order_saga::AcceptError;
+use steward_actors::order_saga::{AcceptError, CommandError, CommandRefusal};
 
 use crate::http::problem::{FieldError, Problem};
 
@@ -23,6 +23,47 @@ impl From<AcceptError> for Problem {
             AcceptError::Hold(TakeError::Taken) => Self::hold_taken(),
             AcceptError::TooManyLive | AcceptError::Unavailable(_) => Self::unavailable(error),
             AcceptError::OutcomeUnknown(_) => Self::outcome_unknown(error),
+        }
+    }
+}
+
+impl From<CommandError> for Problem {
+    fn from(error: CommandError) -> Self {
+        match error {
+            CommandError::NotFound => Self::not_found(),
+            CommandError::MovedOn(_) => Self::precondition_failed(),
+            CommandError::Refused(refusal) => refusal.into(),
+            CommandError::KeyReused => Self::key_reused(),
+            CommandError::Unavailable(_) => Self::unavailable(error),
+            CommandError::OutcomeUnknown(_) => Self::outcome_unknown(error),
+        }
+    }
+}
+
+impl From<CommandRefusal> for Problem {
+    fn from(refusal: CommandRefusal) -> Self {
+        match &refusal {
+            CommandRefusal::WrongState { status, next } => {
+                let next: Vec<&str> = next.iter().map(|status| status.name()).collect();
+                Self::conflict("wrong_state", "The order does not stand so that this can be done")
+                    .detail(format!("{refusal}."))
+                    .with("orderStatus", status.name())
+                    .with("nextStates", next)
+            }
+            CommandRefusal::TooMuch { left } => {
+                Self::conflict("refund_too_large", "Less than that is left to refund")
+                    .with("left", left.to_number())
+                    .with("currency", left.currency.code())
+            }
+            CommandRefusal::Amount(_) => Self::invalid_field("/amount", "amount", refusal.to_string()),
+            CommandRefusal::NoSuchUnits { line, left } => Self::invalid_field(
+                format!("/lines/{line}/quantity"),
+                "range",
+                format!("is more than the {left} units that are left to refund"),
+            ),
+            CommandRefusal::TooManyDue => {
+                Self::conflict("too_many_refunds", "Too many refunds of the order are under way")
+            }
         }
     }
 }

@@ -1,19 +1,23 @@
 //! What an operation does to an intent. Pure.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use steward_actors::time::Timestamp;
 
 use super::intent::{Intent, Status};
+use super::refund::Refund;
 use crate::sandbox::answer::Answer;
 
 /// The payment methods that exist.
-pub(super) const METHODS: [&str; 6] = [
+pub(super) const METHODS: [&str; 7] = [
     "pm_card_visa",
     "pm_card_chargeDeclined",
     "pm_card_authenticationRequired",
     "pm_card_slow",
     "pm_card_flaky",
     "pm_card_lost_reply",
+    "pm_card_broken_reply",
 ];
 
 /// How often a flaky method fails first.
@@ -71,13 +75,10 @@ pub(super) fn decide(before: &Intent, operation: &Operation, now: Timestamp) -> 
     if !is_open_to(intent.status, operation) {
         return Ok(refused(before, operation));
     }
-    let method = intent.payment_method.clone().unwrap_or_default();
-    let failures = intent.failures.entry(operation.name().to_owned()).or_default();
-    if method == "pm_card_flaky" && *failures < FLAKY_FAILURES {
-        *failures += 1;
-        let answer = Answer::error(500, "api_error", "The flaky payment method failed; nothing was done.");
-        return Ok(Decided { intent: Some(intent), answer, kept: false, delivery: Delivery::AtOnce });
+    if let Some(failed) = fails_first(&mut intent, operation.name()) {
+        return Ok(failed);
     }
+    let method = intent.payment_method.clone().unwrap_or_default();
     let declined = match operation {
         Operation::Confirm(_) => confirm(&mut intent, &method),
         Operation::Capture(amount) => {
@@ -93,14 +94,55 @@ pub(super) fn decide(before: &Intent, operation: &Operation, now: Timestamp) -> 
             None
         }
     };
-    let delivery = match (method.as_str(), operation) {
-        (_, Operation::Cancel(_)) => Delivery::AtOnce,
-        ("pm_card_slow", _) => Delivery::Late,
-        ("pm_card_lost_reply", _) => Delivery::Never,
-        _ => Delivery::AtOnce,
-    };
     let answer = declined.unwrap_or_else(|| Answer::ok(intent.shown()));
+    let (answer, delivery) = match operation {
+        Operation::Cancel(_) => (answer, Delivery::AtOnce),
+        _ => delivered(&method, answer),
+    };
     Ok(Decided { intent: Some(intent), answer, kept: true, delivery })
+}
+
+/// Whether a method that fails a few times before it works fails now, and what it answers then.
+/// Nothing is done but that it is counted.
+fn fails_first(intent: &mut Intent, operation: &str) -> Option<Decided> {
+    let flaky = intent.payment_method.as_deref() == Some("pm_card_flaky");
+    let failures = intent.failures.entry(operation.to_owned()).or_default();
+    if !flaky || *failures >= FLAKY_FAILURES {
+        return None;
+    }
+    *failures += 1;
+    let answer = Answer::error(500, "api_error", "The flaky payment method failed; nothing was done.");
+    Some(Decided { intent: Some(intent.clone()), answer, kept: false, delivery: Delivery::AtOnce })
+}
+
+/// How the answer to something that was done gets to the client.
+fn delivered(method: &str, answer: Answer) -> (Answer, Delivery) {
+    match method {
+        "pm_card_slow" => (answer, Delivery::Late),
+        "pm_card_lost_reply" => (answer, Delivery::Never),
+        "pm_card_broken_reply" => {
+            (Answer::error(500, "api_error", "Something went wrong after it was done."), Delivery::AtOnce)
+        }
+        _ => (answer, Delivery::AtOnce),
+    }
+}
+
+/// Gives `amount`, or all that is left, of an intent back.
+pub(super) fn give_back(
+    before: &Intent,
+    amount: Option<i64>,
+    metadata: BTreeMap<String, String>,
+    now: Timestamp,
+) -> Result<(Decided, Option<Refund>), Answer> {
+    let mut intent = before.clone();
+    let method = intent.payment_method.clone().unwrap_or_default();
+    let refund = Refund::of(&mut intent, amount, metadata, now)?;
+    let mut failing = before.clone();
+    if let Some(failed) = fails_first(&mut failing, "refund") {
+        return Ok((failed, None));
+    }
+    let (answer, delivery) = delivered(&method, Answer::ok(refund.shown()));
+    Ok((Decided { intent: Some(intent), answer, kept: true, delivery }, Some(refund)))
 }
 
 /// The method, if there is one of that name.

@@ -62,6 +62,9 @@ pub(in crate::sandbox) struct Intent {
     /// How often an amount was reserved, and taken: what shows a double charge.
     pub(in crate::sandbox) authorizations: u32,
     pub(in crate::sandbox) captures: u32,
+    /// How often money was given back.
+    #[serde(default)]
+    pub(in crate::sandbox) refunds: u32,
     /// How often a flaky method failed, by operation.
     pub(in crate::sandbox) failures: BTreeMap<String, u32>,
 }
@@ -77,6 +80,18 @@ impl Entity for Intent {
 }
 
 impl Intent {
+    /// The type of the event that tells of its status.
+    pub(super) fn event(&self) -> Option<&'static str> {
+        match self.status {
+            Status::RequiresPaymentMethod => Some("payment_intent.payment_failed"),
+            Status::RequiresConfirmation => None,
+            Status::RequiresAction => Some("payment_intent.requires_action"),
+            Status::RequiresCapture => Some("payment_intent.amount_capturable_updated"),
+            Status::Succeeded => Some("payment_intent.succeeded"),
+            Status::Canceled => Some("payment_intent.canceled"),
+        }
+    }
+
     /// As Stripe shows it.
     pub(super) fn shown(&self) -> Value {
         let next_action = (self.status == Status::RequiresAction).then(|| json!({"type": "use_stripe_sdk"}));

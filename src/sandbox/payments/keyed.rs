@@ -9,6 +9,7 @@ use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use steward_actors::cluster::Clock;
 use steward_actors::store::{Batch, Collection, CommitError, Entity, Field, Kind, Versioned, load};
 use steward_actors::time::Timestamp;
 
@@ -16,6 +17,7 @@ use super::decide::Delivery;
 use super::form::hex;
 use crate::sandbox::World;
 use crate::sandbox::answer::Answer;
+use crate::sandbox::control::Switches;
 
 /// How long a key is remembered.
 const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
@@ -65,6 +67,8 @@ pub(super) struct Attempt {
     pub(super) answer: Answer,
     pub(super) kept: bool,
     pub(super) delivery: Delivery,
+    /// What is told by webhook once it is committed: its type, and the object as it stands then.
+    pub(super) event: Option<(&'static str, Value)>,
 }
 
 /// Carries the request out once, however often it comes with its key, and answers. `attempt`
@@ -110,7 +114,7 @@ async fn commit(
     request: &Keyed,
     attempt: impl AsyncFn() -> Result<Attempt, Answer>,
 ) -> Result<(Answer, Delivery), Outcome> {
-    let now = steward_actors::cluster::Clock::now(&world.clock);
+    let now = world.clock.now();
     let mut tries = 0;
     loop {
         let mut based_on = 0;
@@ -123,7 +127,7 @@ async fn commit(
                 }
             }
         }
-        let Attempt { mut batch, answer, kept, delivery } = attempt().await?;
+        let Attempt { mut batch, answer, kept, delivery, event } = attempt().await?;
         if let Some(key) = request.key.as_ref().filter(|_| kept) {
             let kept = KeptAnswer {
                 id: key_id(key),
@@ -139,10 +143,24 @@ async fn commit(
         }
         tries += 1;
         match world.store.commit(batch).await {
-            Ok(()) => return Ok((answer, delivery)),
+            Ok(()) => {
+                if let Some((kind, object)) = event {
+                    tell(world, kind, object).await;
+                }
+                return Ok((answer, delivery));
+            }
             Err(CommitError::Conflict(_)) if tries < ATTEMPTS => {}
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// Tells whoever listens.
+pub(super) async fn tell(world: &World, kind: &'static str, object: Value) {
+    if world.webhooks.target().is_some()
+        && let Ok(switches) = Switches::load(world).await
+    {
+        world.webhooks.send(kind, object, switches.webhooks);
     }
 }
 

@@ -6,9 +6,10 @@
 //! | `pm_card_visa` | succeeds |
 //! | `pm_card_chargeDeclined` | 402 `card_declined` at confirmation |
 //! | `pm_card_authenticationRequired` | `requires_action` at confirmation |
-//! | `pm_card_slow` | confirm and capture count at once and are answered late |
-//! | `pm_card_flaky` | confirm, capture and cancel each answer 500 twice, without effect, then work |
-//! | `pm_card_lost_reply` | confirm and capture count once and the connection closes unanswered |
+//! | `pm_card_slow` | confirm, capture and refund count at once and are answered late |
+//! | `pm_card_flaky` | confirm, capture, cancel and refund each answer 500 twice, without effect, then work |
+//! | `pm_card_lost_reply` | confirm, capture and refund count once and the connection closes unanswered |
+//! | `pm_card_broken_reply` | the same, answered with a 500 that is kept for the key |
 
 mod decide;
 mod form;
@@ -21,4 +22,4 @@ pub(super) use form::hex;
 pub(super) use intent::{INTENTS, Intent};
 pub(super) use keyed::KEPT_ANSWERS;
 pub(super) use refund::REFUNDS;
-pub(super) use routes::routes;
+pub(super) use routes::{charge, routes};

@@ -1,5 +1,7 @@
 //! Refunds of captured intents: <https://docs.stripe.com/api/refunds>.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use steward_actors::ids::new_id;
@@ -27,6 +29,8 @@ pub(super) struct Refund {
     pub(super) created: Timestamp,
     amount: i64,
     currency: String,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
 }
 
 impl Entity for Refund {
@@ -41,7 +45,12 @@ impl Entity for Refund {
 
 impl Refund {
     /// Takes `amount`, or all that is left, back from `intent`.
-    pub(super) fn of(intent: &mut Intent, amount: Option<i64>, now: Timestamp) -> Result<Self, Answer> {
+    pub(super) fn of(
+        intent: &mut Intent,
+        amount: Option<i64>,
+        metadata: BTreeMap<String, String>,
+        now: Timestamp,
+    ) -> Result<Self, Answer> {
         let left = intent.received - intent.refunded;
         if intent.received > 0 && left == 0 {
             let message = "This charge has already been refunded.";
@@ -55,9 +64,10 @@ impl Refund {
             return Err(Answer::invalid("amount_too_large", Some("amount"), message));
         }
         intent.refunded += amount;
+        intent.refunds += 1;
         let id = format!("re_{}", new_id().replace('-', ""));
         let currency = intent.currency.clone();
-        Ok(Self { id, intent_id: intent.id.clone(), created: now, amount, currency })
+        Ok(Self { id, intent_id: intent.id.clone(), created: now, amount, currency, metadata })
     }
 
     /// As Stripe shows it.
@@ -68,7 +78,7 @@ impl Refund {
             "amount": self.amount,
             "created": seconds(self.created),
             "currency": self.currency,
-            "metadata": {},
+            "metadata": self.metadata,
             "payment_intent": self.intent_id,
             "reason": null,
             "status": "succeeded",

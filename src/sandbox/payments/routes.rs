@@ -9,10 +9,10 @@ use steward_actors::cluster::Clock;
 use steward_actors::ids::new_id;
 use steward_actors::store::{Batch, Cursor, Entity, Query, Versioned, find, load};
 
-use super::decide::{Decided, Delivery, Operation, decide, known_method};
+use super::decide::{Decided, Delivery, Operation, decide, give_back, known_method};
 use super::form::Form;
 use super::intent::{Intent, Status};
-use super::keyed::{Attempt, Keyed, perform};
+use super::keyed::{Attempt, Keyed, perform, tell};
 use super::refund::Refund;
 use crate::sandbox::World;
 use crate::sandbox::answer::Answer;
@@ -76,6 +76,7 @@ async fn create(world: web::Data<World>, request: HttpRequest, body: web::Bytes)
                     answer: Answer::ok(intent.shown()),
                     kept: true,
                     delivery: Delivery::AtOnce,
+                    event: Some(("payment_intent.created", intent.shown())),
                 })
             };
             perform(&world, &keyed, attempt).await
@@ -130,6 +131,7 @@ fn new_intent(mut form: Form, world: &World) -> Result<Intent, Answer> {
         metadata,
         authorizations: 0,
         captures: 0,
+        refunds: 0,
         failures: BTreeMap::new(),
     })
 }
@@ -187,8 +189,10 @@ async fn operate(
         let before = intent(world, id).await?;
         let Decided { intent, answer, kept, delivery } =
             decide(&before.value, &operation, world.clock.now())?;
+        let changed = intent.as_ref().filter(|_| kept);
+        let event = changed.and_then(|intent| Some((intent.event()?, intent.shown())));
         let batch = intent.map_or_else(Batch::new, |after| Batch::new().replace(&after, before.version));
-        Ok(Attempt { batch, answer, kept, delivery })
+        Ok(Attempt { batch, answer, kept, delivery, event })
     };
     perform(world, &keyed, attempt).await
 }
@@ -213,21 +217,41 @@ async fn refund(world: web::Data<World>, request: HttpRequest, body: web::Bytes)
         let id = form.require("payment_intent")?;
         let amount = form.integer("amount")?;
         form.take("reason");
-        form.metadata()?;
+        let metadata = form.metadata()?;
         form.finish()?;
-        Ok((id, amount, keyed))
+        Ok((id, amount, metadata, keyed))
     };
-    let (id, amount, keyed) = match read.await {
+    let (id, amount, metadata, keyed) = match read.await {
         Ok(read) => read,
         Err(refusal) => return Answer::respond(&refusal),
     };
     let attempt = async || {
-        let Versioned { value: mut of, version } = intent(&world, &id).await?;
-        let refund = Refund::of(&mut of, amount, world.clock.now())?;
-        let batch = Batch::new().replace(&of, version).insert(&refund);
-        Ok(Attempt { batch, answer: Answer::ok(refund.shown()), kept: true, delivery: Delivery::AtOnce })
+        let before = intent(&world, &id).await?;
+        let (Decided { intent, answer, kept, delivery }, refund) =
+            give_back(&before.value, amount, metadata.clone(), world.clock.now())?;
+        let batch = intent.map_or_else(Batch::new, |after| Batch::new().replace(&after, before.version));
+        let batch = refund.iter().fold(batch, Batch::insert);
+        let event = refund.as_ref().map(|refund| ("refund.created", refund.shown()));
+        Ok(Attempt { batch, answer, kept, delivery, event })
     };
     perform(&world, &keyed, attempt).await
+}
+
+/// Takes the money of an order's intents behind everybody's back.
+pub(in crate::sandbox) async fn charge(world: &World, order_id: &str) -> Result<Answer, Answer> {
+    let query = Query::by(Intent::collection(), "order").equal(order_id);
+    let (intents, _) = find::<Intent>(&*world.store, query).await?;
+    let mut charged = Vec::new();
+    for Versioned { value: mut intent, version } in intents {
+        intent.status = Status::Succeeded;
+        intent.received = intent.amount;
+        intent.capturable = 0;
+        intent.captures += 1;
+        world.store.commit(Batch::new().replace(&intent, version)).await?;
+        tell(world, "payment_intent.succeeded", intent.shown()).await;
+        charged.push(intent.shown());
+    }
+    Ok(Answer::ok(json!({"object": "list", "data": charged})))
 }
 
 async fn get_refund(world: web::Data<World>, request: HttpRequest, id: web::Path<String>) -> HttpResponse {

@@ -105,3 +105,46 @@ async fn replicas_that_sweep_at_once_release_once() {
     assert_eq!(shop.stock("tee").await.available(), 100);
     shop.check().await;
 }
+
+#[actix_rt::test]
+async fn what_is_given_back_is_available_again_once_however_it_stood() {
+    let shop = Shop::with(&[("tee", 10), ("cap", 10)]).await;
+    let (one, other) = (shop.replica(), shop.replica());
+    let held: &[(&str, i64)] = &[("tee", 2), ("cap", 1)];
+    for id in ["held", "sold", "released"] {
+        hold(&one, id, held).await.unwrap();
+    }
+    one.commit("sold").await.unwrap();
+    one.release("released").await.unwrap();
+    for replica in [&one, &other, &one] {
+        for (id, status) in [
+            ("held", HoldStatus::Released),
+            ("sold", HoldStatus::Returned),
+            ("released", HoldStatus::Released),
+            ("never-made", HoldStatus::Released),
+        ] {
+            assert_eq!(replica.give_back(request(id, held)).await.unwrap().status, status, "{id}");
+        }
+    }
+    // What was given back cannot be made, or sold, later.
+    assert_eq!(hold(&other, "never-made", held).await.unwrap().status, HoldStatus::Released);
+    assert_eq!(other.commit("sold").await, Err(HoldError::WrongState(HoldStatus::Returned)));
+    assert_eq!((shop.stock("tee").await.available(), shop.stock("cap").await.available()), (10, 10));
+    shop.check().await;
+}
+
+#[actix_rt::test]
+async fn making_a_hold_and_giving_it_back_at_once_leaves_nothing_held() {
+    for round in 0..20 {
+        let shop = Shop::with(&[("tee", 10)]).await;
+        shop.store.dawdle(round % 4);
+        let (one, other) = (shop.replica(), shop.replica());
+        let held: &[(&str, i64)] = &[("tee", 3)];
+        let (made, given_back) =
+            tokio::join!(hold(&one, "order-1", held), other.give_back(request("order-1", held)));
+        assert_eq!(given_back.unwrap().status, HoldStatus::Released);
+        made.unwrap();
+        assert_eq!(shop.stock("tee").await.available(), 10, "{round}");
+        shop.check().await;
+    }
+}

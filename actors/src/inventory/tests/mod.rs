@@ -80,12 +80,13 @@ impl Shop {
                 .filter(|line| line.sku == stock.sku())
                 .map(|line| line.quantity)
                 .sum();
-            use MovementKind::{Adjusted, Held, Released, Sold};
+            use MovementKind::{Adjusted, Held, Released, Returned, Sold};
             assert!(stock.available() >= 0, "{stock:?}");
             assert_eq!(stock.on_hand(), stock.available() + stock.held(), "{stock:?}");
             assert_eq!(stock.held(), held, "live holds of {stock:?}");
-            assert_eq!(stock.on_hand(), sum(&[Adjusted, Sold]), "ledger of {stock:?}");
-            assert_eq!(stock.available(), sum(&[Adjusted, Held, Released]), "ledger of {stock:?}");
+            assert_eq!(stock.on_hand(), sum(&[Adjusted, Sold, Returned]), "ledger of {stock:?}");
+            let available = sum(&[Adjusted, Held, Released, Returned]);
+            assert_eq!(stock.available(), available, "ledger of {stock:?}");
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The saga, from its table up to two replicas on one store.
 
+mod commands;
 mod crashes;
+mod notices;
 mod pure;
 mod replicas;
 mod saga;

@@ -150,8 +150,11 @@ async fn orphans_that_do_not_fit_wait_for_room() {
     }
     world.living.lives("r1", false);
     let small = world.replica_with("r2", OrdersOptions { capacity: 2, ..OrdersOptions::default() });
-    let busy = [world.payments.hold(PaymentCall::Create), world.payments.hold(PaymentCall::Create)];
+    let mut busy = [world.payments.hold(PaymentCall::Create), world.payments.hold(PaymentCall::Create)];
     assert_eq!(small.adoption.round().await.unwrap(), 2);
+    for busy in &mut busy {
+        busy.arrived().await;
+    }
     assert_eq!(small.adoption.round().await.unwrap(), 0, "there is no room");
     drop(busy);
     let mut adopted = 2;
@@ -214,8 +217,11 @@ async fn an_own_order_without_its_saga_is_found_again() {
     held.arrived().await;
     // The same incarnation with an empty registry: as after an accept that could not start it.
     let same = world.replica("r1");
+    let mut again = world.payments.hold(PaymentCall::Create);
     assert_eq!(same.adoption.round().await.unwrap(), 0);
+    again.arrived().await;
     assert_eq!(same.orders.live(), 1);
+    again.release();
     assert_eq!(world.settled(&same, &id).await.epoch, 1);
     world.check(&same, &id).await;
     drop(held);

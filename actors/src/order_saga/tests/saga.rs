@@ -11,7 +11,9 @@ use crate::order_saga::{
     AcceptError, AcceptOrder, OrderStatus, OrdersOptions, PaymentStatus, Reason, Step, TimelineStatus,
 };
 use crate::outbox::{JobStatus, Jobs};
-use crate::providers::{Intent, IntentRequest, IntentStatus, MailError, PaymentError, Payments};
+use crate::providers::{
+    Intent, IntentRequest, IntentStatus, MailError, PaymentError, Payments, ProviderRefund, RefundRequest,
+};
 use crate::supervision::lock;
 use crate::testing::{CommitFault, MailFault, PaymentCall, PaymentFault, ScriptedPayments};
 
@@ -195,6 +197,12 @@ impl Payments for KeepsItsErrors {
     }
     async fn look_up(&self, id: &str) -> Result<Intent, PaymentError> {
         self.inner.look_up(id).await
+    }
+    async fn refund(&self, request: &RefundRequest) -> Result<ProviderRefund, PaymentError> {
+        self.inner.refund(request).await
+    }
+    async fn find_refund(&self, request: &RefundRequest) -> Result<Option<ProviderRefund>, PaymentError> {
+        self.inner.find_refund(request).await
     }
 }
 
@@ -403,7 +411,7 @@ async fn the_same_key_with_another_body_is_refused_and_another_users_key_is_anot
     let id = &theirs.order.value.id;
     assert!(replica.orders.get_of("u2", id).await.unwrap().is_some());
     assert!(replica.orders.get_of("u1", id).await.unwrap().is_none());
-    let (mine, _) = replica.orders.page_of("u1", 10, None).await.unwrap();
+    let (mine, _) = replica.orders.page(Some("u1"), None, 10, None).await.unwrap();
     assert_eq!(mine.iter().map(|order| &order.value.id).collect::<Vec<_>>(), [&first.order.value.id]);
 }
 

@@ -8,9 +8,11 @@ use crate::money::Money;
 use crate::order_saga::decide::{
     Attempt, Decision, Outcome, Patience, decide, needs_look_up, pause, settles,
 };
+use crate::order_saga::event::Event;
 use crate::order_saga::order::{Order, OrderStatus, PaymentStatus, Reason};
-use crate::order_saga::state::{Event, Step, after, apply};
-use crate::providers::{Intent, IntentStatus, PaymentError};
+use crate::order_saga::refund::{Refund, RefundStatus};
+use crate::order_saga::state::{Step, after, apply};
+use crate::providers::{Intent, IntentStatus, PaymentError, ProviderRefund, ProviderRefundStatus};
 use crate::time::Timestamp;
 
 const NOW: Timestamp = Timestamp::from_millis(1_750_000_000_000);
@@ -25,13 +27,48 @@ fn at(step: Step) -> Order {
         PaymentStatus::Created
     } else if reached(&[Step::CommitStock, Step::Capture]) {
         PaymentStatus::Authorized
-    } else if step == Step::Confirm {
+    } else if reached(&[Step::Confirm, Step::Refund]) {
         PaymentStatus::Captured
     } else {
         PaymentStatus::Canceled
     };
-    if reached(&[Step::CancelIntent, Step::ReleaseStock, Step::Reject]) {
+    if reached(&[Step::CancelIntent, Step::ReleaseStock, Step::Close]) {
         order.reason = Some(Reason::PaymentDeclined);
+    }
+    if step == Step::Refund {
+        order.status = OrderStatus::Confirmed;
+        order.payment.captured = order.total.minor;
+        order.refunds_due = vec![refund("r1", order.total.minor)];
+    }
+    order
+}
+
+fn refund(id: &str, minor: i64) -> Refund {
+    Refund {
+        id: id.to_owned(),
+        order_id: "o1".to_owned(),
+        amount: Money::new(minor, order().total.currency),
+        lines: None,
+        reason: None,
+        status: RefundStatus::Pending,
+        fingerprint: String::new(),
+        reference: None,
+        failure: None,
+        created_at: NOW,
+        updated_at: NOW,
+    }
+}
+
+/// Paid, at rest, and with its goods so far.
+fn at_rest(status: OrderStatus) -> Order {
+    let mut order = at(Step::Confirm);
+    (order.step, order.status, order.owner) = (None, status, None);
+    order.payment.captured = order.total.minor;
+    order.shipped_at = matches!(status, OrderStatus::Shipped | OrderStatus::Delivered).then_some(NOW);
+    order.delivered_at = (status == OrderStatus::Delivered).then_some(NOW);
+    if matches!(status, OrderStatus::Rejected | OrderStatus::Cancelled) {
+        order.reason = Some(Reason::PaymentDeclined);
+        order.payment.captured = 0;
     }
     order
 }
@@ -63,6 +100,15 @@ fn events() -> Vec<Event> {
         Event::IntentCanceled,
         Event::StockReleased,
         Event::Rejected { reason },
+        Event::Cancelled { reason },
+        Event::AllRefunded,
+        Event::CancelRequested { reason: Reason::RequestedByCustomer },
+        Event::ChargedLate { amount: 2999 },
+        Event::RefundRequested { refund: Box::new(refund("r2", 1)) },
+        Event::RefundSucceeded { refund_id: "r1".to_owned(), reference: "re_1".to_owned() },
+        Event::RefundFailed { refund_id: "r1".to_owned(), reason: "r".to_owned() },
+        Event::Shipped { tracking_number: None },
+        Event::Delivered,
         Event::Waiting { reason: "r".to_owned(), since: NOW },
         Event::Stuck { reason: "r".to_owned() },
         Event::Adopted { by: "b".to_owned() },
@@ -79,8 +125,16 @@ fn the_table_is_exactly_this() {
     for step in Step::ALL {
         for event in events().into_iter().filter(|event| !event.is_note()) {
             if let Ok(next) = after(&at(step), &event) {
-                let next = next.map_or("settled", Step::name);
+                let next = next.map_or("rest", Step::name);
                 found.push(format!("{} + {} -> {next}", step.name(), name(&event)));
+            }
+        }
+    }
+    for status in OrderStatus::ALL {
+        for event in events() {
+            if let Ok(next) = after(&at_rest(status), &event) {
+                let next = next.map_or("rest", Step::name);
+                found.push(format!("{} at rest + {} -> {next}", status.name(), name(&event)));
             }
         }
     }
@@ -88,52 +142,119 @@ fn the_table_is_exactly_this() {
         found,
         [
             "hold + stock_held -> create_intent",
-            "hold + stock_refused -> reject",
+            "hold + stock_refused -> close",
             "hold + gave_up -> release_stock",
+            "hold + cancel_requested -> release_stock",
             "create_intent + intent_created -> authorize",
             "create_intent + declined -> release_stock",
             "create_intent + authentication_required -> release_stock",
             "create_intent + gave_up -> release_stock",
+            "create_intent + cancel_requested -> release_stock",
             "authorize + authorized -> commit_stock",
             "authorize + declined -> cancel_intent",
             "authorize + authentication_required -> cancel_intent",
             "authorize + gave_up -> cancel_intent",
+            "authorize + cancel_requested -> cancel_intent",
             "commit_stock + stock_committed -> capture",
+            "commit_stock + cancel_requested -> cancel_intent",
             "capture + captured -> confirm",
-            "confirm + confirmed -> settled",
-            "cancel_intent + captured -> commit_stock",
+            "capture + cancel_requested -> cancel_intent",
+            "confirm + confirmed -> rest",
+            "cancel_intent + captured -> refund",
             "cancel_intent + intent_canceled -> release_stock",
-            "release_stock + stock_released -> reject",
-            "reject + rejected -> settled",
+            "refund + cancel_requested -> refund",
+            "refund + refund_requested -> refund",
+            "refund + refund_succeeded -> release_stock",
+            "refund + refund_failed -> rest",
+            "release_stock + stock_released -> close",
+            "close + rejected -> rest",
+            "close + cancelled -> rest",
+            "close + all_refunded -> rest",
+            "confirmed at rest + cancel_requested -> refund",
+            "confirmed at rest + refund_requested -> refund",
+            "confirmed at rest + shipped -> rest",
+            "shipped at rest + refund_requested -> refund",
+            "shipped at rest + delivered -> rest",
+            "delivered at rest + refund_requested -> refund",
+            "rejected at rest + charged_late -> refund",
+            "cancelled at rest + charged_late -> refund",
         ]
     );
 }
 
 #[test]
-fn what_was_captured_before_its_stock_is_confirmed_without_another_capture() {
+fn what_was_captured_while_it_was_being_undone_is_refunded() {
     let mut order = at(Step::CancelIntent);
     apply(&mut order, Event::Captured, 1, NOW).unwrap();
-    assert_eq!((order.step, order.reason), (Some(Step::CommitStock), None));
-    apply(&mut order, Event::StockCommitted, 1, NOW).unwrap();
-    assert_eq!(order.step, Some(Step::Confirm));
+    assert_eq!((order.step, order.status), (Some(Step::Refund), OrderStatus::Refunding));
+    assert_eq!(order.left_to_refund(), order.total);
+}
+
+/// Ends refund r1, and says what follows.
+fn ends(order: &mut Order, well: bool) -> (Option<Step>, OrderStatus) {
+    let refund_id = "r1".to_owned();
+    let event = match well {
+        true => Event::RefundSucceeded { refund_id, reference: "re_1".to_owned() },
+        false => Event::RefundFailed { refund_id, reason: "no".to_owned() },
+    };
+    apply(order, event, 1, NOW).unwrap();
+    (order.step, order.status)
 }
 
 #[test]
-fn a_settled_order_takes_no_event_and_has_no_owner() {
+fn a_part_that_is_refunded_leaves_the_status_and_nothing_left_ends_the_order() {
+    use OrderStatus as S;
+    for status in [S::Confirmed, S::Shipped, S::Delivered] {
+        let ask = |order: &mut Order, id: &str, minor| {
+            apply(order, Event::RefundRequested { refund: Box::new(refund(id, minor)) }, 1, NOW).unwrap();
+            order.status
+        };
+        let mut order = at_rest(status);
+        assert_eq!(ask(&mut order, "r1", 1000), status);
+        assert_eq!(ends(&mut order, true), (None, status));
+        assert_eq!((order.payment.refunded, order.left_to_refund().minor), (1000, 1999));
+
+        // Two at once: the order ends with the second of them, if none fails.
+        assert_eq!(ask(&mut order, "r0", 999), status);
+        assert_eq!(ask(&mut order, "r1", 1000), S::Refunding);
+        let mut failed = order.clone();
+        assert_eq!(ends(&mut order, true), (Some(Step::Refund), S::Refunding));
+        assert_eq!(ends(&mut failed, false), (Some(Step::Refund), status));
+        for order in [&mut order, &mut failed] {
+            order.refunds_due[0].id = "r1".to_owned();
+        }
+        assert_eq!(ends(&mut failed, true), (None, status));
+        let end = if status == S::Confirmed { Step::ReleaseStock } else { Step::Close };
+        assert_eq!(ends(&mut order, true), (Some(end), S::Refunding));
+        assert_eq!(order.payment.status, PaymentStatus::Refunded);
+    }
+}
+
+#[test]
+fn what_is_left_of_an_order_that_is_undone_is_refunded_after_what_was_asked_for() {
+    let mut order = at(Step::Refund);
+    order.refunds_due = vec![refund("r1", 1000)];
+    apply(&mut order, Event::CancelRequested { reason: Reason::RequestedByShop }, 1, NOW).unwrap();
+    assert_eq!(ends(&mut order, true), (Some(Step::Refund), OrderStatus::Refunding));
+    let Decision::Happened(rest) = decide_at(&order, Step::Refund, &Outcome::Nothing) else { panic!() };
+    let Event::RefundRequested { refund } = &rest else { panic!("{rest:?}") };
+    assert_eq!(refund.amount.minor, 1999);
+    apply(&mut order, rest, 1, NOW).unwrap();
+    assert_eq!(order.left_to_refund().minor, 0);
+}
+
+#[test]
+fn a_settled_order_has_no_owner() {
     let mut order = at(Step::Confirm);
     apply(&mut order, Event::Confirmed, 1, NOW).unwrap();
     assert_eq!((order.status, order.step, &order.owner), (OrderStatus::Confirmed, None, &None));
-    let before = order.clone();
-    for event in events() {
-        assert!(apply(&mut order, event, 1, NOW).is_err());
-        assert_eq!(order, before);
-    }
 }
 
 #[test]
 fn notes_leave_an_order_at_its_step_and_progress_clears_them() {
     for step in Step::ALL {
-        for note in events().into_iter().filter(Event::is_note) {
+        let remark = |event: &Event| matches!(event, Event::Shipped { .. } | Event::Delivered);
+        for note in events().into_iter().filter(|event| event.is_note() && !remark(event)) {
             let mut order = at(step);
             let record = apply(&mut order, note, 3, NOW).unwrap();
             assert_eq!(order.step, Some(step));
@@ -153,6 +274,7 @@ fn outcomes() -> Vec<Outcome> {
         Ok(HoldStatus::Held),
         Ok(HoldStatus::Committed),
         Ok(HoldStatus::Released),
+        Ok(HoldStatus::Returned),
         Err(HoldError::OutOfStock(vec!["a".to_owned()])),
         Err(HoldError::NotFound),
         Err(HoldError::WrongState(HoldStatus::Held)),
@@ -175,13 +297,29 @@ fn outcomes() -> Vec<Outcome> {
         Err(PaymentError::Unavailable { reason: "down".to_owned(), retry_after: None }),
         Err(PaymentError::OutcomeUnknown("lost".to_owned())),
     ];
+    use ProviderRefundStatus as R;
+    let back = |status| ProviderRefund { id: "re_1".to_owned(), status, amount: order().total };
+    let refund = [
+        Ok(back(R::Pending)),
+        Ok(back(R::Succeeded)),
+        Ok(back(R::Failed)),
+        Ok(ProviderRefund { amount: Money::new(1, order().total.currency), ..back(R::Succeeded) }),
+        Err(PaymentError::Refused("charge_already_refunded".to_owned())),
+        Err(PaymentError::Unavailable { reason: "down".to_owned(), retry_after: None }),
+        Err(PaymentError::OutcomeUnknown("lost".to_owned())),
+    ];
     let stock = stock.into_iter().map(Outcome::Stock);
-    stock.chain(payment.into_iter().map(Outcome::Payment)).chain([Outcome::Nothing]).collect()
+    let payment = payment.into_iter().map(Outcome::Payment);
+    stock.chain(payment).chain(refund.map(Outcome::Refund)).chain([Outcome::Nothing]).collect()
 }
 
 fn first(step: Step, outcome: &Outcome) -> Decision {
+    decide_at(&at(step), step, outcome)
+}
+
+fn decide_at(order: &Order, step: Step, outcome: &Outcome) -> Decision {
     let attempt = Attempt { number: 1, since: NOW, jitter: 1.0 };
-    decide(&at(step), step, outcome, attempt, NOW, &Patience::default())
+    decide(order, step, outcome, attempt, NOW, &Patience::default())
 }
 
 #[test]
@@ -225,9 +363,11 @@ fn answers_mean_exactly_this() {
                     Outcome::Payment(Ok(intent)) if intent.declined.is_some() => "Declined".to_owned(),
                     Outcome::Payment(Ok(intent)) => format!("{:?}", intent.status),
                     Outcome::Payment(Err(error)) => error.to_string(),
+                    Outcome::Refund(Ok(back)) => format!("{:?}", back.status),
+                    Outcome::Refund(Err(error)) => error.to_string(),
                     Outcome::Nothing => "-".to_owned(),
                 };
-                if !matches!(step, Step::Confirm | Step::Reject | Step::CreateIntent) {
+                if !matches!(step, Step::Confirm | Step::Close | Step::CreateIntent) {
                     found.push(format!("{}: {answer} -> {}", step.name(), name(&event)));
                 }
             }
@@ -239,6 +379,7 @@ fn answers_mean_exactly_this() {
             "hold: Held -> stock_held",
             "hold: Committed -> stock_held",
             "hold: Released -> stock_refused",
+            "hold: Returned -> stock_refused",
             "hold: out of stock: a -> stock_refused",
             "hold: the hold is Held already -> stock_refused",
             "hold: the hold is Committed already -> stock_refused",
@@ -255,9 +396,11 @@ fn answers_mean_exactly_this() {
             "capture: Captured -> captured",
             "cancel_intent: Captured -> captured",
             "cancel_intent: Canceled -> intent_canceled",
+            "refund: Succeeded -> refund_succeeded",
+            "refund: Failed -> refund_failed",
+            "refund: refused: charge_already_refunded -> refund_failed",
             "release_stock: Released -> stock_released",
-            "release_stock: there is no such hold -> stock_released",
-            "release_stock: the hold is Released already -> stock_released",
+            "release_stock: Returned -> stock_released",
         ]
     );
 }

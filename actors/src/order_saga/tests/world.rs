@@ -13,7 +13,7 @@ use crate::inventory::{Hold, HoldError, HoldLine, HoldRequest, HoldStatus, Holds
 use crate::money::{Currency, Money};
 use crate::order_saga::{
     AcceptOrder, Adoption, CrashPoints, Line, Liveness, ORDER_EVENTS, Order, OrderConfirmation, OrderEvent,
-    OrderStatus, Orders, OrdersOptions, OrdersParts, Patience, Payment, Step,
+    OrderStatus, Orders, OrdersOptions, OrdersParts, Patience, Payment, RefundStatus, Step,
 };
 use crate::outbox::{Outbox, OutboxOptions, Recipient, Recipients, Waker};
 use crate::providers::Payments;
@@ -32,6 +32,7 @@ pub(super) fn lines() -> Vec<Line> {
         name: format!("The {sku}"),
         quantity,
         unit_price: usd(cents),
+        refunded: 0,
     };
     vec![line("a", 2, 500), line("b", 1, 1999)]
 }
@@ -52,6 +53,10 @@ pub(super) fn order() -> Order {
         shipping_address: None,
         payment_method: "pm_card_visa".to_owned(),
         payment: Payment::default(),
+        refunds_due: Vec::new(),
+        shipped_at: None,
+        tracking_number: None,
+        delivered_at: None,
         step: Some(Step::Hold),
         waiting: None,
         stuck_since: None,
@@ -200,6 +205,33 @@ impl Holds for ScriptedHolds {
 
     async fn release(&self, id: &str) -> Result<Hold, HoldError> {
         self.end(id, HoldStatus::Released)
+    }
+
+    async fn give_back(&self, request: HoldRequest) -> Result<Hold, HoldError> {
+        self.answer(|stock| {
+            let HoldRequest { id, user_id, lines, .. } = request;
+            let status = HoldStatus::Released;
+            let never = Hold {
+                id: id.clone(),
+                user_id,
+                lines,
+                status,
+                expires_at: None,
+                created_at: Timestamp::default(),
+                order_id: None,
+            };
+            let hold = stock.holds.entry(id).or_insert(never);
+            let back = match hold.status {
+                HoldStatus::Held => HoldStatus::Released,
+                HoldStatus::Committed => HoldStatus::Returned,
+                HoldStatus::Released | HoldStatus::Returned => return Ok(hold.clone()),
+            };
+            hold.status = back;
+            for HoldLine { sku, quantity } in &hold.lines {
+                *stock.available.get_mut(sku).unwrap() += quantity;
+            }
+            Ok(hold.clone())
+        })
     }
 }
 
@@ -376,9 +408,29 @@ impl World {
         }
     }
 
+    /// What `work` comes to, the clock moved on whenever somebody sleeps on it.
+    pub(super) async fn drive<T>(&self, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = tokio::task::yield_now() => {}
+            }
+            if self.clock.sleepers() > 0 {
+                self.clock.advance(Duration::from_millis(50));
+            }
+            std::thread::yield_now();
+        }
+    }
+
     /// The order once its saga is done.
     pub(super) async fn settled(&self, replica: &Replica, id: &str) -> Order {
-        self.until("a settled order", async || self.order(replica, id).await.status.is_settled()).await;
+        self.until("a settled order", async || {
+            let order = self.order(replica, id).await;
+            order.status.is_settled() && order.step.is_none()
+        })
+        .await;
         self.order(replica, id).await
     }
 
@@ -419,12 +471,25 @@ impl World {
                 assert_eq!((ledger.captures, ledger.captured), (1, 2999));
                 assert_eq!(self.holds.status(id), Some(HoldStatus::Committed));
             }
-            OrderStatus::Rejected => {
+            OrderStatus::Shipped | OrderStatus::Delivered => {
+                assert_eq!(self.holds.status(id), Some(HoldStatus::Committed));
+            }
+            OrderStatus::Rejected | OrderStatus::Cancelled => {
                 assert_eq!(ledger.captures, 0);
                 assert!(matches!(self.holds.status(id), None | Some(HoldStatus::Released)));
             }
+            OrderStatus::Refunded => {
+                assert_eq!((ledger.captured, ledger.refunded), (2999, 2999));
+                let kept = order.shipped_at.is_some();
+                assert_eq!(kept, self.holds.status(id) == Some(HoldStatus::Committed), "{order:?}");
+            }
             other => panic!("not settled: {other:?}"),
         }
+        assert_eq!((order.payment.captured, order.payment.refunded), (ledger.captured, ledger.refunded));
+        assert!(order.refunds_due.is_empty(), "{order:?}");
+        let (refunds, _) = replica.orders.refunds(id, 1000, None).await.unwrap();
+        let given_back = refunds.iter().filter(|refund| refund.status == RefundStatus::Succeeded);
+        assert_eq!(given_back.map(|refund| refund.amount.minor).sum::<i64>(), ledger.refunded);
         assert_eq!(self.events(id).await.len() as u64, order.events);
         order
     }

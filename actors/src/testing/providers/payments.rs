@@ -8,7 +8,10 @@ use tokio::sync::watch;
 
 use super::script::{Gate, Held, Script, pass};
 use crate::money::Money;
-use crate::providers::{Intent, IntentRequest, IntentStatus, PaymentError, Payments};
+use crate::providers::{
+    Intent, IntentRequest, IntentStatus, PaymentError, Payments, ProviderRefund, ProviderRefundStatus,
+    RefundRequest,
+};
 use crate::supervision::lock;
 
 /// A method of [`Payments`].
@@ -24,6 +27,10 @@ pub enum PaymentCall {
     Cancel,
     /// [`Payments::look_up`].
     LookUp,
+    /// [`Payments::refund`].
+    Refund,
+    /// [`Payments::find_refund`].
+    FindRefund,
 }
 
 /// What a call meets instead of going well.
@@ -52,6 +59,10 @@ pub struct OrderLedger {
     pub authorized: i64,
     /// Minor units taken.
     pub captured: i64,
+    /// Refunds that were made.
+    pub refunds: u32,
+    /// Minor units given back.
+    pub refunded: i64,
 }
 
 struct Kept {
@@ -65,6 +76,9 @@ struct State {
     scripts: HashMap<PaymentCall, Script<PaymentFault>>,
     intents: BTreeMap<String, Kept>,
     answers: HashMap<String, (String, Result<Intent, PaymentError>)>,
+    /// By our id, and the keys they were asked for with.
+    refunds: BTreeMap<String, ProviderRefund>,
+    refund_keys: HashMap<String, String>,
     ledger: BTreeMap<String, OrderLedger>,
 }
 
@@ -152,6 +166,27 @@ impl ScriptedPayments {
         self.changes.send_replace(());
     }
 
+    /// Forgets every idempotency key, as providers do after a while.
+    pub fn forget_keys(&self) {
+        let mut state = lock(&self.state);
+        state.answers.clear();
+        state.refund_keys.clear();
+    }
+
+    /// Takes the money of an order's intents, whatever they stand at: what the provider may do
+    /// behind our back.
+    pub fn charge_late(&self, order_id: &str) {
+        let mut state = lock(&self.state);
+        let State { intents, ledger, .. } = &mut *state;
+        for held in intents.values_mut().filter(|held| held.order_id == order_id) {
+            held.intent.status = IntentStatus::Captured;
+            held.intent.captured = held.intent.amount;
+            let entry = ledger.entry(order_id.to_owned()).or_default();
+            entry.captures += 1;
+            entry.captured += held.intent.amount.minor;
+        }
+    }
+
     /// Returns once `seen` says yes; it is asked after each call that was carried out or refused.
     pub async fn until(&self, mut seen: impl FnMut(&Self) -> bool) {
         let mut changes = self.changes.subscribe();
@@ -166,6 +201,14 @@ impl ScriptedPayments {
         key: Option<(&str, String)>,
         act: impl FnOnce(&mut State, bool) -> Result<Intent, PaymentError> + Send,
     ) -> Result<Intent, PaymentError> {
+        self.scripted(call, |state, processing| keyed(state, key, |state| act(state, processing))).await
+    }
+
+    async fn scripted<T>(
+        &self,
+        call: PaymentCall,
+        act: impl FnOnce(&mut State, bool) -> Result<T, PaymentError> + Send,
+    ) -> Result<T, PaymentError> {
         let (before, after, fault) = {
             let mut state = lock(&self.state);
             let script = state.scripts.entry(call).or_default();
@@ -177,7 +220,7 @@ impl ScriptedPayments {
             Some(PaymentFault::Fails(error)) => Err(error.clone()),
             _ => {
                 let processing = fault == Some(PaymentFault::Processing);
-                keyed(&mut lock(&self.state), key, |state| act(state, processing))
+                act(&mut lock(&self.state), processing)
             }
         };
         self.changes.send_replace(());
@@ -321,6 +364,35 @@ impl Payments for ScriptedPayments {
 
     async fn look_up(&self, id: &str) -> Result<Intent, PaymentError> {
         self.call(PaymentCall::LookUp, None, |state, _| change(state, id, |_, _, _| Ok(()))).await
+    }
+
+    async fn refund(&self, request: &RefundRequest) -> Result<ProviderRefund, PaymentError> {
+        self.scripted(PaymentCall::Refund, |state, _| {
+            if let Some(known) = state.refund_keys.get(&request.key) {
+                return Ok(state.refunds[known].clone());
+            }
+            let intent = change(state, &request.intent_id, |_, _, _| Ok(()))?;
+            let entry = state.ledger.entry(request.order_id.clone()).or_default();
+            if intent.captured.minor - entry.refunded < request.amount.minor {
+                return Err(PaymentError::Refused("amount_too_large".to_owned()));
+            }
+            entry.refunds += 1;
+            entry.refunded += request.amount.minor;
+            let refund = ProviderRefund {
+                id: format!("re_{:06}", state.refunds.len() + 1),
+                status: ProviderRefundStatus::Succeeded,
+                amount: request.amount,
+            };
+            state.refunds.insert(request.refund_id.clone(), refund.clone());
+            state.refund_keys.insert(request.key.clone(), request.refund_id.clone());
+            Ok(refund)
+        })
+        .await
+    }
+
+    async fn find_refund(&self, request: &RefundRequest) -> Result<Option<ProviderRefund>, PaymentError> {
+        self.scripted(PaymentCall::FindRefund, |state, _| Ok(state.refunds.get(&request.refund_id).cloned()))
+            .await
     }
 }
 

@@ -1,0 +1,166 @@
+//! What the payment provider says unasked, by webhook.
+//!
+//! Who calls it: HTTP, with notices whose signature was checked. **A notice is a hint, never the
+//! truth:** it ends a wait, or makes us look the intent up. So notices may come late, in any order
+//! and any number of times, and orders end the same. What never happens here: an amount taken from
+//! a notice.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::commanding::{CommandError, Doubt};
+use super::event::Event;
+use super::order::{Order, OrderStatus};
+use super::orders::Orders;
+use super::state::Step;
+use crate::providers::IntentStatus;
+use crate::store::{Batch, Collection, CommitError, Entity, Field, Kind, load};
+use crate::time::Timestamp;
+
+/// Notices that had an effect, so that a copy has none. Kept for longer than a signature is good.
+pub static NOTICES: Collection = Collection {
+    name: "payment_notices",
+    fields: &[Field::required("id", Kind::Text), Field::required("expiresAt", Kind::Time)],
+    indexes: &[],
+    words: &[],
+    expires: Some("expiresAt"),
+};
+
+/// How long a notice is remembered.
+const KEPT: Duration = Duration::from_secs(24 * 3600);
+/// How often an order is looked at again because it changed meanwhile.
+const ATTEMPTS: u32 = 20;
+
+/// What a notice says of an intent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Its amount is reserved.
+    Authorized,
+    /// Its amount was taken.
+    Captured,
+    /// It was declined.
+    Failed,
+    /// It was ended.
+    Canceled,
+    /// Money of it was given back, or was not after all.
+    Refunded,
+}
+
+/// A notice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// The provider's id of it: the same in every copy.
+    pub id: String,
+    /// The order that the intent names.
+    pub order_id: String,
+    /// The intent.
+    pub intent_id: String,
+    /// What it says.
+    pub claim: Claim,
+}
+
+/// What there is to do about a notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heed {
+    /// Nothing: it is not about this order's payment, or says what is known.
+    Nothing,
+    /// To try the present step now instead of when its pause is over.
+    Hurry,
+    /// To look whether money was taken for an order that ended without.
+    LookUp,
+}
+
+/// Decides what there is to do. Pure.
+pub fn heed(order: &Order, notice: &Notice) -> Heed {
+    if order.payment.reference.as_deref() != Some(notice.intent_id.as_str()) {
+        return Heed::Nothing;
+    }
+    let ended = matches!(order.status, OrderStatus::Rejected | OrderStatus::Cancelled);
+    match (order.step, notice.claim) {
+        (None, Claim::Captured) if ended => Heed::LookUp,
+        (Some(Step::Authorize), Claim::Authorized | Claim::Failed | Claim::Canceled)
+        | (Some(Step::Capture), Claim::Captured)
+        | (Some(Step::CancelIntent), Claim::Canceled | Claim::Captured)
+        | (Some(Step::Refund), Claim::Refunded)
+            if order.waiting.is_some() =>
+        {
+            Heed::Hurry
+        }
+        _ => Heed::Nothing,
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Kept {
+    id: String,
+    order_id: String,
+    expires_at: Timestamp,
+}
+
+impl Kept {
+    fn new(notice: &Notice, now: Timestamp) -> Self {
+        Self { id: notice.id.clone(), order_id: notice.order_id.clone(), expires_at: now.plus(KEPT) }
+    }
+}
+
+impl Entity for Kept {
+    fn collection() -> &'static Collection {
+        &NOTICES
+    }
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Orders {
+    /// Heeds a notice. When this returns `Ok`, the provider need not send it again.
+    ///
+    /// # Errors
+    /// [`CommandError::Unavailable`], [`CommandError::OutcomeUnknown`]: it should come again.
+    pub async fn notice(&self, notice: &Notice) -> Result<Heed, CommandError> {
+        let mut doubt = Doubt::default();
+        for attempt in 0..ATTEMPTS {
+            let Some(found) = doubt.read(self.get(&notice.order_id).await.map_err(CommandError::from))?
+            else {
+                return Ok(Heed::Nothing);
+            };
+            let heed = heed(&found.value, notice);
+            if heed == Heed::Nothing || self.is_known(notice).await? {
+                return Ok(Heed::Nothing);
+            }
+            let kept = Kept::new(notice, self.ports.clock.now());
+            if heed == Heed::Hurry {
+                self.keep(&kept).await?;
+                self.resume(&notice.order_id);
+                return Ok(heed);
+            }
+            let seen = self.ports.payments.look_up(&notice.intent_id).await;
+            let seen = seen.map_err(|error| CommandError::Unavailable(error.to_string()))?;
+            if seen.status != IntentStatus::Captured || seen.captured.minor <= 0 {
+                return Ok(Heed::Nothing);
+            }
+            tracing::warn!(order = notice.order_id, amount = %seen.captured, "money was taken late: it is refunded");
+            let charged = vec![Event::ChargedLate { amount: seen.captured.minor }];
+            let with = Batch::shared().insert(&kept);
+            if self.commit_command(found, charged, with, &mut doubt, attempt).await?.is_some() {
+                return Ok(heed);
+            }
+        }
+        Err(doubt.spent())
+    }
+
+    async fn is_known(&self, notice: &Notice) -> Result<bool, CommandError> {
+        let kept = load::<Kept>(self.ports.store.as_ref(), &notice.id).await?;
+        Ok(kept.is_some_and(|kept| kept.value.expires_at > self.ports.clock.now()))
+    }
+
+    async fn keep(&self, kept: &Kept) -> Result<(), CommandError> {
+        match self.ports.store.commit(Batch::shared().insert(kept)).await {
+            Ok(()) | Err(CommitError::Conflict(_)) => Ok(()),
+            Err(CommitError::Unavailable(reason)) => Err(CommandError::Unavailable(reason)),
+            Err(CommitError::OutcomeUnknown(reason)) => Err(CommandError::OutcomeUnknown(reason)),
+        }
+    }
+}
