@@ -15,6 +15,7 @@ pub static SCHEMA: &[&Collection] = &[
     &users::roles::ROLES,
     &session::SESSIONS,
     &accounts::ACCOUNTS,
+    &accounts::TRANSACTIONS,
     &accounts::SAMPLES,
     &account_sync::CONNECTIONS,
     &account_sync::RUNS,

@@ -19,6 +19,7 @@ mod errors;
 mod link;
 mod merge;
 mod options;
+mod postings;
 mod run;
 mod schedule;
 mod settle;

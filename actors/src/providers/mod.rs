@@ -9,6 +9,8 @@ mod bank;
 mod mail;
 mod payments;
 
-pub use bank::{Bank, BankAccount, BankDetails, BankError, ClaimError, Credential, Statement};
+pub use bank::{
+    Bank, BankAccount, BankDetails, BankError, BankTransaction, ClaimError, Credential, Period, Statement,
+};
 pub use mail::{Mail, MailError, Mailer};
 pub use payments::{Intent, IntentRequest, IntentStatus, PaymentError, Payments};
