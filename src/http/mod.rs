@@ -48,6 +48,7 @@ mod profiles;
 mod recovery;
 mod roles;
 mod sessions;
+mod transactions;
 mod users;
 
 pub use openapi::document as openapi_document;

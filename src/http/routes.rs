@@ -11,7 +11,7 @@ use utoipa_actix_web::{AppExt, scope};
 
 use super::{
     accounts, admin, connections, docs, health, hello, holds, inventory, metrics, openapi, orders, people,
-    products, profiles, recovery, roles, sessions, users,
+    products, profiles, recovery, roles, sessions, transactions, users,
 };
 
 /// A bounded context: what may be deployed and scaled apart from the rest.
@@ -64,7 +64,10 @@ fn v1(config: &mut ServiceConfig, served: &Served) {
                 .configure(inventory::configure)
                 .configure(holds::configure),
             Context::Orders => config.configure(orders::configure),
-            Context::Accounts => config.configure(connections::configure).configure(accounts::configure),
+            Context::Accounts => config
+                .configure(connections::configure)
+                .configure(accounts::configure)
+                .configure(transactions::configure),
         };
     }
 }

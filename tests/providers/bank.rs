@@ -136,7 +136,7 @@ async fn a_wrong_password_needs_a_new_link() {
     let world = World::new().await;
     let credential = world.bank().claim("sandbox", "user-1").await.unwrap();
     let forged = credential.0.expose_secret().replacen("@", "0@", 1);
-    let told = world.bank().statement(&Credential(SecretString::from(forged))).await;
+    let told = world.bank().statement(&Credential(SecretString::from(forged)), None).await;
     assert!(matches!(told, Err(BankError::NeedsReauth(_))), "{told:?}");
 }
 

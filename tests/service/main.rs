@@ -19,6 +19,7 @@ mod permissions;
 mod seed;
 mod sessions;
 mod tour;
+mod transactions;
 
 use support::{Backend, DataDir, Replica};
 

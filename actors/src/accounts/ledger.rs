@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::account::Account;
+use super::details::ExactDecimal;
 use super::service::EditError;
 use super::transaction::{TRANSACTIONS, Transaction};
 use crate::cluster::Clock;
@@ -35,10 +36,10 @@ pub struct TransactionFilter {
     pub to: Option<String>,
     /// Each of these words begins a word of the description.
     pub words: String,
-    /// Only those of at least this amount, as decimal text in the transaction's own currency.
-    pub min_amount: Option<rust_decimal::Decimal>,
+    /// Only those of at least this amount, in the transaction's own currency.
+    pub min_amount: Option<ExactDecimal>,
     /// Only those of at most this amount.
-    pub max_amount: Option<rust_decimal::Decimal>,
+    pub max_amount: Option<ExactDecimal>,
     /// Only those that are pending, or only those that are not.
     pub pending: Option<bool>,
 }
@@ -78,7 +79,7 @@ pub struct Ledger {
 
 impl TransactionFilter {
     fn lets_through(&self, transaction: &Transaction) -> bool {
-        let amount = transaction.amount.to_decimal();
+        let amount = ExactDecimal::of(transaction.amount);
         self.min_amount.is_none_or(|least| amount >= least)
             && self.max_amount.is_none_or(|most| amount <= most)
             && self.pending.is_none_or(|pending| transaction.pending == pending)
