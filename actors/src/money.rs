@@ -132,6 +132,11 @@ impl Money {
         exact.to_string().parse::<Number>().unwrap_or_else(|_| Number::from(self.minor))
     }
 
+    /// The exact decimal: `1200.45`. For comparisons, not for sums.
+    pub fn to_decimal(self) -> Decimal {
+        Decimal::new(self.minor, self.currency.exponent())
+    }
+
     /// The sum.
     ///
     /// # Errors

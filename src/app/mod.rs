@@ -26,7 +26,7 @@ use std::time::Duration;
 use actix_web::web::Data;
 use secrecy::SecretString;
 use steward_actors::account_sync::{Connections, SyncOptions, SyncParts};
-use steward_actors::accounts::Accounts;
+use steward_actors::accounts::{Accounts, Ledger};
 use steward_actors::catalog::Catalog;
 use steward_actors::cluster::{Lease, Membership, Slots, StoreClock};
 use steward_actors::inventory::Inventory;
@@ -277,6 +277,7 @@ impl Steward {
             roles,
             catalog: Catalog::new(parts.store.clone(), parts.clock.clone()),
             accounts: Accounts::new(parts.store.clone(), parts.clock.clone()),
+            ledger: Ledger::new(parts.store.clone(), parts.clock.clone()),
             inventory: inventory.clone(),
             orders: orders.clone(),
             connections: connections.clone(),
@@ -551,6 +552,7 @@ struct Worker {
     roles: Roles,
     catalog: Catalog,
     accounts: Accounts,
+    ledger: Ledger,
     inventory: Inventory,
     orders: Orders,
     connections: Connections,
@@ -579,6 +581,7 @@ impl Worker {
             .app_data(Data::new(self.roles.clone()))
             .app_data(Data::new(self.catalog.clone()))
             .app_data(Data::new(self.accounts.clone()))
+            .app_data(Data::new(self.ledger.clone()))
             .app_data(Data::new(self.inventory.clone()))
             .app_data(Data::new(self.orders.clone()))
             .app_data(Data::new(StripeWebhooks {

@@ -17,6 +17,7 @@ pub static SCHEMA: &[&Collection] = &[
     &keys::KEYS,
     &keys::LOCAL_SECRETS,
     &accounts::ACCOUNTS,
+    &accounts::TRANSACTIONS,
     &accounts::SAMPLES,
     &account_sync::CONNECTIONS,
     &account_sync::RUNS,

@@ -59,6 +59,7 @@ mod profiles;
 mod recovery;
 mod roles;
 mod sessions;
+mod transactions;
 mod users;
 pub mod webhooks;
 

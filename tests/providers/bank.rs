@@ -14,7 +14,7 @@ use crate::support::{World, answering, bank_at, impatient, nobody, silent};
 async fn statement(world: &World, token: &str) -> Result<Statement, BankError> {
     let bank = world.bank();
     let credential = bank.claim(token, "user-1").await.unwrap();
-    bank.statement(&credential).await
+    bank.statement(&credential, None).await
 }
 
 #[tokio::test]
@@ -40,9 +40,12 @@ async fn a_user_has_three_accounts_that_are_the_same_each_time() {
 async fn a_credential_survives_a_restart_on_another_port() {
     let world = World::new().await;
     let credential = world.bank().claim("sandbox", "user-1").await.unwrap();
-    let before = world.bank().statement(&credential).await.unwrap();
+    let before = world.bank().statement(&credential, None).await.unwrap();
     let world = world.restarted().await;
-    assert_eq!(world.bank().statement(&credential).await.unwrap().accounts.len(), before.accounts.len());
+    assert_eq!(
+        world.bank().statement(&credential, None).await.unwrap().accounts.len(),
+        before.accounts.len()
+    );
 }
 
 #[tokio::test]
@@ -55,7 +58,7 @@ async fn a_setup_token_is_good_for_one_claim() {
     let (here, there) = (world.bank(), world.bank());
     let (a, b) = tokio::join!(here.claim(token, "ignored"), there.claim(token, "ignored"));
     let (good, bad) = if a.is_ok() { (a, b) } else { (b, a) };
-    assert_eq!(here.statement(&good.unwrap()).await.unwrap().accounts.len(), 3);
+    assert_eq!(here.statement(&good.unwrap(), None).await.unwrap().accounts.len(), 3);
     assert!(matches!(bad, Err(ClaimError::Refused(_))));
     assert!(matches!(here.claim(token, "ignored").await, Err(ClaimError::Refused(_))));
 }
@@ -85,10 +88,10 @@ async fn broken_pages_are_partial_or_break_off() {
     let bank = world.bank();
     let credential = bank.claim("sandbox-broken-pages", "user-1").await.unwrap();
     for _ in 0..2 {
-        let partial = bank.statement(&credential).await.unwrap();
+        let partial = bank.statement(&credential, None).await.unwrap();
         assert_eq!(partial.accounts.len(), 2);
         assert!(partial.partial.unwrap().contains("savings"));
-        let half = bank.statement(&credential).await;
+        let half = bank.statement(&credential, None).await;
         assert_eq!(half, Err(BankError::Down("the bank's answer breaks off".to_owned())));
     }
 }
@@ -99,7 +102,7 @@ async fn a_hostile_bank_is_bounded_and_believed_nothing() {
     let bank = world.bank();
     let credential = bank.claim("sandbox-hostile", "user-1").await.unwrap();
     for wanted in ["larger than 5 MB", "not a list of accounts", "balance is no amount"] {
-        let told = bank.statement(&credential).await;
+        let told = bank.statement(&credential, None).await;
         assert!(matches!(&told, Err(BankError::Down(why)) if why.contains(wanted)), "{wanted}: {told:?}");
     }
 }
@@ -111,7 +114,7 @@ async fn a_slow_bank_is_waited_for_until_the_deadline() {
     assert_eq!(statement(&world, "sandbox-slow").await.unwrap().accounts.len(), 3);
     let world = World::slow(store, Duration::from_secs(600)).await;
     let credential = world.bank().claim("sandbox-slow", "user-1").await.unwrap();
-    let late = bank_at(world.sandbox.url(), impatient()).statement(&credential).await;
+    let late = bank_at(world.sandbox.url(), impatient()).statement(&credential, None).await;
     assert_eq!(late, Err(BankError::Down("the bank did not answer in time".to_owned())));
 }
 
@@ -121,11 +124,11 @@ async fn the_whole_bank_can_be_switched_off_and_on() {
     let credential = world.bank().claim("sandbox", "user-1").await.unwrap();
     world.set_faults(json!({"bank": "down"})).await;
     assert!(matches!(world.bank().claim("sandbox", "user-1").await, Err(ClaimError::Unavailable(_))));
-    assert!(matches!(world.bank().statement(&credential).await, Err(BankError::Down(_))));
+    assert!(matches!(world.bank().statement(&credential, None).await, Err(BankError::Down(_))));
     world.set_faults(json!({"bank": "expired"})).await;
-    assert!(matches!(world.bank().statement(&credential).await, Err(BankError::NeedsReauth(_))));
+    assert!(matches!(world.bank().statement(&credential, None).await, Err(BankError::NeedsReauth(_))));
     world.set_faults(json!({"bank": "up"})).await;
-    assert!(world.bank().statement(&credential).await.is_ok());
+    assert!(world.bank().statement(&credential, None).await.is_ok());
 }
 
 #[tokio::test]
@@ -133,7 +136,7 @@ async fn a_wrong_password_needs_a_new_link() {
     let world = World::new().await;
     let credential = world.bank().claim("sandbox", "user-1").await.unwrap();
     let forged = credential.0.expose_secret().replacen("@", "0@", 1);
-    let told = world.bank().statement(&Credential(SecretString::from(forged))).await;
+    let told = world.bank().statement(&Credential(SecretString::from(forged)), None).await;
     assert!(matches!(told, Err(BankError::NeedsReauth(_))), "{told:?}");
 }
 
@@ -165,7 +168,7 @@ async fn a_redirect_is_not_followed() {
     let credential = world.bank().claim("sandbox", "user-1").await.unwrap();
     let location = format!("{}/simplefin/access/accounts", world.sandbox.url());
     let redirect = format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
-    let told = bank_at(&answering(redirect).await, Timeouts::default()).statement(&credential).await;
+    let told = bank_at(&answering(redirect).await, Timeouts::default()).statement(&credential, None).await;
     assert_eq!(told, Err(BankError::Down("the bank answered with status 302".to_owned())));
 }
 
@@ -173,7 +176,7 @@ async fn a_redirect_is_not_followed() {
 async fn what_cannot_be_reached_is_down() {
     let world = World::new().await;
     let credential = world.bank().claim("sandbox", "user-1").await.unwrap();
-    let told = bank_at(&nobody().await, impatient()).statement(&credential).await;
+    let told = bank_at(&nobody().await, impatient()).statement(&credential, None).await;
     assert_eq!(told, Err(BankError::Down("the bank could not be reached".to_owned())));
 }
 

@@ -25,6 +25,7 @@ mod tokens;
 mod tour;
 mod traces;
 mod webhooks;
+mod transactions;
 
 use support::{Backend, DataDir, Replica};
 

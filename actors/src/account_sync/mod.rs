@@ -20,6 +20,7 @@ mod forgetting;
 mod link;
 mod merge;
 mod options;
+mod postings;
 mod run;
 mod schedule;
 mod settle;

@@ -86,11 +86,11 @@ pub struct Run {
     /// How it ended; `None` until it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
-    /// Accounts that appeared.
+    /// Accounts and transactions that appeared.
     pub added: u32,
-    /// Accounts that changed otherwise than by a later "as of".
+    /// Accounts and transactions that changed otherwise than by a later "as of".
     pub modified: u32,
-    /// Accounts that a whole statement left out for the first time.
+    /// Accounts and pending transactions that a whole statement left out for the first time.
     pub removed: u32,
     /// When it was wanted.
     pub queued_at: Timestamp,

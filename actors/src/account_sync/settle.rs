@@ -1,14 +1,16 @@
 //! The decisions of account sync: what to do with a connection that somebody looks at, and what a
 //! bank's answer makes of it. Pure: time, chance and ids are passed in.
 
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::connection::{Claim, Connection, ConnectionStatus};
-use super::merge::{merge, short};
+use super::merge::{Merged, merge, short};
 use super::options::SyncOptions;
+use super::postings::{Told, post};
 use super::run::{Outcome, Run};
-use crate::accounts::Account;
-use crate::providers::{BankError, Statement};
+use crate::accounts::{Account, Transaction};
+use crate::providers::{BankError, Period, Statement};
 use crate::store::Versioned;
 use crate::time::Timestamp;
 
@@ -70,7 +72,7 @@ pub(super) fn look(
     if run.attempts >= MOST_ATTEMPTS {
         let reason = format!("it was cut off {} times", run.attempts);
         let answer = Err(BankError::Down(reason));
-        let given_up = settle(connection, run, &[], &answer, moment, options, new_id);
+        let given_up = settle(connection, run, &Known::default(), &answer, moment, options, new_id);
         return Look::Record(Box::new(given_up.connection), Some((Box::new(given_up.run), version)));
     }
     let connection = Connection { due_at: Some(claim.lease_until), claim: Some(claim), epoch, ..connection };
@@ -88,6 +90,29 @@ pub(super) fn lost(connection: Connection) -> Connection {
     }
 }
 
+/// What is known of a connection's accounts.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// All of them.
+    pub(super) accounts: Vec<Versioned<Account>>,
+    /// Their transactions in the time told of and [`OVERLAP`] before it, by account.
+    pub(super) transactions: BTreeMap<String, Vec<Versioned<Transaction>>>,
+}
+
+/// What a first run asks for.
+const FIRST: Duration = Duration::from_secs(365 * 24 * 3600);
+/// By how much the periods of runs overlap: as long as a pending transaction may take to be booked,
+/// and some days.
+pub(super) const OVERLAP: Duration = Duration::from_secs(14 * 24 * 3600);
+/// Transactions that one run takes over; the next run takes over the rest.
+const MOST_POSTINGS: usize = 5000;
+
+/// The time of which a run wants to know.
+pub(super) fn period(connection: &Connection, now: Timestamp) -> Period {
+    let from = connection.last_success_at.map_or(now.minus(FIRST), |last| last.minus(OVERLAP));
+    Period { from, until: now }
+}
+
 /// What a bank's answer makes of a connection. All of it is to be committed at once.
 #[derive(Debug)]
 pub(super) struct Settled {
@@ -95,6 +120,10 @@ pub(super) struct Settled {
     pub(super) run: Run,
     /// Each with the version it is based on; 0 for new ones.
     pub(super) accounts: Vec<(Account, u64)>,
+    /// Likewise.
+    pub(super) transactions: Vec<(Transaction, u64)>,
+    /// Transactions to delete.
+    pub(super) gone: Vec<Versioned<Transaction>>,
 }
 
 /// Decides what a bank's answer makes of a connection, of its run and of the accounts that are
@@ -102,7 +131,7 @@ pub(super) struct Settled {
 pub(super) fn settle(
     connection: Connection,
     run: Run,
-    known: &[Versioned<Account>],
+    known: &Known,
     answer: &Result<Statement, BankError>,
     moment: Moment,
     options: &SyncOptions,
@@ -117,16 +146,31 @@ pub(super) fn settle(
 fn told(
     connection: Connection,
     run: Run,
-    known: &[Versioned<Account>],
+    known: &Known,
     statement: &Statement,
     moment: Moment,
     options: &SyncOptions,
     new_id: &mut dyn FnMut() -> String,
 ) -> Settled {
     let now = moment.now;
-    let merged = merge(&connection, known, statement, now, new_id);
+    let mut merged = merge(&connection, &known.accounts, statement, now, new_id);
+    let mut posted = Posted::default();
+    if let Some(since) = statement.told_since {
+        let told = Told { since, whole: merged.partial.is_none(), now };
+        posted = post_all(&merged, known, statement, told, new_id);
+        if posted.left_some {
+            let reason =
+                format!("there were more than {MOST_POSTINGS} new transactions; the next run goes on");
+            merged.partial = merged.partial.or(Some(reason));
+        }
+    }
     let outcome = if merged.partial.is_some() { Outcome::Partial } else { Outcome::Complete };
-    let run = Run { added: merged.added, modified: merged.modified, removed: merged.removed, ..run };
+    let run = Run {
+        added: merged.added.saturating_add(posted.added),
+        modified: merged.modified.saturating_add(posted.modified),
+        removed: merged.removed.saturating_add(u32::try_from(posted.gone.len()).unwrap_or(u32::MAX)),
+        ..run
+    };
     let whole = outcome == Outcome::Complete;
     let connection = Connection {
         status: ConnectionStatus::Active,
@@ -139,7 +183,54 @@ fn told(
         claim: None,
         ..connection
     };
-    Settled { connection, run: run.finished(outcome, merged.partial, now), accounts: merged.accounts }
+    Settled {
+        connection,
+        run: run.finished(outcome, merged.partial, now),
+        accounts: merged.accounts,
+        transactions: posted.writes,
+        gone: posted.gone,
+    }
+}
+
+/// What a statement changes of all accounts' transactions.
+#[derive(Default)]
+struct Posted {
+    writes: Vec<(Transaction, u64)>,
+    gone: Vec<Versioned<Transaction>>,
+    added: u32,
+    modified: u32,
+    left_some: bool,
+}
+
+fn post_all(
+    merged: &Merged,
+    known: &Known,
+    statement: &Statement,
+    told: Told,
+    new_id: &mut dyn FnMut() -> String,
+) -> Posted {
+    // Those that the merge wrote are the latest.
+    let accounts = known.accounts.iter().map(|account| &account.value);
+    let accounts = accounts.chain(merged.accounts.iter().map(|(account, _)| account));
+    let by_external: HashMap<&str, &Account> =
+        accounts.filter_map(|account| Some((account.external_id.as_deref()?, account))).collect();
+    let mut posted = Posted::default();
+    for account in &statement.accounts {
+        let Some(ours) = by_external.get(account.id.as_str()) else { continue };
+        let before = known.transactions.get(&ours.id).map_or(&[][..], Vec::as_slice);
+        let postings = post(ours, before, &account.transactions, told, new_id);
+        posted.added = posted.added.saturating_add(postings.added);
+        posted.modified = posted.modified.saturating_add(postings.modified);
+        posted.writes.extend(postings.writes);
+        posted.gone.extend(postings.gone);
+    }
+    if posted.writes.len() > MOST_POSTINGS {
+        posted.left_some = true;
+        posted.writes.sort_by(|(one, _), (other, _)| other.date.cmp(&one.date));
+        posted.writes.truncate(MOST_POSTINGS);
+        posted.added = u32::try_from(MOST_POSTINGS).unwrap_or(u32::MAX).min(posted.added);
+    }
+    posted
 }
 
 fn failed(
@@ -175,7 +266,13 @@ fn failed(
         claim: None,
         ..connection
     };
-    Settled { connection, run: run.finished(outcome, Some(reason), now), accounts: Vec::new() }
+    Settled {
+        connection,
+        run: run.finished(outcome, Some(reason), now),
+        accounts: Vec::new(),
+        transactions: Vec::new(),
+        gone: Vec::new(),
+    }
 }
 
 /// A connection of which a run is wanted: due at once.

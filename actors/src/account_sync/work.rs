@@ -1,6 +1,7 @@
 //! The I/O of one connection: load, decide, commit, and the call to its bank between two commits.
 //! Knows no actor; the version of the connection's record is the fence of everything it writes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,8 +13,8 @@ use super::connection::{Claim, Connection};
 use super::connections::{Disposal, SyncParts};
 use super::errors::SyncError;
 use super::run::{RUNS, Run};
-use super::settle::{Look, Moment, look, revoked, settle, wanted};
-use crate::accounts::{ACCOUNTS, Account};
+use super::settle::{Known, Look, Moment, OVERLAP, look, period, revoked, settle, wanted};
+use crate::accounts::{ACCOUNTS, Account, TRANSACTIONS, Transaction};
 use crate::ids;
 use crate::providers::{BankError, Statement};
 use crate::store::{Batch, CommitError, Query, Store, StoreError, Versioned, find, load};
@@ -21,6 +22,10 @@ use crate::supervision::Lifeline;
 
 /// How often a commit that conflicts, or whose outcome is unknown, is decided again.
 const ATTEMPTS: u32 = 8;
+/// Pages of 1,000 transactions that are known of an account and read for a run.
+const MOST_PAGES: usize = 50;
+/// Batches of 500 transactions that a deletion takes at most from an account.
+const MOST_DELETED: u32 = 200;
 
 /// What all connections of this process share.
 pub(super) struct Desk {
@@ -89,6 +94,35 @@ impl Work {
         disposal: Disposal,
     ) -> Result<(), SyncError> {
         let _turn = self.turn.lock().await;
+        let accounts = match disposal {
+            Disposal::KeepAccounts => Vec::new(),
+            Disposal::DeleteAccounts => self.accounts().await?,
+        };
+        // Before, so that what is cut off here can be asked for again; and after, for what a run
+        // that was under way has added meanwhile.
+        self.delete_transactions(&accounts).await?;
+        self.revoke_now(user_id, command_id, disposal).await?;
+        self.delete_transactions(&accounts).await
+    }
+
+    async fn delete_transactions(&self, accounts: &[Versioned<Account>]) -> Result<(), SyncError> {
+        for account in accounts {
+            for attempt in 0..MOST_DELETED {
+                let query = Query::by(&TRANSACTIONS, "account").equal(account.value.id.as_str()).limit(500);
+                let (page, _) = find::<Transaction>(self.store(), query).await?;
+                if page.is_empty() {
+                    break;
+                }
+                let batch = page.iter().fold(Batch::new(), Batch::delete);
+                if again(self.store().commit(batch).await)?.is_err() {
+                    pause(attempt.min(6)).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn revoke_now(&self, user_id: &str, command_id: &str, disposal: Disposal) -> Result<(), SyncError> {
         let mut last = SyncError::OutcomeUnknown;
         for attempt in 0..ATTEMPTS {
             pause(attempt).await;
@@ -233,9 +267,11 @@ impl Work {
             return Err(BankError::Down(format!("{} is not configured here", connection.provider)));
         };
         let deadline = parts.options.statement_deadline;
-        let until = parts.clock.now().plus(deadline);
+        let now = parts.clock.now();
+        let until = now.plus(deadline);
+        let period = Some(period(connection, now));
         tokio::select! {
-            answer = bank.statement(&credential) => answer,
+            answer = bank.statement(&credential, period) => answer,
             () = parts.clock.sleep_until(until) => {
                 Err(BankError::Down(format!("no answer within {} s", deadline.as_secs())))
             }
@@ -252,7 +288,7 @@ impl Work {
         let mut last = SyncError::OutcomeUnknown;
         for attempt in 0..ATTEMPTS {
             pause(attempt).await;
-            match self.settle_once(begun, answer).await {
+            match self.settle_once(begun, answer, attempt > 0).await {
                 Ok(settled) => return Ok(settled),
                 Err(error) => last = error,
             }
@@ -264,6 +300,7 @@ impl Work {
         &self,
         begun: &Begun,
         answer: &Result<Statement, BankError>,
+        all: bool,
     ) -> Result<Option<Run>, SyncError> {
         let Some(found) = load::<Connection>(self.store(), &self.connection_id).await? else {
             return Ok(None);
@@ -274,7 +311,7 @@ impl Work {
             let counted = run.value.settled_by.as_deref() == Some(&begun.claim_id);
             return Ok(counted.then_some(run.value));
         }
-        let known = self.accounts().await?;
+        let known = self.known(answer.as_ref().ok(), all).await?;
         let options = &self.desk.parts.options;
         let settled =
             settle(found.value, run.value, &known, answer, self.moment(), options, &mut ids::new_id);
@@ -282,6 +319,8 @@ impl Work {
         let batch = Batch::new().replace(&settled.connection, found.version).replace(&ended, run.version);
         let batch =
             settled.accounts.iter().fold(batch, |batch, (account, version)| batch.put(account, *version));
+        let batch = settled.transactions.iter().fold(batch, |batch, (one, version)| batch.put(one, *version));
+        let batch = settled.gone.iter().fold(batch, Batch::delete);
         self.store().commit(batch).await?;
         Ok(Some(ended))
     }
@@ -298,6 +337,35 @@ impl Work {
         let query = Query::by(&RUNS, "unfinished").equal(self.connection_id.as_str()).limit(1);
         let (runs, _) = find::<Run>(self.store(), query).await?;
         Ok(runs.into_iter().next())
+    }
+
+    /// What the decision on a statement needs to know. With `all` also the transactions of before
+    /// its time: a provider may have given one of them a later day.
+    async fn known(&self, statement: Option<&Statement>, all: bool) -> Result<Known, StoreError> {
+        let accounts = self.accounts().await?;
+        let mut transactions = BTreeMap::new();
+        if let Some(since) = statement.and_then(|statement| statement.told_since) {
+            for account in &accounts {
+                let id = account.value.id.clone();
+                let from = if all { String::new() } else { since.minus(OVERLAP).day() };
+                transactions.insert(id, self.transactions(&account.value.id, from).await?);
+            }
+        }
+        Ok(Known { accounts, transactions })
+    }
+
+    async fn transactions(&self, id: &str, from: String) -> Result<Vec<Versioned<Transaction>>, StoreError> {
+        let (mut all, mut after) = (Vec::new(), None);
+        for _ in 0..MOST_PAGES {
+            let query = Query::by(&TRANSACTIONS, "account").equal(id).range(Some(from.clone().into()), None);
+            let (page, next) = find::<Transaction>(self.store(), query.limit(1000).after(after)).await?;
+            all.extend(page);
+            after = next;
+            if after.is_none() {
+                break;
+            }
+        }
+        Ok(all)
     }
 
     async fn accounts(&self) -> Result<Vec<Versioned<Account>>, StoreError> {

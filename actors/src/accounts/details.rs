@@ -115,7 +115,7 @@ pub struct Holding {
 
 /// A decimal number that is no amount of money: a rate in percent, a quantity. Exact, with at most
 /// [`MAX_DIGITS`] significant digits, so that JSON readers with double precision lose nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ExactDecimal(Decimal);
 
@@ -133,6 +133,11 @@ impl ExactDecimal {
         let exact = Decimal::from_str_exact(text).map_err(|_| NotExact)?.normalize();
         let fits = exact.mantissa().unsigned_abs() < 10u128.pow(MAX_DIGITS) && exact.scale() <= MAX_DIGITS;
         fits.then_some(Self(exact)).ok_or(NotExact)
+    }
+
+    /// The number of an amount, to compare it with.
+    pub fn of(amount: Money) -> Self {
+        Self(amount.to_decimal().normalize())
     }
 
     /// So many hundredths: 1999 is 19.99.

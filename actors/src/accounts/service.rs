@@ -32,9 +32,15 @@ pub enum EditError {
     /// The record is not the one that the edit was based on.
     #[error("the account has changed meanwhile")]
     Changed,
-    /// The name is empty or too long.
-    #[error("the name must have 1 to {MOST_NAME_CHARS} characters")]
+    /// A text is empty or too long.
+    #[error("the text is empty or too long")]
     BadName,
+    /// A provider tells of this account; only its name and whether it is hidden are the user's.
+    #[error("the account is synced from its provider")]
+    Synced,
+    /// Nothing was merged into this transaction.
+    #[error("nothing was merged into this transaction")]
+    NothingMerged,
     /// Nothing was changed; try again later.
     #[error("{0}")]
     Unavailable(String),
@@ -46,6 +52,16 @@ pub enum EditError {
 impl From<StoreError> for EditError {
     fn from(error: StoreError) -> Self {
         Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<CommitError> for EditError {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Conflict(_) => Self::Changed,
+            CommitError::Unavailable(reason) => Self::Unavailable(reason),
+            CommitError::OutcomeUnknown(_) => Self::OutcomeUnknown,
+        }
     }
 }
 
@@ -122,8 +138,7 @@ impl Accounts {
             match self.store.commit(Batch::shared().replace(&account, found.version)).await {
                 Ok(()) => return Ok(Versioned { value: account, version: found.version + 1 }),
                 Err(CommitError::Conflict(Conflict::Version { .. })) => {}
-                Err(CommitError::Unavailable(reason)) => return Err(EditError::Unavailable(reason)),
-                Err(_) => return Err(EditError::OutcomeUnknown),
+                Err(error) => return Err(error.into()),
             }
         }
         Err(EditError::Unavailable("the account changes too often".to_owned()))

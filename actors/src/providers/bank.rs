@@ -28,6 +28,33 @@ pub struct BankAccount {
     pub balance_as_of: Timestamp,
     /// What kind of account it is, with what belongs to that kind.
     pub details: BankDetails,
+    /// Its transactions in the period that [`Statement::told_since`] begins, in any order.
+    pub transactions: Vec<BankTransaction>,
+}
+
+/// What a bank says of one transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BankTransaction {
+    /// The provider's id, unique within the account. One that was pending may come back under
+    /// another.
+    pub id: String,
+    /// When it was booked, or made if it is pending.
+    pub at: Timestamp,
+    /// Negative: it left the holder.
+    pub amount: Money,
+    /// The bank's text.
+    pub description: String,
+    /// Not booked yet.
+    pub pending: bool,
+}
+
+/// The time whose transactions are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Period {
+    /// Its begin.
+    pub from: Timestamp,
+    /// Its end: the present.
+    pub until: Timestamp,
 }
 
 /// The details of an account by its kind. Rates are decimal text in percent (`19.99`), so that no
@@ -69,12 +96,15 @@ pub enum BankDetails {
 }
 
 /// What one request for accounts brought.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Statement {
     /// The accounts that were told of.
     pub accounts: Vec<BankAccount>,
     /// Why the statement is not whole, in words for the user; `None` if it is whole.
     pub partial: Option<String>,
+    /// From this time on the transactions of the accounts told are whole (if `partial` is `None`);
+    /// `None`: nothing is said about transactions.
+    pub told_since: Option<Timestamp>,
 }
 
 /// Why a setup token was not claimed.
@@ -118,9 +148,14 @@ pub trait Bank: Send + Sync + 'static {
     /// [`ClaimError`].
     async fn claim(&self, setup_token: &str, user_id: &str) -> Result<Credential, ClaimError>;
 
-    /// Fetches the accounts and their balances.
+    /// Fetches the accounts and their balances, and their transactions if a period is given. A
+    /// statement that could not be had back to its begin is partial.
     ///
     /// # Errors
     /// [`BankError`].
-    async fn statement(&self, credential: &Credential) -> Result<Statement, BankError>;
+    async fn statement(
+        &self,
+        credential: &Credential,
+        period: Option<Period>,
+    ) -> Result<Statement, BankError>;
 }

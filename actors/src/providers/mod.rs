@@ -11,7 +11,9 @@ mod guarded;
 mod mail;
 mod payments;
 
-pub use bank::{Bank, BankAccount, BankDetails, BankError, ClaimError, Credential, Statement};
+pub use bank::{
+    Bank, BankAccount, BankDetails, BankError, BankTransaction, ClaimError, Credential, Period, Statement,
+};
 pub use breaker::{Breaker, BreakerOptions, BreakerState, Circuit};
 pub use guarded::GuardedPayments;
 pub use mail::{Mail, MailError, Mailer};

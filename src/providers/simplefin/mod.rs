@@ -7,10 +7,13 @@
 mod origin;
 mod statement;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use reqwest::{Client, Response};
 use secrecy::{ExposeSecret, SecretString};
-use steward_actors::providers::{Bank, BankError, ClaimError, Credential, Statement};
+use steward_actors::providers::{Bank, BankError, ClaimError, Credential, Period, Statement};
+use steward_actors::time::Timestamp;
 
 use self::origin::{Access, Origins};
 use super::http::{self, BodyError, SetupError, Timeouts, Trust};
@@ -19,6 +22,8 @@ use super::http::{self, BodyError, SetupError, Timeouts, Trust};
 const MAX_STATEMENT: usize = 5 * 1024 * 1024;
 /// Bytes of an access URL that are read.
 const MAX_ACCESS_URL: usize = 4 * 1024;
+/// Days of transactions that one request may ask for; servers refuse or cut longer ones.
+const WINDOW: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// Banks by SimpleFIN. One client serves all threads.
 pub struct SimpleFinBank {
@@ -74,12 +79,42 @@ impl Bank for SimpleFinBank {
         Ok(Credential(self.origins.stored(&access)))
     }
 
-    async fn statement(&self, credential: &Credential) -> Result<Statement, BankError> {
-        let Access { mut url, username, password } =
-            self.origins.restored(credential.0.expose_secret()).map_err(BankError::NeedsReauth)?;
+    async fn statement(
+        &self,
+        credential: &Credential,
+        period: Option<Period>,
+    ) -> Result<Statement, BankError> {
+        let access = self.origins.restored(credential.0.expose_secret()).map_err(BankError::NeedsReauth)?;
+        let Some(Period { from, until }) = period else {
+            return self.fetch(&access, "balances-only=1").await;
+        };
+        let mut since = until.minus(WINDOW).max(from);
+        let newest = format!("pending=1&start-date={}", seconds(since));
+        let mut statement = self.fetch(&access, &newest).await?;
+        while since > from && statement.partial.is_none() {
+            let (begin, end) = (since.minus(WINDOW).max(from), since);
+            let older = format!("start-date={}&end-date={}", seconds(begin), seconds(end));
+            match self.fetch(&access, &older).await {
+                Ok(older) => statement::add_older(&mut statement, older),
+                Err(error) => {
+                    statement.partial = Some(format!("transactions before {}: {error}", end.day()));
+                    break;
+                }
+            }
+            since = begin;
+        }
+        statement.told_since = Some(since);
+        Ok(statement)
+    }
+}
+
+impl SimpleFinBank {
+    async fn fetch(&self, access: &Access, query: &str) -> Result<Statement, BankError> {
+        let Access { url, username, password } = access;
+        let mut url = url.clone();
         let path = format!("{}/accounts", url.path().trim_end_matches('/'));
         url.set_path(&path);
-        url.set_query(Some("balances-only=1"));
+        url.set_query(Some(query));
         let request = self.client.get(url).basic_auth(username, Some(password.expose_secret()));
         let response = http::send("simplefin", "statement", request).await.map_err(|error| down(&error))?;
         match response.status().as_u16() {
@@ -99,6 +134,11 @@ impl Bank for SimpleFinBank {
         };
         statement::read(&body).map_err(BankError::Down)
     }
+}
+
+/// Unix seconds.
+fn seconds(at: Timestamp) -> i64 {
+    at.as_millis().div_euclid(1000)
 }
 
 /// An error in words for users.

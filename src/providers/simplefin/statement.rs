@@ -3,16 +3,18 @@
 //! Whatever a bank sends, what comes out is bounded and typed. An account that makes no sense is
 //! left out and named; an answer in which nothing makes sense is an error.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 use serde_json::Value;
 use steward_actors::money::{Currency, Money};
-use steward_actors::providers::{BankAccount, BankDetails, Statement};
+use steward_actors::providers::{BankAccount, BankDetails, BankTransaction, Statement};
 use steward_actors::time::Timestamp;
 
 /// Accounts of one connection.
 const MOST_ACCOUNTS: usize = 500;
+/// Transactions of one account in one answer.
+const MOST_TRANSACTIONS: usize = 20_000;
 /// Characters of a name, an id or a message.
 const LONGEST: usize = 200;
 /// Messages that are passed on.
@@ -37,6 +39,20 @@ struct Account {
     balance: String,
     balance_date: i64,
     extra: Option<Value>,
+    #[serde(default)]
+    transactions: Vec<Value>,
+}
+
+/// A [transaction](https://www.simplefin.org/protocol.html#transaction).
+#[derive(Deserialize)]
+struct Posting {
+    id: String,
+    posted: i64,
+    amount: String,
+    description: String,
+    #[serde(default)]
+    pending: bool,
+    transacted_at: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -74,7 +90,7 @@ pub(super) fn read(body: &[u8]) -> Result<Statement, String> {
     let mut seen = HashSet::new();
     let mut accounts = Vec::new();
     for (position, account) in set.accounts.into_iter().enumerate() {
-        match read_account(account) {
+        match read_account(account, &mut problems) {
             Ok(account) if seen.insert(account.id.clone()) => accounts.push(account),
             Ok(account) => problems.push(format!("account {} is told of twice", account.id)),
             Err(why) => problems.push(format!("account {} cannot be read: {why}", position + 1)),
@@ -84,7 +100,17 @@ pub(super) fn read(body: &[u8]) -> Result<Statement, String> {
         return Err(format!("the bank's answer makes no sense: {}", summary(&problems)));
     }
     let partial = (!problems.is_empty()).then(|| summary(&problems));
-    Ok(Statement { accounts, partial })
+    Ok(Statement { accounts, partial, told_since: None })
+}
+
+/// Takes over the transactions of an older part of the same statement.
+pub(super) fn add_older(statement: &mut Statement, older: Statement) {
+    statement.partial = statement.partial.take().or(older.partial);
+    let mut by_id: HashMap<String, Vec<BankTransaction>> =
+        older.accounts.into_iter().map(|account| (account.id, account.transactions)).collect();
+    for account in &mut statement.accounts {
+        account.transactions.extend(by_id.remove(&account.id).unwrap_or_default());
+    }
 }
 
 fn summary(problems: &[String]) -> String {
@@ -95,27 +121,54 @@ fn summary(problems: &[String]) -> String {
     text
 }
 
-fn read_account(account: Value) -> Result<BankAccount, String> {
+fn read_account(account: Value, problems: &mut Vec<String>) -> Result<BankAccount, String> {
     let account: Account = serde_json::from_value(account).map_err(|error| one_line(&error.to_string()))?;
     let currency =
         Currency::from_code(&account.currency).ok_or("its currency is not an ISO 4217 code".to_owned())?;
     let balance = amount("balance", &account.balance, currency)?;
-    let balance_as_of = Some(account.balance_date)
-        .filter(|seconds| (0..=LATEST).contains(seconds))
-        .map(|seconds| Timestamp::from_millis(seconds * 1000))
-        .ok_or("its balance-date is no time")?;
+    let balance_as_of = time(account.balance_date).ok_or("its balance-date is no time")?;
+    if account.transactions.len() > MOST_TRANSACTIONS {
+        return Err(format!("it has more than {MOST_TRANSACTIONS} transactions"));
+    }
     let details = details(account.extra, currency)?;
     let owed = matches!(details, BankDetails::Credit { .. } | BankDetails::Loan { .. });
+    let name = one_line(&account.name);
+    let mut transactions = Vec::with_capacity(account.transactions.len());
+    for posting in account.transactions {
+        match read_transaction(posting, currency) {
+            Ok(transaction) => transactions.push(transaction),
+            Err(why) => problems.push(format!("{name}: a transaction cannot be read: {why}")),
+        }
+    }
     let org = account.org.and_then(|org| org.name.or(org.domain)).unwrap_or_default();
     Ok(BankAccount {
         id: Some(account.id).filter(|id| is_id(id)).ok_or("its id is malformed")?,
         institution: one_line(&org),
-        name: one_line(&account.name),
+        name,
         // SimpleFIN shows what is owed as negative.
         balance: if owed { Money::new(-balance.minor, currency) } else { balance },
         balance_as_of,
         details,
+        transactions,
     })
+}
+
+fn read_transaction(posting: Value, currency: Currency) -> Result<BankTransaction, String> {
+    let posting: Posting = serde_json::from_value(posting).map_err(|error| one_line(&error.to_string()))?;
+    // What is not booked yet has 0 there, and says when it was made if the bank knows.
+    let pending = posting.pending || posting.posted == 0;
+    let at = if pending { posting.transacted_at.unwrap_or(posting.posted) } else { posting.posted };
+    Ok(BankTransaction {
+        at: time(at).filter(|at| at.as_millis() > 0).ok_or("it has no time")?,
+        amount: amount("amount", &posting.amount, currency)?,
+        description: one_line(&posting.description),
+        pending,
+        id: Some(posting.id).filter(|id| is_id(id)).ok_or("its id is malformed")?,
+    })
+}
+
+fn time(seconds: i64) -> Option<Timestamp> {
+    Some(seconds).filter(|seconds| (0..=LATEST).contains(seconds)).map(|s| Timestamp::from_millis(s * 1000))
 }
 
 /// The protocol knows no kinds of accounts. What does not say what it is counts as a checking

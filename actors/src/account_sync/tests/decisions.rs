@@ -2,7 +2,7 @@
 
 use super::super::credential::SealedCredential;
 use super::super::merge::{MOST_ACCOUNTS, merge};
-use super::super::settle::{Moment, settle};
+use super::super::settle::{Known, Moment, settle};
 use super::*;
 
 const NOW: Timestamp = Timestamp::from_millis(1_750_000_000_000);
@@ -32,7 +32,7 @@ fn after(error: BankError, failures: u32, chance: f64, options: &SyncOptions) ->
     let connection = Connection { failures, ..connection() };
     let run = Run::queued("r1".to_owned(), "c1", NOW);
     let moment = Moment { now: NOW, chance };
-    let settled = settle(connection, run, &[], &Err(error), moment, options, &mut counted());
+    let settled = settle(connection, run, &Known::default(), &Err(error), moment, options, &mut counted());
     settled.connection.due_at.map(|due| due.since(NOW))
 }
 
@@ -75,7 +75,7 @@ fn an_account_that_a_whole_statement_leaves_out_is_kept_and_counted_once() {
 #[test]
 fn a_statement_that_is_not_whole_removes_nothing() {
     let before = known(&whole(vec![checking("x1", 1, NOW), checking("x2", 2, NOW)]));
-    let partial = Statement { accounts: Vec::new(), partial: Some("one institution is away".to_owned()) };
+    let partial = Statement { partial: Some("one institution is away".to_owned()), ..Statement::default() };
     let merged = merge(&connection(), &before, &partial, NOW, &mut counted());
     assert_eq!((merged.removed, merged.accounts.len()), (0, 0));
     assert_eq!(merged.partial.as_deref(), Some("one institution is away"));

@@ -2,6 +2,7 @@
 
 mod decisions;
 mod linking;
+mod postings;
 mod replicas;
 mod runs;
 
@@ -18,7 +19,9 @@ use crate::accounts::{Account, Accounts};
 use crate::cluster::Clock;
 use crate::ids;
 use crate::money::{Currency, Money};
-use crate::providers::{Bank, BankAccount, BankDetails, BankError, ClaimError, Credential, Statement};
+use crate::providers::{
+    Bank, BankAccount, BankDetails, BankError, ClaimError, Credential, Period, Statement,
+};
 use crate::store::{Versioned, load};
 use crate::supervision::{Arbiters, InfrastructureTask, Tree, supervise_task};
 use crate::testing::{BankCall, BankFault, ManualClock, MemoryStore, ScriptedBank, ScriptedTerritory};
@@ -42,12 +45,16 @@ impl Bank for PanickyBank {
         self.scripted.claim(setup_token, user_id).await
     }
 
-    async fn statement(&self, credential: &Credential) -> Result<Statement, BankError> {
+    async fn statement(
+        &self,
+        credential: &Credential,
+        period: Option<Period>,
+    ) -> Result<Statement, BankError> {
         let panics = |left: usize| left.checked_sub(1);
         if self.panics.fetch_update(Ordering::AcqRel, Ordering::Acquire, panics).is_ok() {
             panic!("a panic of the test");
         }
-        self.scripted.statement(credential).await
+        self.scripted.statement(credential, period).await
     }
 }
 
@@ -170,6 +177,7 @@ fn checking(id: &str, cents: i64, as_of: Timestamp) -> BankAccount {
         balance: dollars(cents),
         balance_as_of: as_of,
         details: BankDetails::Checking { overdraft_protection: true, routing_number: "123456789".to_owned() },
+        transactions: Vec::new(),
     }
 }
 
@@ -186,7 +194,7 @@ fn credit(id: &str, apr: &str, due_date: Option<&str>, as_of: Timestamp) -> Bank
 }
 
 fn whole(accounts: Vec<BankAccount>) -> Statement {
-    Statement { accounts, partial: None }
+    Statement { accounts, ..Statement::default() }
 }
 
 #[test]

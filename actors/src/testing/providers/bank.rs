@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 
 use super::script::{Gate, Held, Script, pass};
-use crate::providers::{Bank, BankError, ClaimError, Credential, Statement};
+use crate::providers::{Bank, BankError, ClaimError, Credential, Period, Statement};
 use crate::supervision::lock;
 
 /// A method of [`Bank`].
@@ -116,7 +116,7 @@ impl Bank for ScriptedBank {
         answer
     }
 
-    async fn statement(&self, credential: &Credential) -> Result<Statement, BankError> {
+    async fn statement(&self, credential: &Credential, _: Option<Period>) -> Result<Statement, BankError> {
         let fault = self.enter(BankCall::Statement).await;
         let answer = match fault {
             BankFault::Fails(error) => Err(error),
@@ -124,7 +124,7 @@ impl Bank for ScriptedBank {
             _ => {
                 let user_id = credential.0.expose_secret().strip_prefix("credential-of-").unwrap_or_default();
                 let set = lock(&self.state).statements.get(user_id).cloned();
-                Ok(set.unwrap_or(Statement { accounts: Vec::new(), partial: None }))
+                Ok(set.unwrap_or(Statement::default()))
             }
         };
         self.changes.send_replace(());
@@ -144,10 +144,10 @@ mod tests {
         let limited = BankError::RateLimited { retry_after: Some(Duration::from_secs(7)) };
         bank.script(BankCall::Statement, [BankFault::Fails(limited.clone())]);
         let credential = bank.claim("sandbox", "u1").await.unwrap();
-        assert_eq!(bank.statement(&credential).await, Err(limited));
-        let whole = Statement { accounts: Vec::new(), partial: Some("one is missing".to_owned()) };
+        assert_eq!(bank.statement(&credential, None).await, Err(limited));
+        let whole = Statement { partial: Some("one is missing".to_owned()), ..Statement::default() };
         bank.set_statement("u1", whole.clone());
-        assert_eq!(bank.statement(&credential).await, Ok(whole));
+        assert_eq!(bank.statement(&credential, None).await, Ok(whole));
         assert_eq!(bank.calls(BankCall::Statement), 2);
         assert_eq!(bank.claims(), [("sandbox".to_owned(), "u1".to_owned())]);
     }

@@ -1,0 +1,241 @@
+//! What a statement changes of an account's transactions. Pure.
+//!
+//! A transaction is recognised by the provider's id. One that comes under an id that is not known
+//! is taken for one that is, by two rules: a pending one that is no longer told of and one of the
+//! same amount that was booked within some days are the same; so are two of the same day, amount
+//! and description of which the statement tells only one. Both rules need a statement that is whole:
+//! what a half one does not tell of may well be there, and nothing must go missing. What was merged
+//! with what, and why, stays with the transaction, and the user can part them again.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use jiff::civil::Date;
+
+use crate::accounts::{Account, MergeRule, MergedFrom, Transaction};
+use crate::providers::BankTransaction;
+use crate::store::Versioned;
+use crate::time::Timestamp;
+
+/// Days after which a pending transaction may be booked.
+const BOOKED_WITHIN: i32 = 10;
+/// Days that a booking may be dated before the payment.
+const BOOKED_BEFORE: i32 = 1;
+/// Characters that are kept of a description.
+const MOST_CHARS: usize = 200;
+
+/// What a statement changes of one account's transactions.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Postings {
+    /// To write, each with the version it is based on; 0 for new ones.
+    pub(super) writes: Vec<(Transaction, u64)>,
+    /// Pending ones that the provider no longer tells of.
+    pub(super) gone: Vec<Versioned<Transaction>>,
+    pub(super) added: u32,
+    pub(super) modified: u32,
+}
+
+/// From when on, and until when, a statement tells of an account's transactions.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told {
+    /// Its begin.
+    pub(super) since: Timestamp,
+    /// It was not cut short: what it does not tell of is not there.
+    pub(super) whole: bool,
+    /// The present.
+    pub(super) now: Timestamp,
+}
+
+/// Takes over what a provider tells of an account's transactions. `known` are those of the account
+/// that lie in the time told of, and some days before it.
+pub(super) fn post(
+    account: &Account,
+    known: &[Versioned<Transaction>],
+    told: &[BankTransaction],
+    when: Told,
+    new_id: &mut dyn FnMut() -> String,
+) -> Postings {
+    let told = distinct(told);
+    let mut book = Book::open(known, &told, when);
+    let mut postings = Postings::default();
+    for (external_id, telling) in &told {
+        if book.former.contains(external_id) {
+            continue;
+        }
+        let telling = Telling::of(telling);
+        if let Some(before) = book.by_external.get(external_id) {
+            postings.update(before, telling, when.now);
+        } else if let Some((before, rule)) = book.take_same(&telling) {
+            postings.merge(before, telling, rule, external_id, when.now);
+        } else {
+            postings.added += 1;
+            postings.writes.push((telling.into_new(account, external_id, new_id(), when.now), 0));
+        }
+    }
+    postings.gone.extend(book.vanished(when.now).cloned());
+    postings
+}
+
+/// By id. Pages that overlap tell of some twice: a booked one counts more than a pending one, then
+/// the later one.
+fn distinct(told: &[BankTransaction]) -> BTreeMap<&str, &BankTransaction> {
+    let mut distinct: BTreeMap<&str, &BankTransaction> = BTreeMap::new();
+    for telling in told {
+        let place = distinct.entry(telling.id.as_str()).or_insert(telling);
+        if (Reverse(telling.pending), telling.at) > (Reverse(place.pending), place.at) {
+            *place = telling;
+        }
+    }
+    distinct
+}
+
+/// What is known of the account, by the ways in which it is looked up.
+struct Book<'a> {
+    by_external: HashMap<&'a str, &'a Versioned<Transaction>>,
+    /// Ids of tellings that were merged into others.
+    former: HashSet<&'a str>,
+    /// By amount: known, of the time told of, and yet not told of under their ids.
+    untold: BTreeMap<i64, Vec<&'a Versioned<Transaction>>>,
+    taken: BTreeSet<&'a str>,
+}
+
+impl<'a> Book<'a> {
+    fn open(
+        known: &'a [Versioned<Transaction>],
+        told: &BTreeMap<&str, &BankTransaction>,
+        when: Told,
+    ) -> Self {
+        let since = when.since.day();
+        let mut book = Self {
+            by_external: HashMap::new(),
+            former: HashSet::new(),
+            untold: BTreeMap::new(),
+            taken: BTreeSet::new(),
+        };
+        for transaction in known {
+            let Some(external_id) = transaction.value.external_id.as_deref() else { continue };
+            book.by_external.insert(external_id, transaction);
+            book.former.extend(transaction.value.merged_from.iter().map(|from| from.external_id.as_str()));
+            let would_be_told = when.whole && transaction.value.date >= since;
+            if would_be_told && !told.contains_key(external_id) && !transaction.value.kept_apart {
+                book.untold.entry(transaction.value.amount.minor).or_default().push(transaction);
+            }
+        }
+        // What the user took apart is told under its own id again.
+        book.former.retain(|id| !book.by_external.contains_key(id));
+        book
+    }
+
+    /// The known transaction that this telling is the same as, each at most once.
+    fn take_same(&mut self, telling: &Telling) -> Option<(&'a Versioned<Transaction>, MergeRule)> {
+        let untold = self.untold.get(&telling.amount.minor)?;
+        let free = untold.iter().copied().filter(|known| !self.taken.contains(known.value.id.as_str()));
+        let same = free
+            .filter(|known| known.value.amount == telling.amount)
+            .filter_map(|known| Some((telling.likeness(&known.value)?, known)))
+            .min_by(|(a, one), (b, other)| a.cmp(b).then_with(|| one.value.id.cmp(&other.value.id)));
+        let ((rule, ..), known) = same?;
+        self.taken.insert(known.value.id.as_str());
+        Some((known, if rule == 0 { MergeRule::SameUnderAnotherId } else { MergeRule::PendingPosted }))
+    }
+
+    /// Pending ones that are told of no more. Those that the user wrote
+    /// something on stay until they cannot be booked any more.
+    fn vanished(&self, now: Timestamp) -> impl Iterator<Item = &'a Versioned<Transaction>> {
+        let today = now.day();
+        let untold = self.untold.values().flatten().copied();
+        let gone: Vec<_> = untold
+            .filter(|known| known.value.pending)
+            .filter(|known| !self.taken.contains(known.value.id.as_str()))
+            .filter(|known| {
+                let written = known.value.category.is_some() || known.value.note.is_some();
+                !written || days(&known.value.date, &today).is_none_or(|days| days > BOOKED_WITHIN)
+            })
+            .collect();
+        gone.into_iter()
+    }
+}
+
+/// What a provider tells, in the form in which it is kept.
+struct Telling {
+    date: String,
+    amount: crate::money::Money,
+    description: String,
+    pending: bool,
+}
+
+impl Telling {
+    fn of(told: &BankTransaction) -> Self {
+        let description = told.description.chars().filter(|c| !c.is_control()).take(MOST_CHARS).collect();
+        Self { date: told.at.day(), amount: told.amount, description, pending: told.pending }
+    }
+
+    /// How alike a known transaction of the same amount is, the least first; `None` if it is another
+    /// one. The first number says by which rule.
+    fn likeness(&self, known: &Transaction) -> Option<(u8, bool, u32)> {
+        let apart = days(&known.date, &self.date)?;
+        let same_text = known.description == self.description;
+        if known.pending == self.pending {
+            return (apart == 0 && same_text).then_some((0, false, 0));
+        }
+        let booked = known.pending && (-BOOKED_BEFORE..=BOOKED_WITHIN).contains(&apart);
+        booked.then_some((1, !same_text, apart.unsigned_abs()))
+    }
+
+    fn into_new(self, account: &Account, external_id: &str, id: String, now: Timestamp) -> Transaction {
+        Transaction {
+            id,
+            user_id: account.user_id.clone(),
+            account_id: account.id.clone(),
+            external_id: Some(external_id.to_owned()),
+            date: self.date,
+            amount: self.amount,
+            description: self.description,
+            pending: self.pending,
+            category: None,
+            note: None,
+            merged_from: Vec::new(),
+            kept_apart: false,
+            updated_at: now,
+        }
+    }
+}
+
+impl Postings {
+    fn update(&mut self, before: &Versioned<Transaction>, telling: Telling, now: Timestamp) {
+        let Telling { date, amount, description, pending } = telling;
+        let new = Transaction { date, amount, description, pending, ..before.value.clone() };
+        if new != before.value {
+            self.modified += 1;
+            self.writes.push((Transaction { updated_at: now, ..new }, before.version));
+        }
+    }
+
+    fn merge(
+        &mut self,
+        before: &Versioned<Transaction>,
+        telling: Telling,
+        rule: MergeRule,
+        external_id: &str,
+        now: Timestamp,
+    ) {
+        let mut new = before.value.clone();
+        new.merged_from.push(MergedFrom {
+            external_id: new.external_id.replace(external_id.to_owned()).unwrap_or_default(),
+            date: std::mem::replace(&mut new.date, telling.date),
+            description: std::mem::replace(&mut new.description, telling.description),
+            pending: std::mem::replace(&mut new.pending, telling.pending),
+            rule,
+            at: now,
+        });
+        new.updated_at = now;
+        self.modified += 1;
+        self.writes.push((new, before.version));
+    }
+}
+
+/// Days from one day to another; `None` for what is no day.
+fn days(from: &str, to: &str) -> Option<i32> {
+    let (from, to): (Date, Date) = (from.parse().ok()?, to.parse().ok()?);
+    from.until(to).ok().map(|span| span.get_days())
+}

@@ -1,0 +1,253 @@
+//! Transactions: what a provider's tellings make of what is known. Pure.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::super::postings::{Postings, Told, post};
+use super::*;
+use crate::accounts::{AccountType, Details, MergeRule, Transaction};
+use crate::providers::BankTransaction;
+
+const DAY: i64 = 86_400_000;
+
+fn day(number: i64) -> Timestamp {
+    Timestamp::from_millis(1_750_000_000_000 + number * DAY)
+}
+
+fn told(id: &str, on: i64, cents: i64, text: &str, pending: bool) -> BankTransaction {
+    BankTransaction {
+        id: id.to_owned(),
+        at: day(on),
+        amount: dollars(cents),
+        description: text.to_owned(),
+        pending,
+    }
+}
+
+fn account() -> Account {
+    Account {
+        id: "a1".to_owned(),
+        user_id: "u1".to_owned(),
+        connection_id: Some("c1".to_owned()),
+        external_id: Some("x1".to_owned()),
+        provider: "Bank".to_owned(),
+        provider_name: "Checking".to_owned(),
+        custom_name: None,
+        hidden: false,
+        balance: dollars(0),
+        balance_as_of: day(0),
+        last_updated: day(0),
+        missing_since: None,
+        details: Details::Checking { overdraft_protection: false, routing_number: String::new() },
+    }
+}
+
+/// An account's transactions, as the store would have them.
+#[derive(Default)]
+struct Kept {
+    transactions: BTreeMap<String, Versioned<Transaction>>,
+    made: usize,
+}
+
+impl Kept {
+    /// A whole statement.
+    fn told(&mut self, tellings: &[BankTransaction], since: i64, now: i64) -> Postings {
+        self.told_of(tellings, Told { since: day(since), whole: true, now: day(now) })
+    }
+
+    fn told_of(&mut self, tellings: &[BankTransaction], when: Told) -> Postings {
+        let known: Vec<_> = self.transactions.values().cloned().collect();
+        let mut new_id = || {
+            self.made += 1;
+            format!("t{}", self.made)
+        };
+        let postings = post(&account(), &known, tellings, when, &mut new_id);
+        for (transaction, version) in &postings.writes {
+            let before = self.transactions.get(&transaction.id).map_or(0, |known| known.version);
+            assert_eq!(before, *version);
+            let kept = Versioned { value: transaction.clone(), version: version + 1 };
+            self.transactions.insert(transaction.id.clone(), kept);
+        }
+        for gone in &postings.gone {
+            assert!(self.transactions.remove(&gone.value.id).is_some());
+        }
+        postings
+    }
+
+    fn write(&mut self, id: &str, category: &str) {
+        self.transactions.get_mut(id).unwrap().value.category = Some(category.to_owned());
+    }
+
+    fn only(&self) -> &Transaction {
+        assert_eq!(self.transactions.len(), 1, "{:?}", self.transactions);
+        &self.transactions.values().next().unwrap().value
+    }
+}
+
+#[test]
+fn the_kinds_are_those_of_the_sample() {
+    assert_eq!(account().account_type(), AccountType::Checking);
+    assert!(crate::accounts::TRANSACTIONS.mistakes().is_empty());
+}
+
+#[test]
+fn what_is_told_again_is_written_once_and_changes_are_taken_over() {
+    let mut kept = Kept::default();
+    assert_eq!(kept.told(&[told("1", 0, -500, "Coffee", false)], -5, 1).added, 1);
+    kept.write("t1", "food");
+    let same = kept.told(&[told("1", 0, -500, "Coffee", false)], -5, 1);
+    assert_eq!((same.writes.len(), same.gone.len()), (0, 0));
+    let changed = kept.told(&[told("1", 0, -550, "Coffee and cake", false)], -5, 1);
+    assert_eq!((changed.added, changed.modified), (0, 1));
+    let only = kept.only();
+    assert_eq!((only.amount, only.category.as_deref()), (dollars(-550), Some("food")));
+}
+
+#[test]
+fn a_pending_one_that_is_booked_under_another_id_stays_the_same_transaction() {
+    let mut kept = Kept::default();
+    kept.told(&[told("p1", 0, -500, "COFFEE*123", true)], -5, 0);
+    kept.write("t1", "food");
+    let booked = kept.told(&[told("b9", 3, -500, "Coffee Shop", false)], -5, 3);
+    assert_eq!((booked.added, booked.modified, booked.gone.len()), (0, 1, 0));
+    let only = kept.only();
+    assert_eq!((only.id.as_str(), only.external_id.as_deref()), ("t1", Some("b9")));
+    assert_eq!((only.pending, only.category.as_deref()), (false, Some("food")));
+    let from = &only.merged_from[0];
+    assert_eq!((from.external_id.as_str(), from.rule), ("p1", MergeRule::PendingPosted));
+    // The bank still tells of the pending one for a while.
+    let both = [told("p1", 0, -500, "COFFEE*123", true), told("b9", 3, -500, "Coffee Shop", false)];
+    assert_eq!(kept.told(&both, -5, 3), Postings::default());
+}
+
+#[test]
+fn of_two_pending_ones_of_one_amount_each_is_booked_once() {
+    let mut kept = Kept::default();
+    kept.told(&[told("p1", 0, -500, "Coffee", true), told("p2", 1, -500, "Tea", true)], -5, 1);
+    kept.told(&[told("b2", 2, -500, "Tea", false), told("b1", 2, -500, "Coffee", false)], -5, 2);
+    let texts: Vec<_> = kept
+        .transactions
+        .values()
+        .map(|t| (t.value.merged_from[0].description.clone(), t.value.description.clone()))
+        .collect();
+    assert_eq!(texts.len(), 2);
+    for (before, after) in texts {
+        assert_eq!(before, after);
+    }
+}
+
+#[test]
+fn other_amounts_later_bookings_and_what_is_still_told_are_not_merged() {
+    for (telling, expected) in [
+        (told("b1", 2, -501, "Coffee", false), 2),
+        (told("b1", 11, -500, "Coffee", false), 2),
+        (told("b1", -2, -500, "Coffee", false), 2),
+        (told("b1", 10, -500, "Coffee", false), 1),
+        (told("b1", -1, -500, "Coffee", false), 1),
+    ] {
+        let mut kept = Kept::default();
+        kept.told(&[told("p1", 0, -500, "Coffee", true)], -5, 0);
+        kept.write("t1", "food");
+        kept.told(std::slice::from_ref(&telling), -5, 10);
+        assert_eq!(kept.transactions.len(), expected, "{telling:?}");
+    }
+}
+
+#[test]
+fn a_pending_one_that_vanishes_goes_unless_the_user_wrote_on_it_and_then_in_time() {
+    let mut kept = Kept::default();
+    kept.told(&[told("p1", 0, -500, "Hotel", true), told("p2", 0, -700, "Fuel", true)], -5, 0);
+    kept.write("t2", "car");
+    assert_eq!(kept.told(&[], -5, 1).gone.len(), 1);
+    assert_eq!(kept.only().description, "Fuel");
+    kept.told(&[], -5, 10);
+    assert_eq!(kept.transactions.len(), 1);
+    kept.told(&[], -5, 11);
+    assert_eq!(kept.transactions.len(), 0);
+}
+
+#[test]
+fn a_statement_that_is_not_whole_and_one_that_begins_later_remove_nothing() {
+    let mut kept = Kept::default();
+    kept.told(&[told("p1", 0, -500, "Hotel", true)], -5, 0);
+    let known: Vec<_> = kept.transactions.values().cloned().collect();
+    let cut = Told { since: day(-5), whole: false, now: day(1) };
+    assert_eq!(post(&account(), &known, &[], cut, &mut String::new), Postings::default());
+    assert_eq!(kept.told(&[], 1, 2).gone.len(), 0);
+}
+
+#[test]
+fn booked_ones_are_never_removed() {
+    let mut kept = Kept::default();
+    kept.told(&[told("1", 0, -500, "Rent", false)], -5, 0);
+    assert_eq!(kept.told(&[], -5, 1), Postings::default());
+}
+
+#[test]
+fn after_a_new_link_the_same_transactions_under_new_ids_are_the_same() {
+    let mut kept = Kept::default();
+    let days = [
+        told("o1", 0, -500, "Rent", false),
+        told("o2", 0, -300, "Coffee", false),
+        told("o3", 0, -300, "Coffee", false),
+    ];
+    kept.told(&days, -5, 1);
+    let again = [
+        told("n1", 0, -500, "Rent", false),
+        told("n2", 0, -300, "Coffee", false),
+        told("n3", 0, -300, "Coffee", false),
+    ];
+    let relinked = kept.told(&again, -5, 1);
+    assert_eq!((relinked.added, relinked.modified, kept.transactions.len()), (0, 3, 3));
+    assert_eq!(kept.told(&again, -5, 1), Postings::default());
+}
+
+#[test]
+fn what_the_user_took_apart_stays_apart() {
+    let mut kept = Kept::default();
+    kept.told(&[told("p1", 0, -500, "Coffee", true)], -5, 0);
+    kept.told(&[told("b1", 1, -500, "Other coffee", false)], -5, 1);
+    let (rest, apart) = kept.only().clone().unmerged("apart".to_owned(), day(1)).unwrap();
+    assert_eq!(
+        (apart.external_id.as_deref(), apart.pending, apart.date.as_str()),
+        (Some("p1"), true, day(0).day().as_str())
+    );
+    kept.transactions.insert(rest.id.clone(), Versioned { value: rest, version: 3 });
+    kept.transactions.insert(apart.id.clone(), Versioned { value: apart, version: 1 });
+    for _ in 0..2 {
+        assert_eq!(kept.told(&[told("b1", 1, -500, "Other coffee", false)], -5, 2), Postings::default());
+        assert_eq!(kept.transactions.len(), 2);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// A ledger of booked transactions, told in overlapping, shuffled pieces with repeats.
+    #[test]
+    fn whatever_the_order_and_overlap_nothing_is_missing_and_nothing_twice(
+        ledger in proptest::collection::vec((0i64..60, -5i64..5, 0usize..3), 1..200),
+        pieces in proptest::collection::vec((0usize..200, 1usize..120, any::<u64>()), 1..12),
+    ) {
+        let ledger: Vec<_> = ledger.iter().enumerate().map(|(n, (on, cents, text))| {
+            told(&format!("x{n}"), *on, *cents, ["Coffee", "Rent", ""][*text], false)
+        }).collect();
+        let mut kept = Kept::default();
+        let rest = (0, ledger.len(), 7);
+        for (begin, length, seed) in pieces.into_iter().chain([rest]) {
+            let begin = begin.min(ledger.len());
+            let mut piece = ledger[begin..ledger.len().min(begin + length)].to_vec();
+            let mut random = fastrand::Rng::with_seed(seed);
+            let whole = piece.len() == ledger.len();
+            piece.extend_from_within(..piece.len() / 3);
+            random.shuffle(&mut piece);
+            kept.told_of(&piece, Told { since: day(0), whole, now: day(60) });
+        }
+        let mut ids: Vec<_> = kept.transactions.values().map(|t| t.value.external_id.clone().unwrap()).collect();
+        ids.sort();
+        let mut expected: Vec<_> = ledger.iter().map(|t| t.id.clone()).collect();
+        expected.sort();
+        prop_assert_eq!(ids, expected);
+    }
+}

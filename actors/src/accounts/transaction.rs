@@ -1,0 +1,131 @@
+//! The transaction as it is stored. Pure.
+
+use serde::{Deserialize, Serialize};
+
+use crate::money::Money;
+use crate::store::{Collection, Entity, Field, Index, Kind};
+use crate::time::Timestamp;
+
+/// Transactions of all accounts.
+pub static TRANSACTIONS: Collection = Collection {
+    name: "transactions",
+    fields: &[
+        Field::required("id", Kind::Text),
+        Field::required("userId", Kind::Text),
+        Field::required("accountId", Kind::Text),
+        Field::required("date", Kind::Text),
+        Field::required("amount", Kind::Object),
+        Field::required("description", Kind::Text),
+        Field::required("pending", Kind::Boolean),
+        Field::required("updatedAt", Kind::Time),
+        Field::optional("externalId", Kind::Text),
+        Field::optional("category", Kind::Text),
+        Field::optional("note", Kind::Text),
+        Field::optional("mergedFrom", Kind::List),
+    ],
+    indexes: &[
+        Index::by("user", &["userId", "date"]),
+        Index::by("account", &["accountId", "date"]),
+        Index::unique("external", &["accountId", "externalId"]),
+    ],
+    words: &["description"],
+    expires: None,
+};
+
+/// Money that came to an account or left it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Transaction {
+    /// Its id.
+    pub id: String,
+    /// Whose account it is on.
+    pub user_id: String,
+    /// The account.
+    pub account_id: String,
+    /// The provider's id for it, unique within its account; `None` for one kept by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    /// The day, `YYYY-MM-DD`: of the booking, or of the payment while it is pending.
+    pub date: String,
+    /// Negative: it left the holder.
+    pub amount: Money,
+    /// What the provider, or the user of a manual account, says of it.
+    pub description: String,
+    /// Not booked yet.
+    pub pending: bool,
+    /// The user's word for its kind. No sync touches this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub category: Option<String>,
+    /// The user's note. No sync touches this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// What this one was taken to be the same as, the latest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merged_from: Vec<MergedFrom>,
+    /// The user took it out of another one: it is merged with nothing again, and stays when the
+    /// provider does not tell of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kept_apart: bool,
+    /// When it last changed here.
+    pub updated_at: Timestamp,
+}
+
+/// Why two tellings of a provider were taken for one transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MergeRule {
+    /// A pending one vanished, and one of the same amount was booked within some days.
+    PendingPosted,
+    /// The provider told of the same day, amount and description under another id.
+    SameUnderAnotherId,
+}
+
+/// A former telling of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MergedFrom {
+    /// The id under which the provider told of it.
+    pub external_id: String,
+    /// Its day then.
+    pub date: String,
+    /// Its description then.
+    pub description: String,
+    /// Whether it was pending.
+    pub pending: bool,
+    /// Why it was taken for the same.
+    pub rule: MergeRule,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Entity for Transaction {
+    fn collection() -> &'static Collection {
+        &TRANSACTIONS
+    }
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Transaction {
+    /// The last telling that was merged into this one, as a transaction of its own under `id`, and
+    /// this one without it. `None` if nothing was merged.
+    #[must_use]
+    pub fn unmerged(mut self, id: String, now: Timestamp) -> Option<(Self, Self)> {
+        let former = self.merged_from.pop()?;
+        self.updated_at = now;
+        let apart = Self {
+            id,
+            external_id: Some(former.external_id),
+            date: former.date,
+            description: former.description,
+            pending: former.pending,
+            merged_from: Vec::new(),
+            kept_apart: true,
+            category: None,
+            note: None,
+            ..self.clone()
+        };
+        Some((self, apart))
+    }
+}

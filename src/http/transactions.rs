@@ -1,0 +1,402 @@
+//! Transactions of accounts: what banks tell, and what users write down and note.
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, get, patch, post, web};
+use garde::Validate;
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+use steward_actors::accounts::{
+    Accounts, ExactDecimal, Ledger, MergeRule, MergedFrom, NewTransaction, Transaction, TransactionEdit,
+    TransactionFilter,
+};
+use steward_actors::ids;
+use steward_actors::store::Versioned;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::caller::Caller;
+use super::etag::{self, IfMatch};
+use super::json::{ValidJson, named};
+use super::page::{Binding, CursorText, Limit, Listed};
+use super::problem::Problem;
+use super::query::{InPath, PathId, ValidQuery};
+use super::values::{Amount, AmountInput, CurrencyCode, Time};
+
+pub(super) fn configure(config: &mut ServiceConfig) {
+    config
+        .service(list_transactions)
+        .service(list_account_transactions)
+        .service(record_transaction)
+        .service(get_transaction)
+        .service(edit_transaction)
+        .service(unmerge_transaction);
+}
+
+/// A transaction.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct TransactionView {
+    id: String,
+    account_id: String,
+    /// `YYYY-MM-DD`: of the booking, or of the payment while it is pending.
+    #[schema(format = Date)]
+    date: String,
+    /// Negative leaves the holder.
+    amount: Amount,
+    currency: CurrencyCode,
+    description: String,
+    pending: bool,
+    #[schema(required = true)]
+    category: Option<String>,
+    #[schema(required = true)]
+    note: Option<String>,
+    /// Former tellings of the bank that were taken for this transaction, the latest last.
+    merged_from: Vec<MergedFromView>,
+}
+
+/// A former telling of a transaction.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct MergedFromView {
+    /// The bank's id for it.
+    external_id: String,
+    #[schema(format = Date)]
+    date: String,
+    description: String,
+    pending: bool,
+    /// `pending_posted`: a pending one vanished and one of the same amount was booked within some
+    /// days. `same_under_another_id`: same day, amount and description.
+    rule: &'static str,
+    /// When they were merged.
+    at: Time,
+}
+
+impl From<MergedFrom> for MergedFromView {
+    fn from(from: MergedFrom) -> Self {
+        Self {
+            external_id: from.external_id,
+            date: from.date,
+            description: from.description,
+            pending: from.pending,
+            rule: match from.rule {
+                MergeRule::PendingPosted => "pending_posted",
+                MergeRule::SameUnderAnotherId => "same_under_another_id",
+            },
+            at: from.at.into(),
+        }
+    }
+}
+
+impl From<Transaction> for TransactionView {
+    fn from(transaction: Transaction) -> Self {
+        Self {
+            id: transaction.id,
+            account_id: transaction.account_id,
+            date: transaction.date,
+            amount: transaction.amount.into(),
+            currency: transaction.amount.currency.into(),
+            description: transaction.description,
+            pending: transaction.pending,
+            category: transaction.category,
+            note: transaction.note,
+            merged_from: transaction.merged_from.into_iter().map(MergedFromView::from).collect(),
+        }
+    }
+}
+
+/// What narrows the list of my transactions.
+#[derive(Deserialize, Validate, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct MyTransactionFilter {
+    #[garde(skip)]
+    #[param(value_type = Option<String>)]
+    account_id: Option<PathId>,
+    /// The first day.
+    #[garde(skip)]
+    #[param(value_type = Option<String>, format = Date)]
+    from: Option<Date>,
+    /// The last day.
+    #[garde(skip)]
+    #[param(value_type = Option<String>, format = Date)]
+    to: Option<Date>,
+    /// Each word begins a word of the description.
+    #[garde(length(chars, max = 100))]
+    #[param(max_length = 100)]
+    q: Option<String>,
+    #[garde(skip)]
+    #[param(value_type = Option<f64>)]
+    min_amount: Option<ExactDecimal>,
+    #[garde(skip)]
+    #[param(value_type = Option<f64>)]
+    max_amount: Option<ExactDecimal>,
+    #[garde(skip)]
+    pending: Option<bool>,
+    #[serde(default)]
+    #[garde(skip)]
+    #[param(inline)]
+    limit: Limit,
+    #[garde(skip)]
+    #[param(inline)]
+    cursor: Option<CursorText>,
+}
+
+/// What narrows the list of an account's transactions.
+#[derive(Deserialize, Validate, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct AccountTransactionFilter {
+    /// The first day.
+    #[garde(skip)]
+    #[param(value_type = Option<String>, format = Date)]
+    from: Option<Date>,
+    /// The last day.
+    #[garde(skip)]
+    #[param(value_type = Option<String>, format = Date)]
+    to: Option<Date>,
+    /// Each word begins a word of the description.
+    #[garde(length(chars, max = 100))]
+    #[param(max_length = 100)]
+    q: Option<String>,
+    #[garde(skip)]
+    #[param(value_type = Option<f64>)]
+    min_amount: Option<ExactDecimal>,
+    #[garde(skip)]
+    #[param(value_type = Option<f64>)]
+    max_amount: Option<ExactDecimal>,
+    #[garde(skip)]
+    pending: Option<bool>,
+    #[serde(default)]
+    #[garde(skip)]
+    #[param(inline)]
+    limit: Limit,
+    #[garde(skip)]
+    #[param(inline)]
+    cursor: Option<CursorText>,
+}
+
+impl From<AccountTransactionFilter> for MyTransactionFilter {
+    fn from(filter: AccountTransactionFilter) -> Self {
+        let AccountTransactionFilter { from, to, q, min_amount, max_amount, pending, limit, cursor } = filter;
+        Self { account_id: None, from, to, q, min_amount, max_amount, pending, limit, cursor }
+    }
+}
+
+async fn page(
+    user_id: &str,
+    filter: MyTransactionFilter,
+    accounts: &Accounts,
+    ledger: &Ledger,
+) -> Result<Listed<TransactionView>, Problem> {
+    let (limit, cursor) = (filter.limit, filter.cursor);
+    let wanted = TransactionFilter {
+        account_id: filter.account_id.map(|id| id.0),
+        from: filter.from.map(|day| day.to_string()),
+        to: filter.to.map(|day| day.to_string()),
+        words: filter.q.unwrap_or_default(),
+        min_amount: filter.min_amount,
+        max_amount: filter.max_amount,
+        pending: filter.pending,
+    };
+    if let Some(id) = &wanted.account_id
+        && accounts.get(user_id, id).await?.is_none()
+    {
+        return Err(Problem::invalid_field("accountId", "unknown_account", "is no account of yours"));
+    }
+    let binding = Binding::new(
+        "transactions",
+        &(
+            (user_id, &wanted.account_id, &wanted.from, &wanted.to),
+            (&wanted.words, wanted.min_amount, wanted.max_amount, wanted.pending),
+        ),
+    );
+    let after = cursor.as_deref().map(|text| binding.open(text)).transpose()?;
+    let (found, next) = ledger.page(user_id, &wanted, limit.get(), after).await?;
+    let found = found.into_iter().map(|transaction| transaction.value.into()).collect();
+    Ok(Listed::new(found, next.as_ref(), &binding))
+}
+
+/// My transactions, newest first. A page may be shorter than its limit and have a next one.
+#[utoipa::path(
+    tag = "accounts",
+    params(MyTransactionFilter),
+    responses((status = 200, body = Listed<TransactionView>)),
+    security(("bearer" = [])),
+)]
+#[get("/transactions")]
+async fn list_transactions(
+    caller: Caller,
+    filter: ValidQuery<MyTransactionFilter>,
+    accounts: web::Data<Accounts>,
+    ledger: web::Data<Ledger>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    Ok(page(&caller.user_id, filter.0, &accounts, &ledger).await?.respond(&request))
+}
+
+/// An account's transactions, newest first. A page may be shorter than its limit and have a next
+/// one.
+#[utoipa::path(
+    tag = "accounts",
+    params(("id" = String, Path), AccountTransactionFilter),
+    responses((status = 200, body = Listed<TransactionView>)),
+    security(("bearer" = [])),
+)]
+#[get("/accounts/{id}/transactions")]
+async fn list_account_transactions(
+    caller: Caller,
+    id: InPath<PathId>,
+    filter: ValidQuery<AccountTransactionFilter>,
+    accounts: web::Data<Accounts>,
+    ledger: web::Data<Ledger>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    accounts.get(&caller.user_id, &id.0.0).await?.ok_or_else(Problem::not_found)?;
+    let filter = MyTransactionFilter { account_id: Some(id.0), ..filter.0.into() };
+    Ok(page(&caller.user_id, filter, &accounts, &ledger).await?.respond(&request))
+}
+
+/// A transaction to write down.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct TransactionInput {
+    #[garde(skip)]
+    #[schema(value_type = String, format = Date)]
+    date: Date,
+    /// In the account's currency; negative leaves the holder.
+    #[garde(skip)]
+    amount: AmountInput,
+    #[garde(length(chars, min = 1, max = 200), pattern(r"^[^\p{Cc}]*$"))]
+    #[schema(min_length = 1, max_length = 200)]
+    description: String,
+    #[garde(skip)]
+    #[serde(default)]
+    pending: bool,
+    #[garde(length(chars, min = 1, max = 60), pattern(r"\S"))]
+    #[schema(min_length = 1, max_length = 60)]
+    category: Option<String>,
+    #[garde(length(chars, min = 1, max = 500), pattern(r"\S"))]
+    #[schema(min_length = 1, max_length = 500)]
+    note: Option<String>,
+}
+
+/// Writes down a transaction on an account that is kept by hand.
+#[utoipa::path(
+    tag = "accounts",
+    params(("id" = String, Path)),
+    request_body = TransactionInput,
+    responses(
+        (status = 201, body = TransactionView),
+        (status = 409, description = "The account is synced from its bank (`synced`)"),
+    ),
+    security(("bearer" = [])),
+)]
+#[post("/accounts/{id}/transactions")]
+async fn record_transaction(
+    caller: Caller,
+    id: InPath<PathId>,
+    body: ValidJson<TransactionInput>,
+    accounts: web::Data<Accounts>,
+    ledger: web::Data<Ledger>,
+) -> Result<HttpResponse, Problem> {
+    let account = accounts.get(&caller.user_id, &id.0.0).await?.ok_or_else(Problem::not_found)?.value;
+    let input = body.0;
+    let new = NewTransaction {
+        date: input.date.to_string(),
+        amount: input.amount.in_currency(account.balance.currency, "/amount")?,
+        description: input.description,
+        pending: input.pending,
+        category: input.category,
+        note: input.note,
+    };
+    let made = ledger.record(&caller.user_id, &account.id, ids::new_id(), new).await?;
+    let location = format!("/v1/transactions/{}", made.value.id);
+    Ok(HttpResponse::Created()
+        .insert_header((header::LOCATION, location))
+        .insert_header(etag::tag(made.version))
+        .json(TransactionView::from(made.value)))
+}
+
+/// One of my transactions.
+#[utoipa::path(
+    tag = "accounts",
+    params(("id" = String, Path)),
+    responses((status = 200, body = TransactionView)),
+    security(("bearer" = [])),
+)]
+#[get("/transactions/{id}")]
+async fn get_transaction(
+    caller: Caller,
+    id: InPath<PathId>,
+    ledger: web::Data<Ledger>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let found = ledger.get(&caller.user_id, &id.0.0).await?.ok_or_else(Problem::not_found)?;
+    let Versioned { value: transaction, version } = found;
+    Ok(etag::versioned(&request, version, &TransactionView::from(transaction)))
+}
+
+/// What is to change. Only what is named changes; null clears.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct TransactionChange {
+    #[garde(inner(inner(length(chars, min = 1, max = 60), pattern(r"\S"))))]
+    #[serde(default, deserialize_with = "named")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 60)]
+    category: Option<Option<String>>,
+    #[garde(inner(inner(length(chars, min = 1, max = 500), pattern(r"\S"))))]
+    #[serde(default, deserialize_with = "named")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 500)]
+    note: Option<Option<String>>,
+}
+
+/// Changes my category and note; no sync touches them.
+#[utoipa::path(
+    tag = "accounts",
+    params(("id" = String, Path)),
+    request_body = TransactionChange,
+    responses(
+        (status = 200, body = TransactionView),
+        (status = 412, description = "The transaction has changed meanwhile"),
+    ),
+    security(("bearer" = [])),
+)]
+#[patch("/transactions/{id}")]
+async fn edit_transaction(
+    caller: Caller,
+    id: InPath<PathId>,
+    based_on: IfMatch,
+    body: ValidJson<TransactionChange>,
+    ledger: web::Data<Ledger>,
+) -> Result<HttpResponse, Problem> {
+    let edit = TransactionEdit { category: body.0.category, note: body.0.note };
+    let changed = ledger.edit(&caller.user_id, &id.0.0, based_on.0, &edit).await?;
+    Ok(etag::changed(changed.version, &TransactionView::from(changed.value)))
+}
+
+/// Takes the last telling that was merged into this transaction out of it, as one of its own. They
+/// are never merged again.
+#[utoipa::path(
+    tag = "accounts",
+    params(("id" = String, Path)),
+    responses(
+        (status = 201, body = TransactionView, description = "The one that was taken out"),
+        (status = 409, description = "Nothing was merged into it (`nothing_merged`)"),
+        (status = 412, description = "The transaction has changed meanwhile"),
+    ),
+    security(("bearer" = [])),
+)]
+#[post("/transactions/{id}/unmerge")]
+async fn unmerge_transaction(
+    caller: Caller,
+    id: InPath<PathId>,
+    based_on: IfMatch,
+    ledger: web::Data<Ledger>,
+) -> Result<HttpResponse, Problem> {
+    let apart = ledger.unmerge(&caller.user_id, &id.0.0, based_on.0).await?;
+    let location = format!("/v1/transactions/{}", apart.value.id);
+    Ok(HttpResponse::Created()
+        .insert_header((header::LOCATION, location))
+        .insert_header(etag::tag(apart.version))
+        .json(TransactionView::from(apart.value)))
+}
