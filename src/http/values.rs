@@ -1,7 +1,9 @@
 //! Times, amounts and currencies as they stand in bodies, with their schemas.
 
+use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Number;
+use serde_json::value::RawValue;
 use steward_actors::money::{Currency, Money};
 use steward_actors::time::Timestamp;
 use utoipa::openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, Type};
@@ -72,11 +74,11 @@ impl PartialSchema for Amount {
 
 impl ToSchema for Amount {}
 
-/// An amount in a request. What currency it is in, and so how many decimals it may have, stands
-/// elsewhere.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct AmountInput(pub Number);
+/// An amount in a request, as it was written: a number that is read into a double has lost the
+/// digits that no double holds. What currency it is in, and so how many decimals it may have,
+/// stands elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AmountInput(String);
 
 impl AmountInput {
     /// The amount in this currency; `pointer` names the field if it is none.
@@ -84,8 +86,53 @@ impl AmountInput {
     /// # Errors
     /// 422.
     pub fn in_currency(&self, currency: Currency, pointer: &str) -> Result<Money, Problem> {
-        Money::from_number(&self.0, currency)
-            .map_err(|error| Problem::invalid_field(pointer, "amount", error.to_string()))
+        let refused = |message: String| Problem::invalid_field(pointer, "amount", message);
+        if significant_digits(&self.0) > MOST_DIGITS {
+            return Err(refused(format!("has more than {MOST_DIGITS} significant digits")));
+        }
+        Money::from_decimal_text(without_tail(&self.0), currency).map_err(|error| refused(error.to_string()))
+    }
+}
+
+impl Serialize for AmountInput {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.parse::<Number>() {
+            Ok(number) => number.serialize(serializer),
+            Err(_) => serializer.serialize_str(&self.0),
+        }
+    }
+}
+
+/// Digits that an amount may have.
+const MOST_DIGITS: usize = 15;
+
+/// Digits of a JSON number from the first that is not 0 to the last.
+fn significant_digits(number: &str) -> usize {
+    let mantissa = number.split(['e', 'E']).next().unwrap_or(number);
+    let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+    digits.trim_matches('0').len()
+}
+
+/// The number without zeros at the end of its decimals.
+fn without_tail(number: &str) -> &str {
+    match number.contains('.') && !number.contains(['e', 'E']) {
+        true => number.trim_end_matches('0').trim_end_matches('.'),
+        false => number,
+    }
+}
+
+impl<'de> Deserialize<'de> for AmountInput {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <Box<RawValue>>::deserialize(deserializer)?.get().to_owned();
+        let other = match text.as_bytes().first() {
+            Some(b'-' | b'0'..=b'9') => return Ok(Self(text)),
+            Some(b'"') => "a string",
+            Some(b'{') => "an object",
+            Some(b'[') => "an array",
+            Some(b'n') => "null",
+            _ => "a boolean",
+        };
+        Err(D::Error::invalid_type(Unexpected::Other(other), &"a number"))
     }
 }
 
@@ -142,6 +189,7 @@ fn is_free_of(text: &str, bad: impl Fn(char) -> bool) -> garde::Result {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -158,6 +206,56 @@ mod tests {
         let input: AmountInput = serde_json::from_str("1.005").unwrap();
         let problem = input.in_currency(Currency::from_code("USD").unwrap(), "/price").unwrap_err();
         assert_eq!((problem.status().as_u16(), problem.errors()[0].field.as_str()), (422, "/price"));
+    }
+
+    #[test]
+    fn what_is_no_number_is_named_for_what_it_is() {
+        for (text, what) in
+            [("\"1\"", "a string"), ("null", "null"), ("[1]", "an array"), ("true", "a boolean")]
+        {
+            let refused = serde_json::from_str::<AmountInput>(text).unwrap_err().to_string();
+            assert!(refused.starts_with(&format!("invalid type: {what}, expected a number")), "{refused}");
+        }
+    }
+
+    proptest! {
+        // Whatever is written is either taken as exactly that, or refused.
+        #[test]
+        fn no_amount_is_rounded(whole in 0_u64..1_000_000, decimals in "[0-9]{0,25}", negative: bool) {
+            let point = if decimals.is_empty() { "" } else { "." };
+            let text = format!("{}{whole}{point}{decimals}", if negative { "-" } else { "" });
+            let input: AmountInput = serde_json::from_str(&text).unwrap();
+            let kept = decimals.trim_end_matches('0');
+            match input.in_currency(Currency::from_code("USD").unwrap(), "/price") {
+                Ok(money) => {
+                    prop_assert!(kept.len() <= 2, "{text} became {money:?}");
+                    let cents: i64 = format!("{kept:0<2}").parse().unwrap();
+                    let minor = i64::try_from(whole).unwrap() * 100 + cents;
+                    prop_assert_eq!(money.minor, if negative { -minor } else { minor });
+                }
+                Err(problem) => {
+                    prop_assert!(kept.len() > 2, "{text} was refused");
+                    prop_assert_eq!(problem.status().as_u16(), 422);
+                    prop_assert_eq!(problem.errors()[0].field.as_str(), "/price");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn digits_that_no_double_holds_are_refused_and_not_lost() {
+        let usd = Currency::from_code("USD").unwrap();
+        let read = |text: &str| {
+            let input: AmountInput = serde_json::from_str(text).unwrap();
+            input.in_currency(usd, "/price").map(|money| money.minor).map_err(|p| p.status().as_u16())
+        };
+        assert_eq!(read("12.500000000000000001"), Err(422));
+        assert_eq!(read("0.300000000000000000000000000000000000001"), Err(422));
+        assert_eq!(read("1234567890123456"), Err(422));
+        assert_eq!(read("1e400"), Err(422));
+        assert_eq!(read("12.500000000000000000"), Ok(1250));
+        assert_eq!(read("1.25e1"), Ok(1250));
+        assert_eq!(read("-0.01"), Ok(-1));
     }
 
     #[test]
