@@ -44,10 +44,11 @@ pub async fn stock_up(store: Arc<dyn Store>, skus: &[String], units: i64) -> Res
             attributes: Default::default(),
         };
         let product = NewProduct {
+            command: None,
+            category_id: None,
             id: format!("product-{sku}"),
             name,
             description: None,
-            category_id: None,
             image_urls: Vec::new(),
             attributes: Default::default(),
             variants: vec![variant],

@@ -172,8 +172,7 @@ fn with_logs<F>(loaded: Loaded, command: impl FnOnce(config::Config) -> F) -> Re
 where
     F: Future<Output = Result<(), Failure>>,
 {
-    let _traces =
-        telemetry::start(&loaded.config.log, &loaded.config.telemetry).map_err(Failure::new)?;
+    let _traces = telemetry::start(&loaded.config.log, &loaded.config.telemetry).map_err(Failure::new)?;
     telemetry::start_figures().map_err(Failure::new)?;
     in_system(command(loaded.config)).map(|()| ExitCode::SUCCESS)
 }

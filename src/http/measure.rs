@@ -40,9 +40,7 @@ struct Handles {
 impl Handles {
     fn of(method: &'static str, route: &str) -> Self {
         let route = route.to_owned();
-        let count = |class: &'static str| {
-            counter!(figures::HTTP_REQUESTS, "method" => method, "route" => route.clone(), "status" => class)
-        };
+        let count = |class: &'static str| counter!(figures::HTTP_REQUESTS, "method" => method, "route" => route.clone(), "status" => class);
         Self {
             requests: CLASSES.map(count),
             seconds: histogram!(figures::HTTP_SECONDS, "method" => method, "route" => route),

@@ -336,7 +336,7 @@ async fn change_product(
         Ok::<_, Problem>(VariantChange {
             sku: sku(variant.sku, n)?,
             name: variant.name,
-            price: variant.price.map(|price| price.0),
+            price: variant.price.map(AmountInput::into_text),
             currency: variant.currency.map(|currency| currency.0),
             attributes: variant.attributes.map(Option::unwrap_or_default),
         })

@@ -10,7 +10,9 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use utoipa_actix_web::{AppExt, scope};
 
 use super::{
-    accounts, admin, categories, codes, connections, docs, export, health, hello, holds, inventory, keys, links, metrics, openapi, order_commands, orders, people, product_search, products, profiles, recovery, roles, sessions, transactions, users, webhooks,
+    accounts, admin, categories, codes, connections, docs, export, health, hello, holds, inventory, keys,
+    links, metrics, openapi, order_commands, orders, people, product_search, products, profiles, recovery,
+    roles, sessions, transactions, users, webhooks,
 };
 
 /// A bounded context: what may be deployed and scaled apart from the rest.

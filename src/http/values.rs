@@ -94,6 +94,13 @@ impl AmountInput {
     }
 }
 
+impl AmountInput {
+    /// The number as it was written, for where the currency is known later.
+    pub fn into_text(self) -> String {
+        self.0
+    }
+}
+
 impl Serialize for AmountInput {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0.parse::<Number>() {

@@ -36,13 +36,13 @@ impl FromRequest for Raw {
     type Future = futures_util::future::LocalBoxFuture<'static, Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, payload: &mut actix_web::dev::Payload) -> Self::Future {
-        let payload = payload.take();
+        let body = json::read(request, payload, LIMIT);
         let coded = request.headers().contains_key("content-encoding");
         Box::pin(async move {
             if coded {
                 return Err(Problem::unsupported_media_type("Compressed bodies are not read."));
             }
-            json::read(payload, LIMIT).await.map(Self)
+            body.await.map(Self)
         })
     }
 }

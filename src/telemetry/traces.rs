@@ -35,7 +35,9 @@ pub(super) fn start(otlp_url: Option<&str>) -> Result<(SdkTracerProvider, SdkTra
                 .with_timeout(std::time::Duration::from_secs(5))
                 .build()
                 .map_err(|error| format!("telemetry.otlp_url: {error}"))?;
-            builder.with_batch_exporter(exporter).with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)))
+            builder
+                .with_batch_exporter(exporter)
+                .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)))
         }
         // Whoever asks decides whether their trace is kept; we only pass that on.
         None => builder.with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOff))),
@@ -50,9 +52,8 @@ fn current() -> Option<String> {
     let context = Span::current().context();
     let span = context.span();
     let span = span.span_context();
-    span.is_valid().then(|| {
-        format!("00-{}-{}-{:02x}", span.trace_id(), span.span_id(), span.trace_flags().to_u8())
-    })
+    span.is_valid()
+        .then(|| format!("00-{}-{}-{:02x}", span.trace_id(), span.span_id(), span.trace_flags().to_u8()))
 }
 
 fn adopt(span: &Span, traceparent: Option<&str>) {

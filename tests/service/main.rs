@@ -24,8 +24,8 @@ mod sessions;
 mod tokens;
 mod tour;
 mod traces;
-mod webhooks;
 mod transactions;
+mod webhooks;
 
 use support::{Backend, DataDir, Replica};
 

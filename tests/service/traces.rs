@@ -99,8 +99,7 @@ async fn one_trace_goes_from_the_client_through_request_saga_provider_and_job() 
     let order: Value = answer.json().await.unwrap();
 
     // then all that is done for it, the mail at the end included, is in that trace.
-    let wanted: BTreeSet<String> =
-        ["request", "store", "saga", "provider", "job"].map(str::to_owned).into();
+    let wanted: BTreeSet<String> = ["request", "store", "saga", "provider", "job"].map(str::to_owned).into();
     eventually(&format!("the spans of {}", order["id"]), Duration::from_secs(30), async || {
         wanted.is_subset(&collector.names(TRACE)).then_some(())
     })

@@ -6,7 +6,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use steward::storage::redis::{RedisInvalidations, RedisLocator, RedisPool};
 use steward_actors::keys::TokenKey;
-use steward_actors::limits::Unlimited;
+use steward_actors::limits::MemoryLimits;
 use steward_actors::session::{
     AuthError, Device, Invalidation, Invalidations, LoggedIn, Principal, Session, SessionParts, Sessions,
     SessionsHandle, Subscription,
@@ -76,7 +76,7 @@ impl Cluster {
             store: store.clone(),
             clock: self.clock.clone(),
             users: Users::new(store.clone(), self.clock.clone(), self.hasher.clone()),
-            limits: Arc::new(Unlimited),
+            limits: Arc::new(MemoryLimits::new(self.clock.clone(), 1000)),
             access: Arc::new(PlainTokens),
             token_key: TokenKey::new(vec![7; 32].into()),
             locator: Some(Arc::new(RedisLocator::new(pool.clone()))),

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Number;
-
 use super::product::{Product, Variant};
 use super::service::CatalogError;
 use super::{MOST_ATTRIBUTES, MOST_VARIANTS, labels};
@@ -35,8 +33,8 @@ pub struct VariantChange {
     pub sku: Sku,
     /// What it is called.
     pub name: Option<String>,
-    /// What one unit costs, in `currency`.
-    pub price: Option<Number>,
+    /// What one unit costs, in `currency`, as decimal text.
+    pub price: Option<String>,
     /// What it costs that in; if missing, the product's currency.
     pub currency: Option<Currency>,
     /// What sets it apart from the others, all of it.
@@ -77,7 +75,7 @@ fn change_variant(product: &mut Product, number: usize, change: &VariantChange) 
     let currency = change.currency.or(known.as_ref().map(|known| known.price.currency)).or(first);
     let price = match (&change.price, currency) {
         (Some(price), Some(currency)) => Some(
-            Money::from_number(price, currency)
+            Money::from_decimal_text(price, currency)
                 .map_err(|error| invalid(number, "price", "amount", error.to_string()))?,
         ),
         _ => None,

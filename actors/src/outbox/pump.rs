@@ -15,8 +15,8 @@ use super::job::{JOBS, Job, JobStatus, Retry};
 use super::{JobError, Performer};
 use crate::cluster::Clock;
 use crate::figures;
-use crate::trace;
 use crate::store::{Batch, CommitError, Query, Store, StoreError, Versioned, find};
+use crate::trace;
 
 /// Wakes the outbox of this replica after a commit that has a job. A hint: the outbox finds jobs
 /// by looking for them. Cheap to clone.

@@ -197,7 +197,13 @@ impl<A: Actor<Context = Context<A>>> ActorRef<A> {
             let address = self.address(until).await.map_err(|error| refused(error, handed_over))?;
             let (to, answer) = oneshot::channel();
             let figures = self.shared.figures.clone();
-            let reply = Reply { to, _counted: counted, since: std::time::Instant::now(), figures, span: asking.clone() };
+            let reply = Reply {
+                to,
+                _counted: counted,
+                since: std::time::Instant::now(),
+                figures,
+                span: asking.clone(),
+            };
             if address.try_send(Envelope { command: command.clone(), reply }).is_err() {
                 // This incarnation has just fallen; the runner is about to say so.
                 self.has_fallen(&address, until).await;

@@ -1,17 +1,12 @@
 //! Products that are changed and archived.
 
 use futures_util::future::join_all;
-use serde_json::Number;
 
 use super::*;
 use crate::inventory::{Adjustment, Hold, HoldError, HoldLine, HoldRequest, Holds, Inventory};
 use crate::supervision::{Arbiters, Tree};
 
 const ANY: Option<u64> = None;
-
-fn number(text: &str) -> Number {
-    text.parse().unwrap()
-}
 
 fn variant(sku: &str) -> VariantChange {
     let sku = Sku::parse(sku).unwrap();
@@ -43,8 +38,8 @@ async fn only_what_is_named_changes_and_orders_see_it() {
         name: Some("Tee".to_owned()),
         description: Some(None),
         variants: vec![
-            VariantChange { price: Some(number("5.5")), ..variant("m") },
-            VariantChange { name: Some("L".to_owned()), price: Some(number("7")), ..variant("l") },
+            VariantChange { price: Some("5.5".to_owned()), ..variant("m") },
+            VariantChange { name: Some("L".to_owned()), price: Some("7".to_owned()), ..variant("l") },
         ],
         ..ProductChange::default()
     };
@@ -68,13 +63,13 @@ async fn a_variant_that_makes_no_sense_is_refused_by_its_place() {
     let Shop { catalog, .. } = shop();
     create(&catalog, product("p1", "Shirt", &["s", "m"])).await;
     create(&catalog, product("p2", "Cap", &["cap"])).await;
-    let usd = VariantChange { name: Some("x".to_owned()), price: Some(number("1")), ..variant("new") };
+    let usd = VariantChange { name: Some("x".to_owned()), price: Some("1".to_owned()), ..variant("new") };
     let eur = Currency::from_code("EUR");
     for (variants, place, field) in [
-        (vec![VariantChange { price: Some(number("1.005")), ..variant("s") }], 0, "price"),
-        (vec![VariantChange { price: Some(number("-1")), ..variant("m") }], 1, "price"),
+        (vec![VariantChange { price: Some("1.005".to_owned()), ..variant("s") }], 0, "price"),
+        (vec![VariantChange { price: Some("-1".to_owned()), ..variant("m") }], 1, "price"),
         (vec![VariantChange { currency: eur, ..variant("s") }], 0, "price"),
-        (vec![VariantChange { currency: eur, price: Some(number("1")), ..variant("s") }], 1, "currency"),
+        (vec![VariantChange { currency: eur, price: Some("1".to_owned()), ..variant("s") }], 1, "currency"),
         (vec![variant("s"), variant("s")], 1, "sku"),
         (vec![VariantChange { name: None, ..usd.clone() }], 0, "name"),
         (vec![VariantChange { price: None, ..usd.clone() }], 0, "price"),
@@ -90,7 +85,7 @@ async fn a_variant_that_makes_no_sense_is_refused_by_its_place() {
     assert_eq!(refused, Err(CatalogError::SkuTaken(Sku::parse("cap").unwrap())));
     let all_in_eur = of_variants(
         ["s", "m"]
-            .map(|sku| VariantChange { currency: eur, price: Some(number("1")), ..variant(sku) })
+            .map(|sku| VariantChange { currency: eur, price: Some("1".to_owned()), ..variant(sku) })
             .into(),
     );
     catalog.change("p1", &all_in_eur, ANY).await.unwrap();

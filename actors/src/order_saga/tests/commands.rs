@@ -233,12 +233,7 @@ async fn a_refund_that_the_provider_refuses_fails_and_what_is_owed_is_never_drop
 
     world.payments.script(PaymentCall::Refund, (0..6).map(|_| no()));
     order(&replica, &BY_CUSTOMER, &id).await.unwrap();
-    world
-        .until("it is listed", async || {
-            let (stuck, _) = replica.orders.stuck(10, None).await.unwrap();
-            stuck.iter().any(|order| order.value.id == id)
-        })
-        .await;
+    world.until("it is listed", async || world.order(&replica, &id).await.stuck_since.is_some()).await;
     assert_eq!(world.settled(&replica, &id).await.status, OrderStatus::Refunded);
     world.check(&replica, &id).await;
 }
