@@ -475,6 +475,7 @@ impl Parts {
             records(&users::USER_TOKENS, "user"),
             Arc::new(connections.clone()),
             // What the connections left, and what was kept by hand.
+            records(&accounts::TRANSACTIONS, "user"),
             records(&accounts::ACCOUNTS, "user"),
             Arc::new(orders.clone()),
         ])

@@ -233,7 +233,9 @@ fn typed(values: &Values) -> Result<Config, Vec<Fault>> {
     let mut root = Value::new(None, ValueKind::Table(::config::Map::new()));
     for (key, (value, origin)) in values {
         let below = format!("{key}.");
-        if let Some((known, _)) = values.iter().find(|(known, _)| known.starts_with(&below)) {
+        // What stands below a key of ours is the one that is wrong.
+        let ours = matches!(origin, Origin::Default);
+        if let Some((known, _)) = values.iter().find(|(known, _)| !ours && known.starts_with(&below)) {
             return Err(vec![Fault {
                 key: key.clone(),
                 value: None,

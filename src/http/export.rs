@@ -5,7 +5,7 @@ use garde::Validate;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use steward_actors::account_sync::Connections;
-use steward_actors::accounts::Accounts;
+use steward_actors::accounts::{Accounts, Ledger, TransactionFilter};
 use steward_actors::order_saga::Orders;
 use steward_actors::session::Sessions;
 use steward_actors::store::Cursor;
@@ -21,6 +21,7 @@ use super::page::{Binding, CursorText, Limit, Listed};
 use super::problem::Problem;
 use super::query::ValidQuery;
 use super::sessions::SessionView;
+use super::transactions::TransactionView;
 use super::users::UserView;
 
 pub(super) fn configure(config: &mut ServiceConfig) {
@@ -30,7 +31,7 @@ pub(super) fn configure(config: &mut ServiceConfig) {
 /// One thing that is kept about me.
 #[derive(Serialize, ToSchema)]
 struct ExportedItem {
-    /// `profile`, `session`, `connection`, `account` or `order`.
+    /// `profile`, `session`, `connection`, `account`, `transaction` or `order`.
     kind: &'static str,
     /// The thing, in the form that its own route has.
     #[schema(value_type = Object)]
@@ -38,7 +39,7 @@ struct ExportedItem {
 }
 
 /// The kinds, in their order.
-const KINDS: [&str; 5] = ["profile", "session", "connection", "account", "order"];
+const KINDS: [&str; 6] = ["profile", "session", "connection", "account", "transaction", "order"];
 
 /// Where to begin.
 #[derive(Deserialize, Validate, IntoParams)]
@@ -90,6 +91,11 @@ impl Export<'_> {
                 let (found, next) = self.service::<Accounts>()?.page(me, None, limit, after).await?;
                 (found.into_iter().map(|found| json!(AccountView::of(found.value))).collect(), next)
             }
+            "transaction" => {
+                let all = TransactionFilter::default();
+                let (found, next) = self.service::<Ledger>()?.page(me, &all, limit, after).await?;
+                (found.into_iter().map(|found| json!(TransactionView::from(found.value))).collect(), next)
+            }
             _ => {
                 let (found, next) = self.service::<Orders>()?.page(Some(me), None, limit, after).await?;
                 (found.into_iter().map(|found| json!(OrderView::of(found))).collect(), next)
@@ -116,7 +122,8 @@ fn read_place(cursor: Option<Cursor>) -> Result<(usize, Option<Cursor>), Problem
     Ok((kind, (!id.is_empty()).then_some(Cursor { keys, id })))
 }
 
-/// All that is kept about me: profile, sessions, connections, accounts, orders, one after the other.
+/// All that is kept about me: profile, sessions, connections, accounts, transactions, orders, one
+/// after the other.
 #[utoipa::path(
     tag = "users",
     params(ExportPage),

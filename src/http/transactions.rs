@@ -35,7 +35,7 @@ pub(super) fn configure(config: &mut ServiceConfig) {
 /// A transaction.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct TransactionView {
+pub(super) struct TransactionView {
     id: String,
     account_id: String,
     /// `YYYY-MM-DD`: of the booking, or of the payment while it is pending.
