@@ -110,6 +110,7 @@ async fn in_production_figures_and_details_are_on_the_operations_port_only() {
         ("STEWARD__ALLOW__EMBEDDED_STORE", "true"),
         ("STEWARD__ALLOW__MAIL_FILES", "true"),
         ("STEWARD__ALLOW__MADE_UP_SECRETS", "true"),
+        ("STEWARD__ALLOW__UNLIMITED", "true"),
         ("STEWARD__SANDBOX__ENABLED", "true"),
         ("STEWARD__HTTP__OPERATIONS_BIND", "127.0.0.1:0"),
     ];

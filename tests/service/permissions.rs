@@ -93,8 +93,9 @@ async fn every_role_on_every_route(app: App) {
     for (path, item) in api["paths"].as_object().unwrap() {
         for (verb, operation) in item.as_object().unwrap() {
             let Ok(method) = Method::from_bytes(verb.to_uppercase().as_bytes()) else { continue };
-            // Every route that has a session to lose it, is tried by those who log out themselves.
-            if path.ends_with("/logout") {
+            // Logging out ends the session that the other calls need; a webhook's caller is known by its
+            // signature and has no role. Both have tests of their own.
+            if path.ends_with("/logout") || path.contains("/webhooks/") {
                 continue;
             }
             routes += 1;

@@ -2,11 +2,11 @@
 //! port 0. Signals are the composition root's.
 //!
 //! One thread accepts and hands each connection to the worker thread with the fewest; actix answers
-//! it there, on a [`stream::Stream`] with deadlines of its own. The workers are ours, not
+//! it there, on a stream with deadlines of its own. The workers are ours, not
 //! actix-server's, so that stopping loses nothing: that one drops connections that it has accepted
 //! and not yet begun with.
 //!
-//! Stopping goes in [`Stage`]s: tell every client to leave, accept no more, answer what came in,
+//! Stopping goes in stages: tell every client to leave, accept no more, answer what came in,
 //! end.
 
 mod refusal;
