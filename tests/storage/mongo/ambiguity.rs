@@ -52,8 +52,17 @@ impl Shape {
 
     /// Whether the batch was committed, or not; half of it is a failure.
     async fn is_committed(self, store: &dyn Store, id: &str) -> bool {
-        let thing = get(store, &THINGS, id).await.map(|record| record.version);
-        let part = get(store, &PARTS, id).await.map(|record| record.version);
+        let version = async |collection| get(store, collection, id).await.map(|record| record.version);
+        let mut thing = version(&THINGS).await;
+        // One of unknown outcome may be committed between two reads.
+        let part = loop {
+            let part = version(&PARTS).await;
+            let again = version(&THINGS).await;
+            if again == thing {
+                break part;
+            }
+            thing = again;
+        };
         match (self, thing, part) {
             (Self::Insert, Some(1), Some(1))
             | (Self::Replace, Some(2), None)
