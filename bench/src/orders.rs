@@ -108,7 +108,6 @@ pub async fn run(plan: &Plan) -> Result<String, Failure> {
     place.set("REDIS__URI", plan.redis.expose_secret());
     place.set("REDIS__PREFIX", format!("{database}:"));
     place.set("SANDBOX__URL", &sandbox.sandbox);
-    place.without_limits().await?;
     let server = place.start("serve").await?;
     register(server.address()).await?;
     let store: Arc<dyn Store> = Arc::new(MongoStore::connect(&plan.uri, &database, SCHEMA).await?);

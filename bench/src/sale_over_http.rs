@@ -54,7 +54,6 @@ impl OverHttp {
             place.set("MONGODB__DATABASE", &database);
             place.set("REDIS__URI", self.redis.expose_secret());
             place.set("REDIS__PREFIX", format!("{database}:"));
-            place.without_limits().await?;
             places.push(place);
         }
         let mut servers = Vec::new();
@@ -81,8 +80,7 @@ impl OverHttp {
     /// One process on the embedded store.
     pub async fn embedded(&self) -> Result<Row, Failure> {
         let data = tempfile::tempdir()?;
-        let mut place = Place::new(self.binary.clone(), data.path())?;
-        place.without_limits().await?;
+        let place = Place::new(self.binary.clone(), data.path())?;
         let first = place.start("serve").await?;
         register(first.address()).await?;
         stock_up_over_http(first.address(), SKU, UNITS).await?;

@@ -42,6 +42,8 @@ impl Place {
         place.set("DATA__DIR", data.display());
         place.set("HTTP__BIND", "127.0.0.1:0");
         place.set("HTTP__MAX_CONNECTIONS", 20_000);
+        // It is the server that is measured, not its quotas.
+        place.set("LIMITS__ENABLED", false);
         place.set("LOG__FORMAT", "json");
         // The line that names the address, and what goes wrong.
         place.set("LOG__FILTER", "warn,steward::app=info");
@@ -53,15 +55,6 @@ impl Place {
     /// Sets a key of the configuration, such as `HTTP__BIND`.
     pub fn set(&mut self, key: &str, value: impl ToString) {
         self.settings.push((format!("STEWARD__{key}"), value.to_string()));
-    }
-
-    /// Switches quotas off, if this version has them: it is the server that is measured.
-    pub async fn without_limits(&mut self) -> Result<(), Failure> {
-        let shown = self.command("config").output().await?;
-        if String::from_utf8_lossy(&shown.stdout).contains("[limits]") {
-            self.set("LIMITS__ENABLED", false);
-        }
-        Ok(())
     }
 
     fn command(&self, verb: &str) -> Command {
