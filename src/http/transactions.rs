@@ -182,10 +182,10 @@ impl From<AccountTransactionFilter> for MyTransactionFilter {
     }
 }
 
+/// A page of what a filter lets through; its account, if it names one, is known to be the user's.
 async fn page(
     user_id: &str,
     filter: MyTransactionFilter,
-    accounts: &Accounts,
     ledger: &Ledger,
 ) -> Result<Listed<TransactionView>, Problem> {
     let (limit, cursor) = (filter.limit, filter.cursor);
@@ -198,11 +198,6 @@ async fn page(
         max_amount: filter.max_amount,
         pending: filter.pending,
     };
-    if let Some(id) = &wanted.account_id
-        && accounts.get(user_id, id).await?.is_none()
-    {
-        return Err(Problem::invalid_field("accountId", "unknown_account", "is no account of yours"));
-    }
     let binding = Binding::new(
         "transactions",
         &(
@@ -231,7 +226,12 @@ async fn list_transactions(
     ledger: web::Data<Ledger>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    Ok(page(&caller.user_id, filter.0, &accounts, &ledger).await?.respond(&request))
+    if let Some(id) = &filter.0.account_id
+        && accounts.get(&caller.user_id, &id.0).await?.is_none()
+    {
+        return Err(Problem::invalid_field("accountId", "unknown_account", "is no account of yours"));
+    }
+    Ok(page(&caller.user_id, filter.0, &ledger).await?.respond(&request))
 }
 
 /// An account's transactions, newest first. A page may be shorter than its limit and have a next
@@ -253,7 +253,7 @@ async fn list_account_transactions(
 ) -> Result<HttpResponse, Problem> {
     accounts.get(&caller.user_id, &id.0.0).await?.ok_or_else(Problem::not_found)?;
     let filter = MyTransactionFilter { account_id: Some(id.0), ..filter.0.into() };
-    Ok(page(&caller.user_id, filter, &accounts, &ledger).await?.respond(&request))
+    Ok(page(&caller.user_id, filter, &ledger).await?.respond(&request))
 }
 
 /// A transaction to write down.
