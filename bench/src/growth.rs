@@ -11,9 +11,17 @@ use crate::raw::Raw;
 const TEMPLATES: i64 = 50;
 /// Orders whose copies are inserted at once.
 const AT_ONCE: usize = 500;
-/// What belongs to an order, and the field that says to which.
-const PARTS: [(&str, &str); 4] =
-    [("orders", "_id"), ("order_events", "orderId"), ("holds", "_id"), ("movements", "reference")];
+/// What belongs to an order.
+const PARTS: [&str; 4] = ["orders", "order_events", "holds", "movements"];
+
+/// How the order's part of a collection is found.
+fn of_order(collection: &str, id: &str) -> Document {
+    match collection {
+        "order_events" => doc! { "_id": { "$gte": format!("{id}:"), "$lt": format!("{id};") } },
+        "movements" => doc! { "reference": id },
+        _ => doc! { "_id": id },
+    }
+}
 
 /// Inserts `count` orders that have ended; how many it were.
 pub async fn fill(raw: &Raw, count: usize) -> Result<usize, Failure> {
@@ -27,8 +35,9 @@ pub async fn fill(raw: &Raw, count: usize) -> Result<usize, Failure> {
     for order in &orders {
         let id = order.get_str("_id")?.to_owned();
         let mut parts = Vec::new();
-        for (collection, field) in PARTS {
-            let found = raw.database.collection::<Document>(collection).find(doc! { field: &id }).await?;
+        for collection in PARTS {
+            let found =
+                raw.database.collection::<Document>(collection).find(of_order(collection, &id)).await?;
             parts.push(found.try_collect::<Vec<Document>>().await?);
         }
         templates.push((id, parts));
@@ -46,7 +55,7 @@ pub async fn fill(raw: &Raw, count: usize) -> Result<usize, Failure> {
                 to.extend(part.iter().map(|document| copy(document, id, &new)));
             }
         }
-        for ((collection, _), documents) in PARTS.iter().zip(copies) {
+        for (collection, documents) in PARTS.iter().zip(copies) {
             if !documents.is_empty() {
                 raw.database.collection::<Document>(collection).insert_many(documents).await?;
             }

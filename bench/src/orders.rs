@@ -11,7 +11,7 @@ use futures_util::future::try_join_all;
 use secrecy::{ExposeSecret, SecretString};
 use steward::app::schema::SCHEMA;
 use steward::storage::mongo::MongoStore;
-use steward_actors::order_saga::{ORDER_EVENTS, ORDERS, Order, OrderEvent, OrderStatus};
+use steward_actors::order_saga::{ORDERS, Order, OrderEvent, OrderStatus};
 use steward_actors::store::{Query, Store, find};
 use tokio::time::sleep;
 
@@ -267,7 +267,7 @@ impl World {
         let last = orders.iter().map(|order| order.updated_at).max().ok_or("no order")?;
         let mut steps: BTreeMap<String, (u32, Duration)> = BTreeMap::new();
         for order in confirmed.iter().take(LOOKED_AT) {
-            let query = Query::by(&ORDER_EVENTS, "order").equal(order.id.as_str()).limit(100);
+            let query = OrderEvent::behind(&order.id, 0).limit(100);
             let (events, _) = find::<OrderEvent>(self.store.as_ref(), query).await?;
             for two in events.windows(2) {
                 let name =

@@ -50,6 +50,7 @@ use crate::http::caller::Authenticator;
 use crate::http::health::Health;
 use crate::http::keys::PublishedKeys;
 use crate::http::metrics::Figures;
+use crate::http::order_events::Streams;
 use crate::http::webhooks::StripeWebhooks;
 use crate::http::{Limiting, Listener, Server};
 use crate::passwords::Argon2Passwords;
@@ -282,6 +283,7 @@ impl Steward {
             orders: orders.clone(),
             connections: connections.clone(),
             operations: Operations::new(&parts, jobs),
+            streams: Arc::new(Streams::new(drains.clone())),
             webhook_secret: outside.webhook_secret.clone(),
             clock: parts.clock.clone(),
             membership: membership.clone(),
@@ -558,6 +560,7 @@ struct Worker {
     orders: Orders,
     connections: Connections,
     operations: Operations,
+    streams: Arc<Streams>,
     webhook_secret: Option<SecretString>,
     clock: Arc<StoreClock>,
     membership: Arc<Membership>,
@@ -585,6 +588,7 @@ impl Worker {
             .app_data(Data::new(self.ledger.clone()))
             .app_data(Data::new(self.inventory.clone()))
             .app_data(Data::new(self.orders.clone()))
+            .app_data(Data::from(self.streams.clone()))
             .app_data(Data::new(StripeWebhooks {
                 secret: self.webhook_secret.clone(),
                 clock: self.clock.clone(),

@@ -149,7 +149,7 @@ async fn recognise(
 }
 
 /// The token of the one `Authorization` header; `None` without one.
-fn bearer(request: &HttpRequest) -> Result<Option<String>, Problem> {
+pub(super) fn bearer(request: &HttpRequest) -> Result<Option<String>, Problem> {
     let mut values = request.headers().get_all(header::AUTHORIZATION);
     let Some(value) = values.next() else { return Ok(None) };
     let token = value.to_str().ok().and_then(|value| value.split_once(' ')).and_then(|(scheme, token)| {

@@ -51,6 +51,7 @@ mod links;
 mod measure;
 pub mod metrics;
 mod order_commands;
+pub mod order_events;
 mod orders;
 mod people;
 mod product_search;

@@ -11,8 +11,8 @@ use utoipa_actix_web::{AppExt, scope};
 
 use super::{
     accounts, admin, categories, codes, connections, docs, export, health, hello, holds, inventory, keys,
-    links, metrics, openapi, order_commands, orders, people, product_search, products, profiles, recovery,
-    roles, sessions, transactions, users, webhooks,
+    links, metrics, openapi, order_commands, order_events, orders, people, product_search, products,
+    profiles, recovery, roles, sessions, transactions, users, webhooks,
 };
 
 /// A bounded context: what may be deployed and scaled apart from the rest.
@@ -70,6 +70,7 @@ fn v1(config: &mut ServiceConfig, served: &Served) {
             Context::Orders => config
                 .configure(orders::configure)
                 .configure(order_commands::configure)
+                .configure(order_events::configure)
                 .configure(webhooks::configure),
             Context::Accounts => config
                 .configure(connections::configure)

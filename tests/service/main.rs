@@ -15,6 +15,7 @@ mod figures;
 mod holds;
 mod operators;
 mod order_commands;
+mod order_events;
 mod orders;
 mod outage;
 mod people;

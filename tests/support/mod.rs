@@ -80,8 +80,23 @@ impl Replica {
         Self::start_as(data, backend, more, &[]).await
     }
 
+    /// The same; `None` if it ends before it listens.
+    pub async fn try_start(data: &Path, backend: &Backend, more: &[(&str, &str)]) -> Option<Self> {
+        Self::try_start_as(data, backend, more, &[]).await
+    }
+
     /// The same, with more words after `steward serve`.
     pub async fn start_as(data: &Path, backend: &Backend, more: &[(&str, &str)], words: &[&str]) -> Self {
+        let started = Self::try_start_as(data, backend, more, words).await;
+        started.expect("steward listens and does not end before")
+    }
+
+    async fn try_start_as(
+        data: &Path,
+        backend: &Backend,
+        more: &[(&str, &str)],
+        words: &[&str],
+    ) -> Option<Self> {
         let mut command = steward(data, backend);
         command
             .arg("serve")
@@ -103,23 +118,28 @@ impl Replica {
         let listening = timeout(Duration::from_secs(30), async {
             while let Some(line) = lines.next_line().await.expect("logs are text") {
                 match serde_json::from_str::<Value>(&line) {
-                    Ok(event) if event["message"] == "listening" => return event,
+                    Ok(event) if event["message"] == "listening" => return Some(event),
                     Ok(_) => {}
                     Err(_) => eprintln!("{line}"),
                 }
             }
-            panic!("steward ended before it listened");
+            None
         })
         .await
-        .expect("steward listens within 30 s");
+        .expect("steward listens within 30 s")?;
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let text = |name: &str| listening[name].as_str().unwrap_or_default().to_owned();
-        Self { child, url: text("api"), operations: text("operations"), sandbox: text("sandbox") }
+        Some(Self { child, url: text("api"), operations: text("operations"), sandbox: text("sandbox") })
     }
 
     /// Ends it the hard way, at once.
     pub async fn kill(mut self) {
         self.child.kill().await.expect("the process was there");
+    }
+
+    /// Whether it ends by itself within `span`.
+    pub async fn ended_within(&mut self, span: Duration) -> bool {
+        timeout(span, self.child.wait()).await.is_ok()
     }
 
     /// Ends it the polite way and waits until it has ended; its exit status.

@@ -190,6 +190,7 @@ impl Orders {
         self.ports.crash_points.pass("command.after_commit");
         match committed {
             Ok(()) => {
+                self.ports.hub.changed(&order.id, &order.user_id);
                 if to_do {
                     self.resume(&order.id);
                 }

@@ -34,6 +34,7 @@ mod crash_points;
 pub mod decide;
 mod event;
 mod forgetting;
+mod hub;
 pub mod notice;
 mod order;
 mod orders;
@@ -54,6 +55,7 @@ pub use confirmation::{ORDER_CONFIRMATION, OrderConfirmation};
 pub use crash_points::{CRASH_POINTS, CrashPoints};
 pub use decide::Patience;
 pub use event::Event;
+pub use hub::{Hub, Watched, Watching};
 pub use notice::{Claim, Heed, NOTICES, Notice};
 pub use order::{
     Line, ORDER_EVENTS, ORDERS, Order, OrderEvent, OrderStatus, Payment, PaymentStatus, Reason, Waiting,
@@ -63,7 +65,7 @@ pub use refund::{REFUNDS, Refund, RefundStatus};
 pub use retry::RetryError;
 pub use state::Step;
 pub use survey::{Survey, survey, unfinished};
-pub use timeline::{TimelineEntry, TimelineStatus};
+pub use timeline::{EventEntry, TimelineEntry, TimelineStatus};
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use super::refund::Refund;
 use super::state::Step;
 use crate::inventory::HoldLine;
 use crate::money::{AmountError, Currency, Money};
-use crate::store::{Collection, Entity, Field, Index, Kind};
+use crate::store::{Collection, Entity, Field, Index, Kind, PRIMARY, Query};
 use crate::time::Timestamp;
 
 /// Orders: the projection of [`ORDER_EVENTS`].
@@ -52,12 +52,17 @@ pub static ORDER_EVENTS: Collection = Collection {
     fields: &[
         Field::required("id", Kind::Text),
         Field::required("orderId", Kind::Text),
+        Field::required("userId", Kind::Text),
         Field::required("number", Kind::Integer),
         Field::required("at", Kind::Time),
         Field::required("attempt", Kind::Integer),
         Field::required("event", Kind::Object),
     ],
-    indexes: &[Index::unique("order", &["orderId", "number"])],
+    indexes: &[
+        // An order's events are a range of ids, so `id` is their unique index.
+        Index::by("user", &["userId", "at"]),
+        Index::by("at", &["at"]),
+    ],
     words: &[],
     expires: None,
 };
@@ -417,6 +422,9 @@ pub struct OrderEvent {
     pub id: String,
     /// The order.
     pub order_id: String,
+    /// Whose order it is; empty in records from before it was kept.
+    #[serde(default)]
+    pub user_id: String,
     /// 1 for the first.
     pub number: u64,
     /// When.
@@ -433,8 +441,20 @@ pub struct OrderEvent {
 impl OrderEvent {
     pub(super) fn new(order: &Order, at: Timestamp, attempt: u32, event: Event) -> Self {
         let number = order.events + 1;
-        let id = format!("{}:{number:06}", order.id);
-        Self { id, order_id: order.id.clone(), number, at, step: order.step, attempt, event }
+        let id = Self::id_of(&order.id, number);
+        let (order_id, user_id) = (order.id.clone(), order.user_id.clone());
+        Self { id, order_id, user_id, number, at, step: order.step, attempt, event }
+    }
+
+    fn id_of(order_id: &str, number: u64) -> String {
+        format!("{order_id}:{number:06}")
+    }
+
+    /// Finds the events of an order behind event `number`, oldest first.
+    pub fn behind(order_id: &str, number: u64) -> Query {
+        let from = Self::id_of(order_id, number.saturating_add(1));
+        // The next character after the colon: no id of this order is behind it.
+        Query::by(&ORDER_EVENTS, PRIMARY).range(Some(from.into()), Some(format!("{order_id};").into()))
     }
 }
 

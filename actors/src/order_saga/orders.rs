@@ -15,10 +15,11 @@ use super::actor::{Nudge, OrderSaga, SagaStatus, Status};
 use super::crash_points::CrashPoints;
 use super::decide::{Attempt, Patience, pause};
 use super::event::Event;
+use super::hub::{Hub, Watched, Watching};
 use super::order::{Line, ORDER_EVENTS, ORDERS, Order, OrderEvent, OrderStatus, Payment};
 use super::state::Step;
 use super::steps::Ports;
-use super::timeline::{TimelineEntry, entry};
+use super::timeline::{EventEntry, TimelineEntry, entry};
 use crate::cluster::Clock;
 use crate::ids;
 use crate::inventory::{Hold, Holds, TakeError};
@@ -27,6 +28,7 @@ use crate::outbox::Waker;
 use crate::providers::Payments;
 use crate::store::{Batch, CommitError, Cursor, Query, Store, StoreError, Versioned, find, load};
 use crate::supervision::{Arbiters, AskError, Registry, RegistryOptions, Tree};
+use crate::time::Timestamp;
 
 /// What orders are built on.
 pub struct OrdersParts {
@@ -158,6 +160,7 @@ impl Orders {
             outbox: parts.outbox,
             crash_points: parts.crash_points,
             incarnation: parts.incarnation,
+            hub: Hub::default(),
             patience: options.patience,
             call_deadline: options.call_deadline,
         });
@@ -208,6 +211,7 @@ impl Orders {
         self.ports.crash_points.pass("accept.after_commit");
         match committed {
             Ok(()) => {
+                self.ports.hub.changed(&order.id, &order.user_id);
                 self.start(&order.id);
                 Ok(Accepted { order: Versioned { value: order, version: 1 }, replayed: false })
             }
@@ -371,13 +375,72 @@ impl Orders {
         find(self.ports.store.as_ref(), query).await
     }
 
+    /// Watches from now on: a hint, see [`Hub`].
+    pub fn watch(&self, what: Watched) -> Watching {
+        self.ports.hub.watch(what)
+    }
+
+    /// The present, by the store's clock.
+    pub fn now(&self) -> Timestamp {
+        self.ports.clock.now()
+    }
+
+    /// What happened to an order behind event `number`, oldest first; `limit` 1 to 1,000.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn events_of(
+        &self,
+        order_id: &str,
+        number: u64,
+        limit: usize,
+    ) -> Result<Vec<EventEntry>, StoreError> {
+        let query = OrderEvent::behind(order_id, number).limit(limit);
+        let (found, _) = find::<OrderEvent>(self.ports.store.as_ref(), query).await?;
+        Ok(found.into_iter().map(|event| EventEntry::of(event.value)).collect())
+    }
+
+    /// What happened to the orders of a user, or of everybody, at `since` or later, oldest first;
+    /// `limit` 1 to 1,000. An event of another replica may show up later than younger ones.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn events_since(
+        &self,
+        user_id: Option<&str>,
+        since: Timestamp,
+        limit: usize,
+        after: Option<Cursor>,
+    ) -> Result<(Vec<EventEntry>, Option<Cursor>), StoreError> {
+        let query = events_query(user_id).range(Some(since.as_millis().into()), None);
+        self.find_events(query.limit(limit).after(after)).await
+    }
+
+    /// What happened to the orders of a user, or of everybody, newest first; `limit` 1 to 1,000.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn events(
+        &self,
+        user_id: Option<&str>,
+        limit: usize,
+        after: Option<Cursor>,
+    ) -> Result<(Vec<EventEntry>, Option<Cursor>), StoreError> {
+        self.find_events(events_query(user_id).descending().limit(limit).after(after)).await
+    }
+
+    async fn find_events(&self, query: Query) -> Result<(Vec<EventEntry>, Option<Cursor>), StoreError> {
+        let (found, next) = find::<OrderEvent>(self.ports.store.as_ref(), query).await?;
+        Ok((found.into_iter().map(|event| EventEntry::of(event.value)).collect(), next))
+    }
+
     /// What happened to an order, oldest first, the first 1,000 events. Who may see the order is
     /// for the caller to ask first ([`Self::get_of`]).
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn timeline(&self, order_id: &str) -> Result<Vec<TimelineEntry>, StoreError> {
-        let query = Query::by(&ORDER_EVENTS, "order").equal(order_id).limit(1000);
+        let query = OrderEvent::behind(order_id, 0).limit(1000);
         let (events, _) = find::<OrderEvent>(self.ports.store.as_ref(), query).await?;
         Ok(events.iter().map(|event| entry(&event.value)).collect())
     }
@@ -466,6 +529,13 @@ impl Orders {
 /// A user's id has no colon, so two users never make the same key.
 fn of_user(user_id: &str, command_key: &str) -> String {
     format!("{user_id}:{command_key}")
+}
+
+fn events_query(user_id: Option<&str>) -> Query {
+    match user_id {
+        Some(user_id) => Query::by(&ORDER_EVENTS, "user").equal(user_id),
+        None => Query::by(&ORDER_EVENTS, "at"),
+    }
 }
 
 fn replay(earlier: Versioned<Order>, fingerprint: &str) -> Result<Accepted, AcceptError> {

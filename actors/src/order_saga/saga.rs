@@ -237,6 +237,7 @@ impl Saga {
     fn recorded(&mut self) -> Recorded {
         self.ports.crash_points.pass("record.after_commit");
         self.stored = Versioned { value: self.order.clone(), version: self.stored.version + 1 };
+        self.ports.hub.changed(&self.order.id, &self.order.user_id);
         if self.unrecorded.iter().any(|record| record.event == Event::Confirmed) {
             self.ports.outbox.wake();
         }

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::crash_points::CrashPoints;
 use super::decide::{Outcome, Patience, needs_look_up, settles};
+use super::hub::Hub;
 use super::order::Order;
 use super::state::Step;
 use crate::cluster::Clock;
@@ -28,6 +29,7 @@ pub(super) struct Ports {
     pub(super) outbox: Waker,
     pub(super) crash_points: CrashPoints,
     pub(super) incarnation: String,
+    pub(super) hub: Hub,
     pub(super) patience: Patience,
     pub(super) call_deadline: Duration,
 }

@@ -46,6 +46,30 @@ pub struct TimelineEntry {
     pub detail: Option<String>,
 }
 
+/// An event of an order, as those who watch orders see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventEntry {
+    /// The event's id, unique among all orders.
+    pub id: String,
+    /// The order.
+    pub order_id: String,
+    /// 1 for the order's first.
+    pub number: u64,
+    /// What happened, by the event's name.
+    pub kind: String,
+    /// As the timeline shows it.
+    pub entry: TimelineEntry,
+}
+
+impl EventEntry {
+    pub(super) fn of(record: OrderEvent) -> Self {
+        let kind = serde_json::to_value(&record.event).ok();
+        let kind = kind.as_ref().and_then(|event| event["type"].as_str()).unwrap_or_default().to_owned();
+        let entry = entry(&record);
+        Self { id: record.id, order_id: record.order_id, number: record.number, kind, entry }
+    }
+}
+
 /// The entry of one event.
 pub(super) fn entry(record: &OrderEvent) -> TimelineEntry {
     use TimelineStatus as S;

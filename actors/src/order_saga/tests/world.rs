@@ -12,12 +12,12 @@ use crate::cluster::Clock;
 use crate::inventory::{Hold, HoldError, HoldLine, HoldRequest, HoldStatus, Holds};
 use crate::money::{Currency, Money};
 use crate::order_saga::{
-    AcceptOrder, Adoption, CrashPoints, Line, Liveness, ORDER_EVENTS, Order, OrderConfirmation, OrderEvent,
-    OrderStatus, Orders, OrdersOptions, OrdersParts, Patience, Payment, RefundStatus, Step,
+    AcceptOrder, Adoption, CrashPoints, Line, Liveness, Order, OrderConfirmation, OrderEvent, OrderStatus,
+    Orders, OrdersOptions, OrdersParts, Patience, Payment, RefundStatus, Step,
 };
 use crate::outbox::{Outbox, OutboxOptions, Recipient, Recipients, Waker};
 use crate::providers::Payments;
-use crate::store::{Query, StoreError, find};
+use crate::store::{StoreError, find};
 use crate::supervision::{Arbiters, Tree, lock};
 use crate::testing::{ManualClock, MemoryStore, RecordingMailer, ScriptedPayments};
 use crate::time::Timestamp;
@@ -440,7 +440,7 @@ impl World {
 
     /// The order's events as stored, by name.
     pub(super) async fn events(&self, id: &str) -> Vec<String> {
-        let query = Query::by(&ORDER_EVENTS, "order").equal(id).limit(1000);
+        let query = OrderEvent::behind(id, 0).limit(1000);
         let (events, next) = find::<OrderEvent>(self.store.as_ref(), query).await.unwrap();
         assert!(next.is_none());
         for (n, event) in events.iter().enumerate() {
