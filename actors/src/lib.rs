@@ -24,6 +24,7 @@ pub mod order_saga;
 pub mod outbox;
 pub mod pauses;
 pub mod providers;
+pub mod rates;
 pub mod seal;
 pub mod session;
 pub mod store;

@@ -35,6 +35,7 @@ use steward_actors::order_saga::{
     Adoption, CrashPoints, OrderConfirmation, Orders, OrdersOptions, OrdersParts,
 };
 use steward_actors::outbox::{Jobs, Outbox, OutboxOptions, Performer, Waker};
+use steward_actors::rates::Rates;
 use steward_actors::session::{Invalidations, LocalInvalidations, SessionLocator, SessionParts, Sessions};
 use steward_actors::store::{CommitError, MeasuredStore, Store, StoreError};
 use steward_actors::supervision::{Arbiters, Escalation, InfrastructureTask, Tree, Watchdog, supervise_task};
@@ -268,7 +269,7 @@ impl Steward {
             vec![Arc::new(confirmation), Arc::new(mails), Arc::new(removal)];
         let jobs = Jobs::new(parts.store.clone(), parts.clock.clone(), waker.clone(), &performers);
         let mut claiming =
-            parts.claiming(&share, &orders, &membership, &connections, &inventory, waker, performers);
+            parts.claiming(&share, &orders, &membership, &connections, &inventory, &outside, waker, performers);
 
         let (draining, drains) = watch::channel(false);
         let worker = Worker {
@@ -277,6 +278,7 @@ impl Steward {
             users,
             roles,
             catalog: Catalog::new(parts.store.clone(), parts.clock.clone()),
+            rates: Rates::new(parts.store.clone(), parts.clock.clone()),
             accounts: Accounts::new(parts.store.clone(), parts.clock.clone()),
             ledger: Ledger::new(parts.store.clone(), parts.clock.clone()),
             inventory: inventory.clone(),
@@ -504,6 +506,7 @@ impl Parts {
         membership: &Arc<Membership>,
         connections: &Connections,
         inventory: &Inventory,
+        outside: &Outside,
         waker: Waker,
         performers: Vec<Arc<dyn Performer>>,
     ) -> Vec<InfrastructureTask> {
@@ -540,7 +543,7 @@ impl Parts {
                 let outbox = outbox.clone();
                 async move { outbox.run(stop).await }
             }));
-            claiming.push(schedules::start(self, inventory, orders));
+            claiming.push(schedules::start(self, inventory, orders, outside));
         }
         claiming
     }
@@ -554,6 +557,7 @@ struct Worker {
     users: Users,
     roles: Roles,
     catalog: Catalog,
+    rates: Rates,
     accounts: Accounts,
     ledger: Ledger,
     inventory: Inventory,
@@ -584,6 +588,7 @@ impl Worker {
             .app_data(Data::new(self.users.clone()))
             .app_data(Data::new(self.roles.clone()))
             .app_data(Data::new(self.catalog.clone()))
+            .app_data(Data::new(self.rates.clone()))
             .app_data(Data::new(self.accounts.clone()))
             .app_data(Data::new(self.ledger.clone()))
             .app_data(Data::new(self.inventory.clone()))

@@ -8,11 +8,13 @@ use std::time::Duration;
 use secrecy::SecretString;
 use steward_actors::account_sync::Banks;
 use steward_actors::cluster::Clock;
-use steward_actors::providers::{Bank, Breaker, BreakerOptions, GuardedPayments, Mailer, Payments};
+use steward_actors::providers::{
+    Bank, Breaker, BreakerOptions, ExchangeRates, GuardedPayments, GuardedRates, Mailer, Payments,
+};
 
 use super::stores::{OpenStore, OpenStoreError};
 use crate::config::Config;
-use crate::providers::{FileMailer, SetupError, SimpleFinBank, SmtpMailer, StripePayments, Timeouts};
+use crate::providers::{EcbRates, FileMailer, SetupError, SimpleFinBank, SmtpMailer, StripePayments, Timeouts};
 use crate::sandbox::{Running, Sandbox, SandboxError, SandboxOptions};
 
 /// Why a part of the outside world cannot be reached or made.
@@ -46,6 +48,8 @@ pub(super) struct Outside {
     pub(super) webhook_secret: Option<SecretString>,
     /// The breakers of all providers, for figures.
     pub(super) breakers: Vec<Breaker>,
+    /// Nobody publishes rates where there is neither a configured publisher nor the sandbox.
+    pub(super) rates: Option<Arc<dyn ExchangeRates>>,
     sandbox_url: Option<String>,
     sandbox: Option<(Running, OpenStore)>,
 }
@@ -74,13 +78,19 @@ impl Outside {
             running.send_webhooks_to(config.sandbox.webhook_url.clone().unwrap_or_else(own));
         }
         let webhook_secret = webhook_secret(config, sandbox.as_ref().map(|(running, _)| running)).await;
-        let breaker = Breaker::new("stripe", BreakerOptions::default(), clock);
+        let mut breakers = Vec::new();
+        let mut breaker = |name| {
+            let breaker = Breaker::new(name, BreakerOptions::default(), clock.clone());
+            breakers.push(breaker.clone());
+            breaker
+        };
         let payments = payments(config, sandbox_url.as_deref())?;
-        let payments = Arc::new(GuardedPayments::new(payments, breaker.clone()));
-        let breakers = vec![breaker];
+        let payments = Arc::new(GuardedPayments::new(payments, breaker("stripe")));
+        let rates = rates(config, sandbox_url.as_deref())?
+            .map(|inner| -> Arc<dyn ExchangeRates> { Arc::new(GuardedRates::new(inner, breaker("ecb"))) });
         let banks = banks(sandbox_url.as_deref())?;
         let mailer = mailer(config)?;
-        Ok(Self { payments, banks, mailer, webhook_secret, breakers, sandbox_url, sandbox })
+        Ok(Self { payments, banks, mailer, webhook_secret, breakers, rates, sandbox_url, sandbox })
     }
 
     pub(super) fn sandbox_url(&self) -> Option<&str> {
@@ -143,6 +153,12 @@ fn banks(sandbox: Option<&str>) -> Result<Banks, OutsideError> {
         banks.insert("sandbox".to_owned(), Arc::new(bank));
     }
     Ok(banks)
+}
+
+fn rates(config: &Config, sandbox: Option<&str>) -> Result<Option<Arc<dyn ExchangeRates>>, OutsideError> {
+    let at_sandbox = || sandbox.map(|url| format!("{url}/ecb/eurofxref-daily.xml"));
+    let Some(url) = config.rates.url.clone().or_else(at_sandbox) else { return Ok(None) };
+    Ok(Some(Arc::new(EcbRates::new(&url, Timeouts::default())?)))
 }
 
 fn mailer(config: &Config) -> Result<Arc<dyn Mailer>, OutsideError> {

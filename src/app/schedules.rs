@@ -7,9 +7,12 @@ use steward_actors::cluster::{Clock, StoreClock};
 use steward_actors::inventory::Inventory;
 use steward_actors::order_saga::{self, Orders};
 use steward_actors::outbox::{Schedule, Schedules};
+use steward_actors::providers::ExchangeRates;
+use steward_actors::rates::Rates;
 use steward_actors::supervision::{InfrastructureTask, supervise_task};
 
 use super::Parts;
+use super::outside::Outside;
 
 /// The span between looks for holds whose time has come. Who reads stock sees exactly what has
 /// lapsed anyway; this gives it back when nobody asks.
@@ -17,15 +20,37 @@ const SWEEP: Duration = Duration::from_secs(5);
 /// Holds that one turn ends.
 const SWEPT: usize = 500;
 
+/// The span between looks for new exchange rates, of which there are some once a day.
+const RATES: Duration = Duration::from_secs(3600);
+
 /// Starts what recurs.
-pub(super) fn start(parts: &Parts, inventory: &Inventory, orders: &Orders) -> InfrastructureTask {
-    let schedules = vec![hold_sweep(inventory.clone(), parts.clock.clone()), stuck_sagas(orders.clone())];
+pub(super) fn start(
+    parts: &Parts,
+    inventory: &Inventory,
+    orders: &Orders,
+    outside: &Outside,
+) -> InfrastructureTask {
+    let mut schedules = vec![hold_sweep(inventory.clone(), parts.clock.clone()), stuck_sagas(orders.clone())];
+    if let Some(publisher) = outside.rates.clone() {
+        let rates = Rates::new(parts.store.clone(), parts.clock.clone());
+        schedules.push(exchange_rates(rates, publisher));
+    }
     let (store, clock) = (parts.store.clone(), parts.clock.clone());
     let schedules = Arc::new(Schedules::new(store, clock, parts.incarnation.clone(), schedules));
     supervise_task(&parts.tree, "schedules", move |stop| {
         let schedules = schedules.clone();
         async move { schedules.run(stop).await }
     })
+}
+
+/// A turn that fails is tried again after a second, then after twice as long each time; meanwhile
+/// the last good rates serve.
+fn exchange_rates(rates: Rates, publisher: Arc<dyn ExchangeRates>) -> Schedule {
+    let refresh = Schedule::new("exchange-rates", RATES, move || {
+        let (rates, publisher) = (rates.clone(), publisher.clone());
+        async move { Ok(rates.refresh(publisher.as_ref()).await?) }
+    });
+    refresh.at_once()
 }
 
 fn hold_sweep(inventory: Inventory, clock: Arc<StoreClock>) -> Schedule {

@@ -3,6 +3,7 @@
 use steward_actors::store::Collection;
 use steward_actors::{
     account_sync, accounts, audit, catalog, cluster, flags, inventory, keys, order_saga, outbox, pauses,
+    rates,
     session, users,
 };
 
@@ -21,6 +22,7 @@ pub static SCHEMA: &[&Collection] = &[
     &accounts::SAMPLES,
     &account_sync::CONNECTIONS,
     &account_sync::RUNS,
+    &rates::EXCHANGE_RATES,
     &catalog::CATEGORIES,
     &catalog::CATEGORY_TREE,
     &catalog::PRODUCTS,

@@ -190,6 +190,7 @@ impl Config {
             "is missing while the other of the two is there",
             "set both or neither",
         );
+        check(self.rates.url.as_deref().is_none_or(is_web), "rates.url", WEB.0, WEB.1);
         check(is_address(&self.sandbox.bind), "sandbox.bind", ADDRESS.0, ADDRESS.1);
         let webhooks = self.sandbox.webhook_url.as_deref().is_none_or(is_web);
         check(webhooks, "sandbox.webhook_url", WEB.0, WEB.1);

@@ -45,6 +45,9 @@ pub struct Config {
     /// Who moves money.
     #[serde(default)]
     pub payments: Payments,
+    /// Who publishes exchange rates.
+    #[serde(default)]
+    pub rates: Rates,
     /// Faked providers.
     pub sandbox: Sandbox,
     /// How often clients may ask.
@@ -187,6 +190,14 @@ pub struct Payments {
     pub stripe_key: Option<SecretString>,
     /// What its webhooks are signed with; absent: the sandbox's.
     pub webhook_secret: Option<SecretString>,
+}
+
+/// `[rates]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rates {
+    /// A document in the ECB's form; absent: the sandbox's.
+    pub url: Option<String>,
 }
 
 /// `[sandbox]`.

@@ -68,6 +68,7 @@ fn every_key_is_documented_and_every_documented_key_exists() {
         "admin",
         "email",
         "payments",
+        "rates",
         "sandbox",
         "limits",
         "cluster",

@@ -8,14 +8,16 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse, get, web};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use steward_actors::catalog::{Catalog, Facets, ProductPage, ProductSearch, Sort, level_of_text};
+use steward_actors::rates::Rates;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::categories::is_id;
 use super::page::{Binding, CursorText, Limit, Listed, link_next};
 use super::problem::{FieldError, Problem};
-use super::products::ProductView;
+use super::products::{ProductView, ShownIn};
 use super::query;
+use super::values::CurrencyCode;
 
 pub(super) fn configure(config: &mut ServiceConfig) {
     config.service(list_products);
@@ -58,6 +60,10 @@ struct ProductFilter {
     #[garde(skip)]
     #[param(inline)]
     expand: Option<Expand>,
+    /// Prices are shown in this currency too, by the latest reference rates.
+    #[garde(skip)]
+    #[param(inline)]
+    currency: Option<CurrencyCode>,
     #[serde(default)]
     #[garde(skip)]
     #[param(inline)]
@@ -276,16 +282,18 @@ impl FacetsView {
 async fn list_products(
     asked: ProductQuery,
     catalog: web::Data<Catalog>,
+    rates: web::Data<Rates>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let expand = asked.filter.expand;
+    let shown_in = ShownIn::asked(asked.filter.currency, &rates).await?;
     let (search, binding) = asked.search()?;
     let ProductPage { products, available, next } = catalog.search(&search).await?;
     let facets = match expand {
         Some(Expand::Facets) => Some(FacetsView::of(catalog.facets(&search).await?)),
         None => None,
     };
-    let items = products.into_iter().map(|product| ProductView::of(product, &available)).collect();
+    let items = products.into_iter().map(|product| ProductView::of(product, &available, shown_in.as_ref())).collect();
     let Listed { items, next_cursor } = Listed::new(items, next.as_ref(), &binding);
     let mut response = HttpResponse::Ok();
     link_next(&mut response, &request, next_cursor.as_deref());

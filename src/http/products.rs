@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 use steward_actors::catalog::{Catalog, Made, NewProduct, Product, ProductChange, Variant, VariantChange};
 use steward_actors::ids;
 use steward_actors::inventory;
+use steward_actors::money::{Currency, Money};
+use steward_actors::rates::{RateTable, Rates};
 use steward_actors::store::Versioned;
 use url::Url;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::caller::Caller;
@@ -20,7 +22,7 @@ use super::etag::{self, IfMatch};
 use super::idempotency::{IdempotencyKey, REPLAYED, fingerprint};
 use super::json::{ValidJson, named};
 use super::problem::Problem;
-use super::query::{InPath, PathId, Sku};
+use super::query::{InPath, PathId, Sku, ValidQuery};
 use super::values::{Amount, AmountInput, CurrencyCode, Time, is_one_line, is_text};
 
 pub(super) fn configure(config: &mut ServiceConfig) {
@@ -204,13 +206,66 @@ struct VariantView {
     attributes: Attributes,
     /// Units that can be ordered now.
     available: i64,
+    /// With `currency=`: what that is in another currency, for show. Orders are paid in the
+    /// variant's own. Absent where there is no rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    converted: Option<ConvertedPrice>,
+}
+
+/// A price in another currency, by the reference rates of a day; rounded half away from zero.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct ConvertedPrice {
+    price: Amount,
+    currency: CurrencyCode,
+    /// The day that the rates are of.
+    #[schema(format = Date)]
+    rate_date: String,
+}
+
+/// The rates that prices are shown by, and the currency they are shown in.
+pub(super) struct ShownIn {
+    table: RateTable,
+    currency: Currency,
+}
+
+impl ShownIn {
+    /// What a `currency=` asks for; nothing if there are no rates at all yet.
+    ///
+    /// # Errors
+    /// 422 if the rates don't have the currency.
+    pub(super) async fn asked(
+        currency: Option<CurrencyCode>,
+        rates: &Rates,
+    ) -> Result<Option<Self>, Problem> {
+        let Some(CurrencyCode(currency)) = currency else { return Ok(None) };
+        match rates.latest().await? {
+            Some(table) if table.has(currency) => Ok(Some(Self { table, currency })),
+            Some(_) => Err(Problem::invalid_field("currency", "no_rate", "has no exchange rate")),
+            None => Ok(None),
+        }
+    }
+
+    fn price(&self, price: Money) -> Option<ConvertedPrice> {
+        let converted = self.table.convert(price, self.currency)?;
+        Some(ConvertedPrice {
+            price: converted.into(),
+            currency: self.currency.into(),
+            rate_date: self.table.date().to_owned(),
+        })
+    }
 }
 
 impl ProductView {
-    pub(super) fn of(product: Versioned<Product>, available: &HashMap<String, i64>) -> Self {
+    pub(super) fn of(
+        product: Versioned<Product>,
+        available: &HashMap<String, i64>,
+        shown_in: Option<&ShownIn>,
+    ) -> Self {
         let Versioned { value: product, version } = product;
         let variant = |variant: Variant| VariantView {
             available: available.get(variant.sku.as_str()).copied().unwrap_or(0),
+            converted: shown_in.and_then(|shown_in| shown_in.price(variant.price)),
             sku: variant.sku.as_str().to_owned(),
             name: variant.name,
             price: variant.price.into(),
@@ -260,7 +315,7 @@ async fn create_product(
         response.insert_header(REPLAYED);
     }
     response.insert_header((header::LOCATION, format!("/v1/products/{}", product.value.id)));
-    shown(&mut response, product, &catalog).await
+    shown(&mut response, product, &catalog, None).await
 }
 
 fn new_product(asked: ProductInput, command: Option<(String, String)>) -> Result<NewProduct, Problem> {
@@ -293,23 +348,41 @@ async fn shown(
     response: &mut actix_web::HttpResponseBuilder,
     product: Versioned<Product>,
     catalog: &Catalog,
+    shown_in: Option<&ShownIn>,
 ) -> Result<HttpResponse, Problem> {
     let available = catalog.available(std::slice::from_ref(&product)).await?;
     response.insert_header(etag::tag(product.version));
-    Ok(response.json(ProductView::of(product, &available)))
+    Ok(response.json(ProductView::of(product, &available, shown_in)))
+}
+
+/// How a product is shown.
+#[derive(Deserialize, Validate, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Shown {
+    /// Prices are shown in this currency too, by the latest reference rates.
+    #[garde(skip)]
+    #[param(inline)]
+    currency: Option<CurrencyCode>,
 }
 
 /// One product, archived or not.
 #[utoipa::path(
     tag = "catalogue",
-    params(("id" = String, Path)),
+    params(("id" = String, Path), Shown),
     responses((status = 200, body = ProductView)),
 )]
 #[get("/products/{id}")]
-async fn get_product(id: InPath<PathId>, catalog: web::Data<Catalog>) -> Result<HttpResponse, Problem> {
+async fn get_product(
+    id: InPath<PathId>,
+    asked: ValidQuery<Shown>,
+    catalog: web::Data<Catalog>,
+    rates: web::Data<Rates>,
+) -> Result<HttpResponse, Problem> {
+    let shown_in = ShownIn::asked(asked.0.currency, &rates).await?;
     let found = catalog.get(&id.0.0).await?.ok_or_else(Problem::not_found)?;
     // No 304: what is available changes without the product.
-    shown(&mut HttpResponse::Ok(), found, &catalog).await
+    shown(&mut HttpResponse::Ok(), found, &catalog, shown_in.as_ref()).await
 }
 
 /// Changes a product that is on sale, and the names and prices of orders to come.
@@ -351,7 +424,7 @@ async fn change_product(
     };
     let changed = catalog.change(&id.0.0, &change, if_match.0).await;
     let product = changed.map_err(|error| Problem::of_catalog(error, "/categoryId"))?;
-    shown(&mut HttpResponse::Ok(), product, &catalog).await
+    shown(&mut HttpResponse::Ok(), product, &catalog, None).await
 }
 
 /// Takes a product off sale for good. It stays readable; its SKUs are never another's.

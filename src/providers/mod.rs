@@ -1,14 +1,17 @@
-//! Adapters of the provider ports: Stripe, SimpleFIN, and mail by SMTP or into files.
+//! Adapters of the provider ports: Stripe, SimpleFIN, the ECB's rates, and mail by SMTP or
+//! into files.
 //!
 //! Who makes them: the composition root. What never happens here: an unknown outcome told as a
 //! failure, an answer read without a bound, a redirect followed, a secret printed.
 
+mod ecb;
 mod http;
 mod mail;
 mod simplefin;
 mod stripe;
 pub mod stripe_webhook;
 
+pub use ecb::EcbRates;
 pub use http::{SetupError, Timeouts};
 pub use mail::{FileMailer, SmtpMailer};
 pub use simplefin::SimpleFinBank;

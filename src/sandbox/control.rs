@@ -54,6 +54,9 @@ pub(super) struct Switches {
     /// What they are signed with.
     #[serde(default)]
     webhook_secret: String,
+    /// Every call for exchange rates meets this fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rates: Option<Fault>,
 }
 
 impl Entity for Switches {
@@ -81,6 +84,7 @@ impl Switches {
             id: THE_SWITCHES.to_owned(),
             payments_down: false,
             bank: None,
+            rates: None,
             webhooks: Sending::default(),
             webhook_secret: String::new(),
         };
@@ -89,8 +93,13 @@ impl Switches {
 
     fn answer(&self) -> Answer {
         let payments = if self.payments_down { Power::Down } else { Power::Up };
-        let bank = self.bank.map_or_else(|| json!("up"), |fault| json!(fault));
-        Answer::ok(json!({"payments": payments, "bank": bank, "webhooks": self.webhooks}))
+        let shown = |fault: Option<Fault>| fault.map_or_else(|| json!("up"), |fault| json!(fault));
+        Answer::ok(json!({
+            "payments": payments,
+            "bank": shown(self.bank),
+            "rates": shown(self.rates),
+            "webhooks": self.webhooks,
+        }))
     }
 }
 
@@ -103,16 +112,27 @@ enum Power {
 
 #[derive(Clone, Copy, Deserialize)]
 #[serde(untagged)]
-enum BankSwitch {
+enum FaultSwitch {
     Fault(Fault),
     Power(Power),
+}
+
+impl FaultSwitch {
+    fn fault(self) -> Option<Fault> {
+        match self {
+            Self::Fault(fault) => Some(fault),
+            Self::Power(Power::Up) => None,
+            Self::Power(Power::Down) => Some(Fault::Down),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SetFaults {
     payments: Option<Power>,
-    bank: Option<BankSwitch>,
+    bank: Option<FaultSwitch>,
+    rates: Option<FaultSwitch>,
     webhooks: Option<Sending>,
 }
 
@@ -169,11 +189,11 @@ async fn set_faults(world: web::Data<World>, set: web::Json<SetFaults>) -> HttpR
         if let Some(power) = set.payments {
             switches.payments_down = matches!(power, Power::Down);
         }
-        match set.bank {
-            Some(BankSwitch::Fault(fault)) => switches.bank = Some(fault),
-            Some(BankSwitch::Power(Power::Up)) => switches.bank = None,
-            Some(BankSwitch::Power(Power::Down)) => switches.bank = Some(Fault::Down),
-            None => {}
+        if let Some(bank) = set.bank {
+            switches.bank = bank.fault();
+        }
+        if let Some(rates) = set.rates {
+            switches.rates = rates.fault();
         }
         if let Some(sending) = set.webhooks {
             switches.webhooks = sending;

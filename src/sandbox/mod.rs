@@ -11,6 +11,7 @@ mod answer;
 mod bank;
 mod control;
 mod payments;
+mod rates;
 mod webhooks;
 
 use std::collections::HashSet;
@@ -114,6 +115,7 @@ impl Sandbox {
                 .app_data(web::JsonConfig::default().limit(MAX_REQUEST))
                 .configure(payments::routes)
                 .configure(bank::routes)
+                .configure(rates::routes)
                 .configure(control::routes)
         })
         .workers(1)

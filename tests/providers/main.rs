@@ -6,5 +6,6 @@ mod bank;
 mod mail;
 mod payments;
 mod payments_faults;
+mod rates;
 mod smtp;
 mod support;

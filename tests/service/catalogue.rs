@@ -16,6 +16,7 @@ crate::over_both_stores!(
     a_search_narrows_sorts_counts_and_pages,
     what_makes_no_sense_is_refused_by_its_field,
     only_who_may_changes_the_catalogue,
+    a_price_is_shown_in_another_currency_with_the_date_of_its_rate,
 );
 
 /// A request with headers of its own.
@@ -359,4 +360,28 @@ async fn only_who_may_changes_the_catalogue(app: App) {
         }
     }
     assert_eq!(admin.get(&at).await.expect(200)["name"], "Thing");
+}
+
+async fn a_price_is_shown_in_another_currency_with_the_date_of_its_rate(app: App) {
+    let admin = Client::admin(app.url()).await;
+    let made = admin.post("/v1/products", product("Thing", 10.0, &sku())).await.expect(201);
+    let path = format!("/v1/products/{}", made["id"].as_str().unwrap());
+    let shopper = Client::new(app.url());
+    let converted =
+        crate::support::eventually("rates are there", std::time::Duration::from_secs(30), async || {
+            let shown = shopper.get(&format!("{path}?currency=USD")).await.expect(200);
+            shown["variants"][0]["converted"].is_object().then(|| shown["variants"][0].clone())
+        })
+        .await;
+    assert_eq!((&converted["price"], &converted["currency"]), (&json!(10), &json!("EUR")), "the price stays");
+    let converted = &converted["converted"];
+    assert_eq!((&converted["price"], &converted["currency"]), (&json!(10.85), &json!("USD")));
+    assert_eq!(converted["rateDate"].as_str().unwrap().len(), 10);
+    let page = shopper.get("/v1/products?currency=JPY").await.expect(200);
+    assert_eq!(page["items"][0]["variants"][0]["converted"]["price"], 1632);
+    assert!(shopper.get(&path).await.expect(200)["variants"][0].get("converted").is_none());
+    for bad in ["currency=XXX", "currency=usd", "currency=BTN", "currency="] {
+        let refused = shopper.get(&format!("{path}?{bad}")).await.expect(422);
+        assert_eq!(refused["errors"][0]["field"], "currency", "{bad}");
+    }
 }

@@ -95,6 +95,7 @@ pub struct Schedule {
     name: &'static str,
     every: Duration,
     deadline: Duration,
+    at_once: bool,
     work: Work,
 }
 
@@ -106,7 +107,14 @@ impl Schedule {
         F: Fn() -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), TurnError>> + Send + 'static,
     {
-        Self { name, every, deadline: Duration::from_secs(60), work: Arc::new(move || work().boxed()) }
+        let (deadline, work): (_, Work) = (Duration::from_secs(60), Arc::new(move || work().boxed()));
+        Self { name, every, deadline, at_once: false, work }
+    }
+
+    /// The very first turn is due at once, not somewhere in its first span.
+    #[must_use]
+    pub fn at_once(self) -> Self {
+        Self { at_once: true, ..self }
     }
 
     /// A turn may take this long; then its work is dropped and counts as failed.
@@ -210,7 +218,7 @@ impl Schedules {
         let mut next = now.plus(LOOK);
         for schedule in &self.schedules {
             match states.remove(schedule.name) {
-                None => inner.enter(schedule, now).await,
+                None => next = next.min(inner.enter(schedule, now).await),
                 Some(state) if schedule.due(&state.value, now) <= now => {
                     let (inner, schedule) = (inner.clone(), schedule.clone());
                     running.spawn(async move { inner.have_turn(&schedule, state).await });
@@ -223,11 +231,12 @@ impl Schedules {
 }
 
 impl Inner {
-    /// Writes down a schedule that has no record yet; its first turn is somewhere in its first span.
-    async fn enter(&self, schedule: &Schedule, now: Timestamp) {
+    /// Writes down a schedule that has no record yet; when its first turn is due.
+    async fn enter(&self, schedule: &Schedule, now: Timestamp) -> Timestamp {
+        let first = if schedule.at_once { Duration::ZERO } else { schedule.every.mul_f64(fastrand::f64()) };
         let state = ScheduleState {
             id: schedule.name.to_owned(),
-            due_at: now.plus(schedule.every.mul_f64(fastrand::f64())),
+            due_at: now.plus(first),
             owner: None,
             turns: 0,
             failures: 0,
@@ -239,6 +248,7 @@ impl Inner {
             Ok(()) | Err(CommitError::Conflict(_)) => {}
             Err(error) => tracing::warn!(schedule = schedule.name, %error, "a schedule was not entered"),
         }
+        state.due_at
     }
 
     /// Takes the turn, does the work and says how it ended; whether it had the turn.

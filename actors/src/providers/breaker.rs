@@ -160,6 +160,24 @@ impl Breaker {
         lock(&self.circuit).admit(self.clock.now())
     }
 
+    /// Makes `call` if it may go out now, and counts how it ended: `answered` tells of its outcome
+    /// whether the other side answered, be it with a refusal. A call that is dropped midway has not
+    /// been answered.
+    ///
+    /// # Errors
+    /// The span after which to ask again; the call has not been made.
+    pub async fn guard<T>(
+        &self,
+        call: impl Future<Output = T> + Send,
+        answered: impl FnOnce(&T) -> bool + Send,
+    ) -> Result<T, Duration> {
+        self.admit()?;
+        let mut told = Told { breaker: self, answered: false };
+        let outcome = call.await;
+        told.answered = answered(&outcome);
+        Ok(outcome)
+    }
+
     /// Tells how a call that was admitted ended: whether the other side answered, be it with a
     /// refusal.
     pub fn ended(&self, answered: bool) {
@@ -182,6 +200,17 @@ impl Breaker {
                 "a circuit breaker"
             );
         }
+    }
+}
+
+struct Told<'a> {
+    breaker: &'a Breaker,
+    answered: bool,
+}
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        self.breaker.ended(self.answered);
     }
 }
 

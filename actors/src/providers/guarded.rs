@@ -25,35 +25,13 @@ impl GuardedPayments {
         &self,
         call: impl Future<Output = Result<T, PaymentError>> + Send,
     ) -> Result<T, PaymentError> {
-        if let Err(retry_after) = self.breaker.admit() {
+        let answered = |outcome: &Result<T, PaymentError>| {
+            !matches!(outcome, Err(PaymentError::Unavailable { .. } | PaymentError::OutcomeUnknown(_)))
+        };
+        self.breaker.guard(call, answered).await.unwrap_or_else(|retry_after| {
             let reason = format!("{} did not answer several times", self.breaker.name());
-            return Err(PaymentError::Unavailable { reason, retry_after: Some(retry_after) });
-        }
-        let told = Told { breaker: &self.breaker, answered: false };
-        let answer = call.await;
-        told.answered(!matches!(
-            answer,
-            Err(PaymentError::Unavailable { .. } | PaymentError::OutcomeUnknown(_))
-        ));
-        answer
-    }
-}
-
-/// A call that is dropped midway has not been answered.
-struct Told<'a> {
-    breaker: &'a Breaker,
-    answered: bool,
-}
-
-impl Told<'_> {
-    fn answered(mut self, answered: bool) {
-        self.answered = answered;
-    }
-}
-
-impl Drop for Told<'_> {
-    fn drop(&mut self) {
-        self.breaker.ended(self.answered);
+            Err(PaymentError::Unavailable { reason, retry_after: Some(retry_after) })
+        })
     }
 }
 

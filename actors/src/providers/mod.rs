@@ -1,5 +1,5 @@
-//! Ports to the outside: payments, banks, mail. The server's adapters speak the real protocols
-//! (Stripe, SimpleFIN, SMTP), against the real services or the built-in sandbox.
+//! Ports to the outside: payments, banks, mail, exchange rates. The server's adapters speak the real
+//! protocols (Stripe, SimpleFIN, SMTP, the ECB's), against the real services or the built-in sandbox.
 //!
 //! Who calls them: the order saga, account sync and the outbox, always after the commit that makes
 //! the call a durable intention, never inside one. Every call has a deadline of its own and every
@@ -10,6 +10,7 @@ mod breaker;
 mod guarded;
 mod mail;
 mod payments;
+mod rates;
 
 pub use bank::{
     Bank, BankAccount, BankDetails, BankError, BankTransaction, ClaimError, Credential, Period, Statement,
@@ -21,3 +22,4 @@ pub use payments::{
     Intent, IntentRequest, IntentStatus, PaymentError, Payments, ProviderRefund, ProviderRefundStatus,
     RefundRequest,
 };
+pub use rates::{DailyRates, ExchangeRates, GuardedRates, MOST_RATES, RatesError};
