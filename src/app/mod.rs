@@ -268,8 +268,16 @@ impl Steward {
         let performers: Vec<Arc<dyn Performer>> =
             vec![Arc::new(confirmation), Arc::new(mails), Arc::new(removal)];
         let jobs = Jobs::new(parts.store.clone(), parts.clock.clone(), waker.clone(), &performers);
-        let mut claiming =
-            parts.claiming(&share, &orders, &membership, &connections, &inventory, &outside, waker, performers);
+        let mut claiming = parts.claiming(
+            &share,
+            &orders,
+            &membership,
+            &connections,
+            &inventory,
+            &outside,
+            waker,
+            performers,
+        );
 
         let (draining, drains) = watch::channel(false);
         let worker = Worker {

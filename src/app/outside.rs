@@ -14,7 +14,9 @@ use steward_actors::providers::{
 
 use super::stores::{OpenStore, OpenStoreError};
 use crate::config::Config;
-use crate::providers::{EcbRates, FileMailer, SetupError, SimpleFinBank, SmtpMailer, StripePayments, Timeouts};
+use crate::providers::{
+    EcbRates, FileMailer, SetupError, SimpleFinBank, SmtpMailer, StripePayments, Timeouts,
+};
 use crate::sandbox::{Running, Sandbox, SandboxError, SandboxOptions};
 
 /// Why a part of the outside world cannot be reached or made.

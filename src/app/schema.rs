@@ -3,8 +3,7 @@
 use steward_actors::store::Collection;
 use steward_actors::{
     account_sync, accounts, audit, catalog, cluster, flags, inventory, keys, order_saga, outbox, pauses,
-    rates,
-    session, users,
+    rates, session, users,
 };
 
 /// The collections, in the order in which they are made.

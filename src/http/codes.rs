@@ -102,6 +102,11 @@ const CODES: &[Code] = &[
     row("rate_limited", 429, "Too many requests. Come back after Retry-After seconds."),
     row("head_too_large", 431, "The request line and headers are too large together."),
     row("internal", 500, "Something went wrong on our side. requestId finds it in the logs."),
+    row(
+        "no_rates",
+        503,
+        "No exchange rates were ever had. Ask without currency, or after Retry-After seconds.",
+    ),
     row("outcome_unknown", 503, "It may or may not have been done. Repeat it with the same Idempotency-Key."),
     row("unavailable", 503, "Nothing was done. Come back after Retry-After seconds."),
 ];

@@ -286,14 +286,16 @@ async fn list_products(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let expand = asked.filter.expand;
-    let shown_in = ShownIn::asked(asked.filter.currency, &rates).await?;
+    let currency = asked.filter.currency;
     let (search, binding) = asked.search()?;
+    let shown_in = ShownIn::asked(currency, &rates).await?;
     let ProductPage { products, available, next } = catalog.search(&search).await?;
     let facets = match expand {
         Some(Expand::Facets) => Some(FacetsView::of(catalog.facets(&search).await?)),
         None => None,
     };
-    let items = products.into_iter().map(|product| ProductView::of(product, &available, shown_in.as_ref())).collect();
+    let items =
+        products.into_iter().map(|product| ProductView::of(product, &available, shown_in.as_ref())).collect();
     let Listed { items, next_cursor } = Listed::new(items, next.as_ref(), &binding);
     let mut response = HttpResponse::Ok();
     link_next(&mut response, &request, next_cursor.as_deref());

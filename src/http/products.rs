@@ -1,8 +1,9 @@
 //! Products and their variants.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
-use actix_web::http::header;
+use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, delete, get, patch, post, web};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
@@ -206,8 +207,8 @@ struct VariantView {
     attributes: Attributes,
     /// Units that can be ordered now.
     available: i64,
-    /// With `currency=`: what that is in another currency, for show. Orders are paid in the
-    /// variant's own. Absent where there is no rate.
+    /// With `currency=`: what that is in another currency, for show, by the latest rates there are.
+    /// Orders are paid in the variant's own. Absent if the variant's currency has no rate.
     #[serde(skip_serializing_if = "Option::is_none")]
     converted: Option<ConvertedPrice>,
 }
@@ -218,10 +219,14 @@ struct VariantView {
 struct ConvertedPrice {
     price: Amount,
     currency: CurrencyCode,
-    /// The day that the rates are of.
+    /// The day that the rates are of: the last working day, or longer ago while their publisher is
+    /// away.
     #[schema(format = Date)]
     rate_date: String,
 }
+
+/// When to ask again for rates that were never had.
+const RATES_SOON: Duration = Duration::from_secs(10);
 
 /// The rates that prices are shown by, and the currency they are shown in.
 pub(super) struct ShownIn {
@@ -230,10 +235,10 @@ pub(super) struct ShownIn {
 }
 
 impl ShownIn {
-    /// What a `currency=` asks for; nothing if there are no rates at all yet.
+    /// What a `currency=` asks for.
     ///
     /// # Errors
-    /// 422 if the rates don't have the currency.
+    /// 422 if the rates don't have the currency, 503 if no rates were ever had.
     pub(super) async fn asked(
         currency: Option<CurrencyCode>,
         rates: &Rates,
@@ -242,7 +247,12 @@ impl ShownIn {
         match rates.latest().await? {
             Some(table) if table.has(currency) => Ok(Some(Self { table, currency })),
             Some(_) => Err(Problem::invalid_field("currency", "no_rate", "has no exchange rate")),
-            None => Ok(None),
+            None => Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no_rates",
+                "There are no exchange rates yet",
+            )
+            .retry_after(RATES_SOON)),
         }
     }
 

@@ -46,7 +46,9 @@ impl EcbRates {
 impl ExchangeRates for EcbRates {
     async fn latest(&self) -> Result<DailyRates, RatesError> {
         let unavailable = |error: &reqwest::Error| RatesError::Unavailable(http::cause(error));
-        let response = http::send("ecb", "latest", self.client.get(self.url.clone())).await.map_err(|e| unavailable(&e))?;
+        let response = http::send("ecb", "latest", self.client.get(self.url.clone()))
+            .await
+            .map_err(|e| unavailable(&e))?;
         let status = response.status();
         if !status.is_success() {
             return Err(RatesError::Unavailable(format!("the publisher answered with status {status}")));

@@ -1,13 +1,14 @@
 //! Categories, products and looking for them.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
 use crate::App;
-use crate::support::Client;
+use crate::support::{Backend, Client, DataDir, Replica, eventually};
 
 crate::over_both_stores!(
     categories_make_a_tree_without_circles,
@@ -146,7 +147,7 @@ async fn a_product_is_changed_searched_and_archived(app: App) {
     let order =
         json!({"lines": [{"sku": one, "quantity": 2}], "paymentMethod": "pm_card_visa", "expectedTotal": 31});
     shopper.post_with_key("/v1/orders", order.clone(), "k1").await.expect(202);
-    crate::support::eventually("nothing is held", std::time::Duration::from_secs(30), async || {
+    eventually("nothing is held", Duration::from_secs(30), async || {
         let stock = admin.get(&format!("/v1/inventory/{one}")).await.expect(200);
         (stock["onHand"] == 3 && stock["held"] == 0).then_some(())
     })
@@ -367,12 +368,11 @@ async fn a_price_is_shown_in_another_currency_with_the_date_of_its_rate(app: App
     let made = admin.post("/v1/products", product("Thing", 10.0, &sku())).await.expect(201);
     let path = format!("/v1/products/{}", made["id"].as_str().unwrap());
     let shopper = Client::new(app.url());
-    let converted =
-        crate::support::eventually("rates are there", std::time::Duration::from_secs(30), async || {
-            let shown = shopper.get(&format!("{path}?currency=USD")).await.expect(200);
-            shown["variants"][0]["converted"].is_object().then(|| shown["variants"][0].clone())
-        })
-        .await;
+    let converted = eventually("rates are there", Duration::from_secs(30), async || {
+        let shown = shopper.get(&format!("{path}?currency=USD")).await;
+        (shown.status == 200).then(|| shown.expect(200)["variants"][0].clone())
+    })
+    .await;
     assert_eq!((&converted["price"], &converted["currency"]), (&json!(10), &json!("EUR")), "the price stays");
     let converted = &converted["converted"];
     assert_eq!((&converted["price"], &converted["currency"]), (&json!(10.85), &json!("USD")));
@@ -383,5 +383,38 @@ async fn a_price_is_shown_in_another_currency_with_the_date_of_its_rate(app: App
     for bad in ["currency=XXX", "currency=usd", "currency=BTN", "currency="] {
         let refused = shopper.get(&format!("{path}?{bad}")).await.expect(422);
         assert_eq!(refused["errors"][0]["field"], "currency", "{bad}");
+    }
+}
+
+/// Nobody listens there.
+const NO_PUBLISHER: [(&str, &str); 1] = [("STEWARD__RATES__URL", "http://127.0.0.1:9/eurofxref-daily.xml")];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rates_outlive_their_publisher_and_before_the_first_the_answer_is_503() {
+    for backend in [Backend::Embedded, Backend::cluster()] {
+        let data = DataDir::new();
+        let replica = Replica::start(&data.path(), &backend, &NO_PUBLISHER).await;
+        let admin = Client::admin(&replica.url).await;
+        let made = admin.post("/v1/products", product("Thing", 10.0, &sku())).await.expect(201);
+        let path = format!("/v1/products/{}?currency=USD", made["id"].as_str().unwrap());
+        for path in [&path, "/v1/products?currency=USD"] {
+            assert_eq!(admin.get(path).await.expect(503)["code"], "no_rates", "{path}");
+        }
+        admin.get("/v1/products?currency=USD&limit=0").await.expect(422);
+        assert_eq!(replica.terminate().await, Some(0));
+
+        let converted = |shown: Value| shown["variants"][0]["converted"].clone();
+        let replica = Replica::start(&data.path(), &backend, &[]).await;
+        let shopper = Client::new(&replica.url);
+        let first = eventually("rates are there", Duration::from_secs(30), async || {
+            let shown = shopper.get(&path).await;
+            (shown.status == 200).then(|| converted(shown.expect(200)))
+        })
+        .await;
+        assert_eq!(replica.terminate().await, Some(0));
+
+        let replica = Replica::start(&data.path(), &backend, &NO_PUBLISHER).await;
+        let kept = Client::new(&replica.url).get(&path).await.expect(200);
+        assert_eq!(converted(kept), first);
     }
 }

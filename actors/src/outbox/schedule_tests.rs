@@ -77,6 +77,16 @@ async fn a_schedule_has_one_turn_a_span_however_many_replicas_look() {
 }
 
 #[tokio::test]
+async fn the_first_turn_is_at_once_where_that_is_asked_for() {
+    let world = World::new();
+    let replicas = ["a", "b"].map(|name| world.replica(name, world.work().at_once()));
+    for replica in [&replicas[0], &replicas[1], &replicas[0], &replicas[1]] {
+        replica.round().await.unwrap();
+    }
+    assert_eq!(world.turns(), 1);
+}
+
+#[tokio::test]
 async fn what_an_outage_missed_is_done_once() {
     let world = World::new();
     let replica = world.replica("a", world.work());

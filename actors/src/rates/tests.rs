@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use proptest::prelude::*;
 
 use super::*;
+use crate::providers::{Breaker, BreakerOptions, GuardedRates};
 use crate::supervision::lock;
 use crate::testing::{CommitFault, ManualClock, MemoryStore};
 
@@ -74,6 +75,24 @@ async fn the_last_good_rates_outlive_an_outage_and_tell_their_age() {
         let found = rates.on(day.parse().unwrap()).await.unwrap();
         assert_eq!(found.as_ref().map(RateTable::date), expected, "{day}");
     }
+}
+
+#[actix_rt::test]
+async fn a_publisher_that_fails_again_and_again_is_left_alone_for_a_while() {
+    let (clock, _, rates) = world();
+    let publisher = Arc::new(Publisher::default());
+    let options = BreakerOptions { failures: 2, ..BreakerOptions::default() };
+    let guarded = GuardedRates::new(publisher.clone(), Breaker::new("ecb", options, clock.clone()));
+    for _ in 0..2 {
+        publisher.says(Err(RatesError::Malformed("<html>".to_owned())));
+        assert!(matches!(rates.refresh(&guarded).await, Err(RefreshError::Provider(_))));
+    }
+    publisher.says(Ok(daily("2026-11-20", "1.05")));
+    assert!(matches!(rates.refresh(&guarded).await, Err(RefreshError::Provider(RatesError::Unavailable(_)))));
+    assert_eq!(rates.latest().await, Ok(None));
+    clock.advance(options.longest);
+    rates.refresh(&guarded).await.unwrap();
+    assert!(rates.latest().await.unwrap().is_some());
 }
 
 #[actix_rt::test]
