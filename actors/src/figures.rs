@@ -85,6 +85,9 @@ figures! {
     PROVIDER_CALLS = Counter "steward_provider_calls_total" ["provider", "call", "outcome"]
         "Calls to the outside, by how they ended.";
 
+    ADDRESS_CHECKS = Counter "steward_address_checks_total" ["outcome"]
+        "Addresses of orders that were looked up: known, unknown (refused), or why they were taken unchecked.";
+
     JOBS = Gauge "steward_jobs" ["status"]
         "Jobs of all replicas by status, counted up to 1,000.";
     JOBS_OLDEST = Gauge "steward_jobs_oldest_due_seconds" []

@@ -9,6 +9,7 @@
 
 pub mod account_sync;
 pub mod accounts;
+pub mod addresses;
 pub mod audit;
 pub mod catalog;
 pub mod cluster;

@@ -27,6 +27,7 @@ use actix_web::web::Data;
 use secrecy::SecretString;
 use steward_actors::account_sync::{Connections, SyncOptions, SyncParts};
 use steward_actors::accounts::{Accounts, Ledger};
+use steward_actors::addresses::AddressCheck;
 use steward_actors::catalog::Catalog;
 use steward_actors::cluster::{Lease, Membership, Slots, StoreClock};
 use steward_actors::inventory::Inventory;
@@ -287,6 +288,7 @@ impl Steward {
             roles,
             catalog: Catalog::new(parts.store.clone(), parts.clock.clone()),
             rates: Rates::new(parts.store.clone(), parts.clock.clone()),
+            addresses: outside.addresses.clone(),
             accounts: Accounts::new(parts.store.clone(), parts.clock.clone()),
             ledger: Ledger::new(parts.store.clone(), parts.clock.clone()),
             inventory: inventory.clone(),
@@ -566,6 +568,7 @@ struct Worker {
     roles: Roles,
     catalog: Catalog,
     rates: Rates,
+    addresses: AddressCheck,
     accounts: Accounts,
     ledger: Ledger,
     inventory: Inventory,
@@ -597,6 +600,7 @@ impl Worker {
             .app_data(Data::new(self.roles.clone()))
             .app_data(Data::new(self.catalog.clone()))
             .app_data(Data::new(self.rates.clone()))
+            .app_data(Data::new(self.addresses.clone()))
             .app_data(Data::new(self.accounts.clone()))
             .app_data(Data::new(self.ledger.clone()))
             .app_data(Data::new(self.inventory.clone()))

@@ -1,4 +1,4 @@
-//! The outside world: payments, banks and mail, real ones or the sandbox.
+//! The outside world: payments, banks, mail, exchange rates and addresses, real ones or the sandbox.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use steward_actors::account_sync::Banks;
+use steward_actors::addresses::AddressCheck;
 use steward_actors::cluster::Clock;
 use steward_actors::providers::{
-    Bank, Breaker, BreakerOptions, ExchangeRates, GuardedPayments, GuardedRates, Mailer, Payments,
+    Bank, Breaker, BreakerOptions, ExchangeRates, Geocoding, GuardedGeocoding, GuardedPayments, GuardedRates,
+    Mailer, Payments,
 };
 
 use super::stores::{OpenStore, OpenStoreError};
 use crate::config::Config;
 use crate::providers::{
-    EcbRates, FileMailer, SetupError, SimpleFinBank, SmtpMailer, StripePayments, Timeouts,
+    EcbRates, FileMailer, OpenCage, SetupError, SimpleFinBank, SmtpMailer, StripePayments, Timeouts,
 };
 use crate::sandbox::{Running, Sandbox, SandboxError, SandboxOptions};
 
@@ -52,6 +54,7 @@ pub(super) struct Outside {
     pub(super) breakers: Vec<Breaker>,
     /// Nobody publishes rates where there is neither a configured publisher nor the sandbox.
     pub(super) rates: Option<Arc<dyn ExchangeRates>>,
+    pub(super) addresses: AddressCheck,
     sandbox_url: Option<String>,
     sandbox: Option<(Running, OpenStore)>,
 }
@@ -90,9 +93,13 @@ impl Outside {
         let payments = Arc::new(GuardedPayments::new(payments, breaker("stripe")));
         let rates = rates(config, sandbox_url.as_deref())?
             .map(|inner| -> Arc<dyn ExchangeRates> { Arc::new(GuardedRates::new(inner, breaker("ecb"))) });
+        let addresses = geocoding(config, sandbox_url.as_deref())?.map(|inner| -> Arc<dyn Geocoding> {
+            Arc::new(GuardedGeocoding::new(inner, breaker("opencage")))
+        });
+        let addresses = AddressCheck::new(addresses);
         let banks = banks(sandbox_url.as_deref())?;
         let mailer = mailer(config)?;
-        Ok(Self { payments, banks, mailer, webhook_secret, breakers, rates, sandbox_url, sandbox })
+        Ok(Self { payments, banks, mailer, webhook_secret, breakers, rates, addresses, sandbox_url, sandbox })
     }
 
     pub(super) fn sandbox_url(&self) -> Option<&str> {
@@ -161,6 +168,21 @@ fn rates(config: &Config, sandbox: Option<&str>) -> Result<Option<Arc<dyn Exchan
     let at_sandbox = || sandbox.map(|url| format!("{url}/ecb/eurofxref-daily.xml"));
     let Some(url) = config.rates.url.clone().or_else(at_sandbox) else { return Ok(None) };
     Ok(Some(Arc::new(EcbRates::new(&url, Timeouts::default())?)))
+}
+
+/// Somebody waits for the answer, with an order to place.
+const LOOK_UP: Timeouts = Timeouts { connect: Duration::from_secs(1), call: Duration::from_secs(2) };
+
+fn geocoding(config: &Config, sandbox: Option<&str>) -> Result<Option<Arc<dyn Geocoding>>, OutsideError> {
+    let asked = &config.geocoding;
+    if !asked.enabled {
+        return Ok(None);
+    }
+    let at_sandbox = || Some((format!("{}/geocode/v1/json", sandbox?), SecretString::from("sandbox")));
+    let Some((url, key)) = asked.url.clone().zip(asked.key.clone()).or_else(at_sandbox) else {
+        return Ok(None);
+    };
+    Ok(Some(Arc::new(OpenCage::new(&url, key, LOOK_UP)?)))
 }
 
 fn mailer(config: &Config) -> Result<Arc<dyn Mailer>, OutsideError> {

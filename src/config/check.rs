@@ -2,7 +2,7 @@
 
 use secrecy::ExposeSecret;
 use tracing_subscriber::EnvFilter;
-use url::Url;
+use url::{Host, Url};
 
 use super::load::Fault;
 use super::{Config, Profile};
@@ -191,6 +191,19 @@ impl Config {
             "set both or neither",
         );
         check(self.rates.url.as_deref().is_none_or(is_web), "rates.url", WEB.0, WEB.1);
+        let geocoding = &self.geocoding;
+        check(
+            geocoding.url.as_deref().is_none_or(is_safe_web),
+            "geocoding.url",
+            "is no encrypted web address, and a key is sent there",
+            "write https://host/path, without a query",
+        );
+        check(
+            geocoding.url.is_some() == geocoding.key.is_some(),
+            if geocoding.url.is_some() { "geocoding.key" } else { "geocoding.url" },
+            "is missing while the other of the two is there",
+            "set both or neither",
+        );
         check(is_address(&self.sandbox.bind), "sandbox.bind", ADDRESS.0, ADDRESS.1);
         let webhooks = self.sandbox.webhook_url.as_deref().is_none_or(is_web);
         check(webhooks, "sandbox.webhook_url", WEB.0, WEB.1);
@@ -235,6 +248,20 @@ fn is_web(text: &str) -> bool {
             && url.fragment().is_none()
             && url.username().is_empty()
     })
+}
+
+/// Encrypted, or within this machine.
+fn is_safe_web(text: &str) -> bool {
+    is_web(text)
+        && Url::parse(text).is_ok_and(|url| {
+            url.scheme() == "https"
+                || match url.host() {
+                    Some(Host::Domain(name)) => name == "localhost",
+                    Some(Host::Ipv4(ip)) => ip.is_loopback(),
+                    Some(Host::Ipv6(ip)) => ip.is_loopback(),
+                    None => false,
+                }
+        })
 }
 
 fn is_origin(text: &str) -> bool {

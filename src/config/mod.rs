@@ -48,6 +48,8 @@ pub struct Config {
     /// Who publishes exchange rates.
     #[serde(default)]
     pub rates: Rates,
+    /// Who knows addresses.
+    pub geocoding: Geocoding,
     /// Faked providers.
     pub sandbox: Sandbox,
     /// How often clients may ask.
@@ -198,6 +200,18 @@ pub struct Payments {
 pub struct Rates {
     /// A document in the ECB's form; absent: the sandbox's.
     pub url: Option<String>,
+}
+
+/// `[geocoding]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Geocoding {
+    /// Whether the addresses of orders are looked up.
+    pub enabled: bool,
+    /// An endpoint in OpenCage's form; absent: the sandbox's.
+    pub url: Option<String>,
+    /// Its key.
+    pub key: Option<SecretString>,
 }
 
 /// `[sandbox]`.

@@ -69,6 +69,7 @@ fn every_key_is_documented_and_every_documented_key_exists() {
         "email",
         "payments",
         "rates",
+        "geocoding",
         "sandbox",
         "limits",
         "cluster",
@@ -196,6 +197,8 @@ fn a_bad_value_is_named_with_its_key_and_what_would_do() {
         ("STEWARD__HTTP__CORS_ORIGINS", "https://a.example/", "http.cors_origins"),
         ("STEWARD__SANDBOX__ENABLED", "perhaps", "sandbox.enabled"),
         ("STEWARD__EMAIL__FROM", "nobody", "email.from"),
+        ("STEWARD__RATES__URL", "ftp://h", "rates.url"),
+        ("STEWARD__GEOCODING__ENABLED", "maybe", "geocoding.enabled"),
         ("STEWARD__CLUSTER__HEARTBEAT_SECONDS", "9", "cluster.heartbeat_seconds"),
         ("STEWARD__LOG__FILTER", "steward=loud", "log.filter"),
         ("STEWARD__LOG__FORMAT", "xml", "log.format"),
@@ -223,9 +226,23 @@ fn secrets_show_nowhere() {
     let found = fault(&[("STEWARD__SECRETS__KEY", "canary")]);
     assert_eq!(found.key, "secrets.key");
     assert!(!format!("{found:?} {found}").contains("canary"), "{found}");
+    let found = fault(&[("STEWARD__GEOCODING__KEY", "canary")]);
+    assert_eq!(found.key, "geocoding.url");
+    assert!(!format!("{found:?}").contains("canary"));
     let found = fault(&[("STEWARD__ADMIN__PASSWORD", "canary")]);
     assert_eq!(found.key, "admin.email");
     assert!(!format!("{found:?}").contains("canary"));
+}
+
+#[test]
+fn a_key_is_sent_only_where_nobody_reads_along() {
+    let with_key = |url| with(&[("STEWARD__GEOCODING__URL", url), ("STEWARD__GEOCODING__KEY", "k")]);
+    for fine in ["https://api.opencagedata.com/geocode/v1/json", "http://127.0.0.1:1/x", "http://[::1]:1/x"] {
+        with_key(fine).unwrap();
+    }
+    for bad in ["http://api.opencagedata.com/geocode/v1/json", "http://10.0.0.1/x", "https://h/?key=1", "x"] {
+        assert_eq!(with_key(bad).unwrap_err()[0].key, "geocoding.url", "{bad}");
+    }
 }
 
 #[test]

@@ -7,11 +7,13 @@ use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use steward_actors::addresses::AddressCheck;
 use steward_actors::catalog::Catalog;
 use steward_actors::money::Money;
 use steward_actors::order_saga::{
     AcceptOrder, Accepted, Line, Order, OrderStatus, Orders, PaymentStatus, TimelineEntry,
 };
+use steward_actors::providers::PostalAddress;
 use steward_actors::store::Versioned;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
@@ -96,6 +98,19 @@ struct ShippingAddress {
     #[garde(pattern("^[A-Z]{2}$"))]
     #[schema(pattern = "^[A-Z]{2}$")]
     country: String,
+}
+
+impl ShippingAddress {
+    /// Without whom it is for, and without what only those who live there know.
+    fn place(&self) -> PostalAddress {
+        PostalAddress {
+            street: self.line1.clone(),
+            city: self.city.clone(),
+            region: self.region.clone(),
+            postal_code: self.postal_code.clone(),
+            country: self.country.clone(),
+        }
+    }
 }
 
 fn is_sku(sku: &str, _: &()) -> garde::Result {
@@ -225,10 +240,20 @@ async fn create_order(
     key: IdempotencyKey,
     body: ValidJson<NewOrder>,
     catalog: web::Data<Catalog>,
+    addresses: web::Data<AddressCheck>,
     orders: web::Data<Orders>,
 ) -> Result<HttpResponse, Problem> {
     let asked = body.0;
     let (command_key, fingerprint) = (key.of(&caller.user_id), fingerprint(&asked));
+    if let Some(address) = asked.shipping_address.as_ref().filter(|_| addresses.is_on()) {
+        // What was ordered already stays ordered, and nobody is asked about it again.
+        if let Some(earlier) = orders.earlier(&caller.user_id, &command_key, &fingerprint).await? {
+            return Ok(respond(earlier));
+        }
+        if addresses.refuses(&address.place()).await {
+            return Err(Problem::invalid_field("/shippingAddress", "unknown_address", "is nowhere known"));
+        }
+    }
     let lines = match priced(&asked, &catalog).await {
         Ok(lines) => lines,
         // Prices and wares change; what was ordered before they did stays ordered.

@@ -33,11 +33,8 @@ impl EcbRates {
     /// [`SetupError`] if `url` is none, or is https where the system has no certificate
     /// authorities.
     pub fn new(url: &str, timeouts: Timeouts) -> Result<Self, SetupError> {
-        let url = Url::parse(url)
-            .ok()
-            .filter(|url| matches!(url.scheme(), "https" | "http") && url.has_host())
-            .ok_or_else(|| SetupError(format!("{url:?} is no http(s) URL")))?;
-        let trust = if url.scheme() == "http" { Trust::Nobody } else { Trust::System };
+        let url = http::endpoint(url)?;
+        let trust = Trust::of(&url);
         Ok(Self { client: http::client(timeouts, trust)?, url })
     }
 }

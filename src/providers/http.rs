@@ -8,6 +8,7 @@ use reqwest::header::RETRY_AFTER;
 use reqwest::{Client, RequestBuilder, Response, redirect};
 use steward_actors::{figures, trace};
 use tracing::Instrument;
+use url::Url;
 
 /// The longest that a provider can make us wait.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
@@ -39,6 +40,21 @@ pub(super) enum Trust {
     System,
     /// Nobody: every https call fails. Plain http works without any authority installed.
     Nobody,
+}
+
+impl Trust {
+    /// What a client of `url` needs.
+    pub(super) fn of(url: &Url) -> Self {
+        if url.scheme() == "http" { Self::Nobody } else { Self::System }
+    }
+}
+
+/// Where a provider is, by configuration.
+pub(super) fn endpoint(text: &str) -> Result<Url, SetupError> {
+    Url::parse(text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "https" | "http") && url.has_host())
+        .ok_or_else(|| SetupError(format!("{text:?} is no http(s) URL")))
 }
 
 /// A client of its own for one provider.

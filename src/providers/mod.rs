@@ -1,5 +1,5 @@
-//! Adapters of the provider ports: Stripe, SimpleFIN, the ECB's rates, and mail by SMTP or
-//! into files.
+//! Adapters of the provider ports: Stripe, SimpleFIN, the ECB's rates, OpenCage's addresses, and mail by
+//! SMTP or into files.
 //!
 //! Who makes them: the composition root. What never happens here: an unknown outcome told as a
 //! failure, an answer read without a bound, a redirect followed, a secret printed.
@@ -7,6 +7,7 @@
 mod ecb;
 mod http;
 mod mail;
+mod opencage;
 mod simplefin;
 mod stripe;
 pub mod stripe_webhook;
@@ -14,5 +15,6 @@ pub mod stripe_webhook;
 pub use ecb::EcbRates;
 pub use http::{SetupError, Timeouts};
 pub use mail::{FileMailer, SmtpMailer};
+pub use opencage::OpenCage;
 pub use simplefin::SimpleFinBank;
 pub use stripe::StripePayments;

@@ -36,15 +36,11 @@ impl StripePayments {
     /// [`SetupError`] if `url` is none, would carry a live key in clear text, or is https where the
     /// system has no certificate authorities.
     pub fn new(url: &str, key: SecretString, timeouts: Timeouts) -> Result<Self, SetupError> {
-        let url = Url::parse(url)
-            .ok()
-            .filter(|url| matches!(url.scheme(), "https" | "http") && url.has_host())
-            .ok_or_else(|| SetupError(format!("{url:?} is no http(s) URL")))?;
-        let plain = url.scheme() == "http";
-        if plain && key.expose_secret().contains("_live_") {
+        let url = http::endpoint(url)?;
+        if url.scheme() == "http" && key.expose_secret().contains("_live_") {
             return Err(SetupError(format!("{url} is not https, and the key is a live one")));
         }
-        let trust = if plain { Trust::Nobody } else { Trust::System };
+        let trust = Trust::of(&url);
         Ok(Self { client: http::client(timeouts, trust)?, url, key })
     }
 

@@ -1,9 +1,24 @@
 //! Answers in Stripe's form, errors included: <https://docs.stripe.com/api/errors>.
 
+use std::io;
+
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
+use actix_web::web::Bytes;
+use futures_util::stream;
 use serde_json::{Value, json};
 use steward_actors::store::{CommitError, StoreError};
+
+/// Where an endless answer ends.
+const ENDLESS: usize = 1 << 30;
+
+/// A gibibyte that begins like an answer, as fast as it is read.
+pub(super) fn endless(content_type: &'static str, begin: &'static [u8]) -> HttpResponse {
+    let spaces = Bytes::from_static(&[b' '; 64 * 1024]);
+    let begin = Ok::<_, io::Error>(Bytes::from_static(begin));
+    let rest = std::iter::repeat_n(spaces, ENDLESS / (64 * 1024)).map(Ok);
+    HttpResponse::Ok().content_type(content_type).streaming(stream::iter(std::iter::once(begin).chain(rest)))
+}
 
 /// A status and a JSON body: what is kept for an idempotency key.
 #[derive(Clone, Debug, PartialEq)]

@@ -14,6 +14,7 @@ use steward_actors::store::{
 use super::World;
 use super::answer::Answer;
 use super::bank::{Fault, mint};
+use super::geocoding::GeocodingFault;
 use super::payments;
 use super::payments::{INTENTS, Intent};
 use super::webhooks::Sending;
@@ -57,6 +58,9 @@ pub(super) struct Switches {
     /// Every call for exchange rates meets this fault.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) rates: Option<Fault>,
+    /// Every look-up of an address meets this fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) geocoding: Option<GeocodingFault>,
 }
 
 impl Entity for Switches {
@@ -85,6 +89,7 @@ impl Switches {
             payments_down: false,
             bank: None,
             rates: None,
+            geocoding: None,
             webhooks: Sending::default(),
             webhook_secret: String::new(),
         };
@@ -93,11 +98,11 @@ impl Switches {
 
     fn answer(&self) -> Answer {
         let payments = if self.payments_down { Power::Down } else { Power::Up };
-        let shown = |fault: Option<Fault>| fault.map_or_else(|| json!("up"), |fault| json!(fault));
         Answer::ok(json!({
             "payments": payments,
             "bank": shown(self.bank),
             "rates": shown(self.rates),
+            "geocoding": shown(self.geocoding),
             "webhooks": self.webhooks,
         }))
     }
@@ -110,19 +115,24 @@ enum Power {
     Down,
 }
 
+fn shown<F: Serialize>(fault: Option<F>) -> serde_json::Value {
+    fault.map_or_else(|| json!("up"), |fault| json!(fault))
+}
+
 #[derive(Clone, Copy, Deserialize)]
 #[serde(untagged)]
-enum FaultSwitch {
-    Fault(Fault),
+enum FaultSwitch<F> {
+    Fault(F),
     Power(Power),
 }
 
-impl FaultSwitch {
-    fn fault(self) -> Option<Fault> {
+impl<F> FaultSwitch<F> {
+    /// The fault; `down` is the one of who is switched off.
+    fn fault(self, down: F) -> Option<F> {
         match self {
             Self::Fault(fault) => Some(fault),
             Self::Power(Power::Up) => None,
-            Self::Power(Power::Down) => Some(Fault::Down),
+            Self::Power(Power::Down) => Some(down),
         }
     }
 }
@@ -131,8 +141,9 @@ impl FaultSwitch {
 #[serde(deny_unknown_fields)]
 struct SetFaults {
     payments: Option<Power>,
-    bank: Option<FaultSwitch>,
-    rates: Option<FaultSwitch>,
+    bank: Option<FaultSwitch<Fault>>,
+    rates: Option<FaultSwitch<Fault>>,
+    geocoding: Option<FaultSwitch<GeocodingFault>>,
     webhooks: Option<Sending>,
 }
 
@@ -190,10 +201,13 @@ async fn set_faults(world: web::Data<World>, set: web::Json<SetFaults>) -> HttpR
             switches.payments_down = matches!(power, Power::Down);
         }
         if let Some(bank) = set.bank {
-            switches.bank = bank.fault();
+            switches.bank = bank.fault(Fault::Down);
         }
         if let Some(rates) = set.rates {
-            switches.rates = rates.fault();
+            switches.rates = rates.fault(Fault::Down);
+        }
+        if let Some(geocoding) = set.geocoding {
+            switches.geocoding = geocoding.fault(GeocodingFault::Down);
         }
         if let Some(sending) = set.webhooks {
             switches.webhooks = sending;

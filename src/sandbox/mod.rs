@@ -1,5 +1,5 @@
-//! The sandbox: a payment provider (Stripe's API) and a bank (SimpleFIN's) that are not real,
-//! served over real HTTP on a port of their own, so that Steward works out of the box and its tests
+//! The sandbox: a payment provider (Stripe's API), a bank (SimpleFIN's), a publisher of exchange rates
+//! (the ECB's form) and one who knows addresses (OpenCage's API) that are not real, served over real HTTP on a port of their own, so that Steward works out of the box and its tests
 //! talk to something that fails as the real ones do.
 //!
 //! Who calls it: the composition root starts it; from then on only HTTP requests reach it, also
@@ -10,6 +10,7 @@
 mod answer;
 mod bank;
 mod control;
+mod geocoding;
 mod payments;
 mod rates;
 mod webhooks;
@@ -116,6 +117,7 @@ impl Sandbox {
                 .configure(payments::routes)
                 .configure(bank::routes)
                 .configure(rates::routes)
+                .configure(geocoding::routes)
                 .configure(control::routes)
         })
         .workers(1)

@@ -2,14 +2,11 @@
 //! [ECB's](https://www.ecb.europa.eu/stats/eurofxref/eurofxref-daily.xml), of the last working day,
 //! with the same rates every day. The faults are the bank's.
 
-use std::io;
-
 use actix_web::{HttpResponse, web};
-use futures_util::stream;
 use steward_actors::cluster::Clock;
 
 use super::World;
-use super::answer::Answer;
+use super::answer::{Answer, endless};
 use super::bank::Fault;
 use super::control::Switches;
 
@@ -28,8 +25,6 @@ const RATES: [(&str, &str); 12] = [
     ("AUD", "1.6412"),
     ("KRW", "1495.07"),
 ];
-/// Where an "endless" answer ends.
-const ENDLESS: usize = 1 << 30;
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config.route("/ecb/eurofxref-daily.xml", web::get().to(daily));
@@ -53,7 +48,7 @@ async fn daily(world: web::Data<World>) -> HttpResponse {
         Some(Fault::Expired) => HttpResponse::Forbidden().finish(),
         Some(Fault::Down) => Answer::unavailable("The sandbox's rates are switched off.").respond(),
         Some(Fault::BrokenPages) => whole(document[..document.len() / 2].to_owned()),
-        Some(Fault::Hostile) => endless(),
+        Some(Fault::Hostile) => endless("text/xml", b"<?xml version=\"1.0\"?><Envelope><Cube>"),
     }
 }
 
@@ -84,12 +79,4 @@ fn last_working_day(world: &World) -> String {
         _ => 0,
     };
     today.saturating_sub(jiff::Span::new().days(since_friday)).to_string()
-}
-
-/// A gibibyte that begins like an answer, as fast as it is read.
-fn endless() -> HttpResponse {
-    let spaces = web::Bytes::from_static(&[b' '; 64 * 1024]);
-    let begin = Ok::<_, io::Error>(web::Bytes::from_static(b"<?xml version=\"1.0\"?><Envelope><Cube>"));
-    let rest = std::iter::repeat_n(spaces, ENDLESS / (64 * 1024)).map(Ok);
-    HttpResponse::Ok().content_type("text/xml").streaming(stream::iter(std::iter::once(begin).chain(rest)))
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bank;
+mod geocoding;
 mod mail;
 mod payments;
 mod payments_faults;

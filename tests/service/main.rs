@@ -7,6 +7,7 @@
 mod support;
 
 mod accounts;
+mod addresses;
 mod bad_input;
 mod catalogue;
 mod drain;

@@ -186,7 +186,15 @@ impl Orders {
     /// [`AcceptError`].
     pub async fn accept(&self, ask: AcceptOrder) -> Result<Accepted, AcceptError> {
         let fingerprint = ask.fingerprint.clone();
-        let (mut order, mut events) = self.draft(ask)?;
+        let (user_id, command_key) = (ask.user_id.clone(), ask.command_key.clone());
+        let (mut order, mut events) = match self.draft(ask) {
+            Ok(drafted) => drafted,
+            // It may have been worth something when it was ordered first.
+            Err(refused) => {
+                let earlier = self.earlier(&user_id, &command_key, &fingerprint).await?;
+                return earlier.ok_or(refused);
+            }
+        };
         if self.options.runs_sagas && self.room() == 0 {
             // A command that comes again is known by its record, room or not.
             return match self.by_command(&order.command_key).await {

@@ -1,12 +1,14 @@
-//! Ports to the outside: payments, banks, mail, exchange rates. The server's adapters speak the real
-//! protocols (Stripe, SimpleFIN, SMTP, the ECB's), against the real services or the built-in sandbox.
+//! Ports to the outside: payments, banks, mail, exchange rates, addresses. The server's adapters speak
+//! the real protocols (Stripe, SimpleFIN, SMTP, the ECB's, OpenCage's), against the real services or the
+//! built-in sandbox.
 //!
 //! Who calls them: the order saga, account sync and the outbox, always after the commit that makes
-//! the call a durable intention, never inside one. Every call has a deadline of its own and every
+//! the call a durable intention, never inside one; and, where nothing is changed, schedules and routes. Every call has a deadline of its own and every
 //! answer is bounded in size. What never happens here: an unknown outcome told as a failure.
 
 mod bank;
 mod breaker;
+mod geocoding;
 mod guarded;
 mod mail;
 mod payments;
@@ -16,6 +18,7 @@ pub use bank::{
     Bank, BankAccount, BankDetails, BankError, BankTransaction, ClaimError, Credential, Period, Statement,
 };
 pub use breaker::{Breaker, BreakerOptions, BreakerState, Circuit};
+pub use geocoding::{Finding, Geocoding, GeocodingError, GuardedGeocoding, PostalAddress};
 pub use guarded::GuardedPayments;
 pub use mail::{Mail, MailError, Mailer};
 pub use payments::{

@@ -1,9 +1,6 @@
 //! The routes of the bank face.
 
-use std::io;
-
 use actix_web::{HttpRequest, HttpResponse, web};
-use futures_util::stream;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use steward_actors::cluster::Clock;
@@ -12,11 +9,8 @@ use steward_actors::store::Versioned;
 use super::access::{Access, Fault, admitted, claim, next_turn};
 use super::data::{Wanted, accounts};
 use crate::sandbox::World;
-use crate::sandbox::answer::Answer;
+use crate::sandbox::answer::{Answer, endless};
 use crate::sandbox::control::Switches;
-
-/// Where an "endless" answer ends.
-const ENDLESS: usize = 1 << 30;
 
 pub(in crate::sandbox) fn routes(config: &mut web::ServiceConfig) {
     config
@@ -118,7 +112,7 @@ async fn answer(
             }
         },
         Some(Fault::Hostile) => match next_turn(world, access).await % 3 {
-            0 => endless(),
+            0 => endless("application/json", b"{\"errors\": [], \"accounts\": ["),
             1 => HttpResponse::Ok().json(json!({"errors": 7, "accounts": {"0": [null, true]}})),
             _ => {
                 for account in &mut accounts {
@@ -133,14 +127,4 @@ async fn answer(
 
 fn whole(accounts: &[Value]) -> HttpResponse {
     HttpResponse::Ok().json(json!({"errors": [], "accounts": accounts}))
-}
-
-/// A gibibyte that begins like an answer, as fast as it is read.
-fn endless() -> HttpResponse {
-    let spaces = web::Bytes::from_static(&[b' '; 64 * 1024]);
-    let begin = Ok::<_, io::Error>(web::Bytes::from_static(b"{\"errors\": [], \"accounts\": ["));
-    let rest = std::iter::repeat_n(spaces, ENDLESS / (64 * 1024)).map(Ok);
-    HttpResponse::Ok()
-        .content_type("application/json")
-        .streaming(stream::iter(std::iter::once(begin).chain(rest)))
 }
