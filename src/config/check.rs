@@ -8,6 +8,7 @@ use super::load::Fault;
 use super::{Config, Profile};
 use crate::crypto::AesSealer;
 use crate::http::address::network;
+use crate::storage::redis::RedisPool;
 
 /// Something that must not run in production.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -155,8 +156,13 @@ impl Config {
             "is no name",
             "use letters, digits, _ and -",
         );
-        let redis = uri(&self.redis.uri, &["redis://", "rediss://"]);
-        check(redis, "redis.uri", "is no Redis URI", "begin it with redis:// or rediss://");
+        let redis = self.redis.uri.as_ref().is_none_or(RedisPool::takes);
+        check(
+            redis,
+            "redis.uri",
+            "is no Redis URI",
+            "write redis://host:port, redis+sentinel://host,host/name or redis+cluster://host,host; rediss for TLS",
+        );
         let secrets = self.secrets.key.as_ref().map(AesSealer::new);
         check(
             secrets.is_none_or(|read| read.is_ok()),

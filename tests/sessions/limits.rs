@@ -8,9 +8,9 @@ use steward::storage::redis::{RedisLimits, RedisPool};
 use steward_actors::limits::{Limits, MemoryLimits, Quota};
 use steward_actors::testing::ManualClock;
 
-const QUOTA: Quota = Quota::new("tries", 5, Duration::from_secs(3600));
+pub const QUOTA: Quota = Quota::new("tries", 5, Duration::from_secs(3600));
 
-fn limits(uri: &str, prefix: &str) -> RedisLimits {
+pub fn limits(uri: &str, prefix: &str) -> RedisLimits {
     let pool = RedisPool::connect(&SecretString::from(uri), prefix).unwrap();
     RedisLimits::new(pool, MemoryLimits::new(Arc::new(ManualClock::default()), 1000))
 }

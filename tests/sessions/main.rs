@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod limits;
+mod places;
+mod redis_farm;
 mod redis_server;
 mod replica;
 mod revocation;

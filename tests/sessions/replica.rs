@@ -30,7 +30,7 @@ pub struct Cluster {
     hasher: Arc<FastHasher>,
     uri: SecretString,
     /// The keys of this test.
-    prefix: String,
+    pub prefix: String,
 }
 
 pub struct Replica {

@@ -1,4 +1,5 @@
-//! The channel between the replicas: `{prefix}invalidations`, by Redis publish and subscribe.
+//! The channel between the replicas: `{prefix}invalidations`, by Redis publish and subscribe, on one
+//! server, on the primary that sentinels name, or in the shard of a cluster that the name lies in.
 //!
 //! Two supervised loops. One listens on a connection of its own and connects again when it is
 //! lost. The other sends a heartbeat every [`HEARTBEAT`]; when a replica hears its own heartbeat
@@ -11,8 +12,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::StreamExt;
-use redis::aio::PubSub;
 use serde::{Deserialize, Serialize};
 use steward_actors::ids;
 use steward_actors::session::{Feed, Invalidation, Invalidations, Subscription, Unreached};
@@ -20,10 +19,12 @@ use steward_actors::supervision::{InfrastructureTask, Tree, supervise_task};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{CONNECT_DEADLINE, RedisError, RedisPool};
+use super::{RedisError, RedisPool};
 
 /// The span between heartbeats: three fit into the silence after which the channel isn't trusted.
 pub const HEARTBEAT: Duration = Duration::from_millis(150);
+/// How long it may take to subscribe: a sentinel or a node may have to be asked where, first.
+const SUBSCRIBE_DEADLINE: Duration = Duration::from_secs(2);
 /// A subscription on which nothing was heard for this long is dropped and made anew.
 const DEAF_AFTER: Duration = Duration::from_secs(2);
 /// The longest pause before something that failed is tried again.
@@ -98,33 +99,26 @@ impl RedisInvalidations {
 
     /// Subscribes, and hears until the subscription is lost; says why.
     async fn hear(&self, failures: &mut u32) -> RedisError {
-        let mut subscription = match timeout(CONNECT_DEADLINE, self.subscription()).await {
+        let mut subscription = match timeout(SUBSCRIBE_DEADLINE, self.pool.subscribe(&self.channel)).await {
             Ok(Ok(subscription)) => subscription,
             Ok(Err(error)) => return error,
             Err(_deadline) => return RedisError::Unavailable("no subscription in time".to_owned()),
         };
         // Whatever was said before was not heard.
         self.feed.pass_on(Invalidation::Everything);
-        let mut messages = subscription.on_message();
         loop {
-            match timeout(DEAF_AFTER, messages.next()).await {
+            match timeout(DEAF_AFTER, subscription.next()).await {
                 Ok(Some(message)) => {
                     if *failures > 0 {
                         tracing::info!("the session channel is back");
                         *failures = 0;
                     }
-                    self.heard(message.get_payload_bytes());
+                    self.heard(&message);
                 }
                 Ok(None) => return RedisError::Unavailable("the subscription was closed".to_owned()),
                 Err(_silence) => return RedisError::Unavailable("nothing was heard".to_owned()),
             }
         }
-    }
-
-    async fn subscription(&self) -> Result<PubSub, RedisError> {
-        let mut subscription = self.pool.client.get_async_pubsub().await?;
-        subscription.subscribe(&self.channel).await?;
-        Ok(subscription)
     }
 
     fn heard(&self, payload: &[u8]) {
@@ -173,10 +167,7 @@ impl RedisInvalidations {
 
     async fn send(&self, message: &Message) -> Result<(), RedisError> {
         let payload = serde_json::to_string(message).map_err(|e| RedisError::Unavailable(e.to_string()))?;
-        let mut publish = redis::cmd("PUBLISH");
-        publish.arg(&self.channel).arg(payload);
-        self.pool.query::<i64>(&publish).await?;
-        Ok(())
+        self.pool.publish(&self.channel, &payload).await
     }
 
     fn unsent(&self) -> std::sync::MutexGuard<'_, VecDeque<Invalidation>> {

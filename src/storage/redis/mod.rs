@@ -10,19 +10,23 @@
 mod invalidations;
 mod limits;
 mod locator;
+mod place;
+mod subscription;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError as DriverError};
+use redis::{Cmd, FromRedisValue, RedisError as DriverError};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Handle;
 
 pub use invalidations::RedisInvalidations;
 pub use limits::RedisLimits;
 pub use locator::RedisLocator;
+
+use place::{Link, Place};
+use subscription::Subscription;
 
 /// How long it may take to connect.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
@@ -37,7 +41,10 @@ const CONNECTIONS: u32 = 8;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RedisError {
     /// The URI is none that Redis can be reached by. It is not shown, for it may hold a password.
-    #[error("not a Redis URI (redis://[user:password@]host:port/database, or rediss:// for TLS): {0}")]
+    #[error(
+        "not a Redis URI (redis://[user:password@]host:port/database, redis+sentinel://host,host/name or \
+         redis+cluster://host,host; rediss for TLS): {0}"
+    )]
     BadUri(String),
     /// Redis can't be reached, is too slow, or refuses. It may or may not have done it.
     #[error("Redis is unavailable: {0}")]
@@ -50,17 +57,22 @@ impl From<DriverError> for RedisError {
     }
 }
 
-/// Connections to one Redis. Cheap to clone; works from any thread and runtime.
+/// Connections to one Redis, be it a server or a cluster. Cheap to clone; works from any thread and runtime.
 #[derive(Clone)]
 pub struct RedisPool {
     pool: bb8::Pool<Connector>,
-    client: Client,
+    place: Place,
     prefix: Arc<str>,
     failures: Arc<AtomicU64>,
     home: Handle,
 }
 
 impl RedisPool {
+    /// Whether a pool can be made with this URI.
+    pub fn takes(uri: &SecretString) -> bool {
+        Place::read(uri.expose_secret()).is_ok()
+    }
+
     /// Prepares connections; none is made before it is needed, so Redis may be away. They live on
     /// the runtime that this is called on, whoever uses them later. Each key and channel begins
     /// with `prefix`.
@@ -72,15 +84,15 @@ impl RedisPool {
     /// Outside of a tokio runtime.
     pub fn connect(uri: &SecretString, prefix: &str) -> Result<Self, RedisError> {
         let bad_uri = |error: DriverError| RedisError::BadUri(error.category().to_owned());
-        let client = Client::open(uri.expose_secret()).map_err(bad_uri)?;
+        let place = Place::read(uri.expose_secret()).map_err(bad_uri)?;
         let home = Handle::current();
         let failures = Arc::new(AtomicU64::new(0));
-        let connector = Connector { client: client.clone(), home: home.clone(), failures: failures.clone() };
+        let connector = Connector { place: place.clone(), home: home.clone(), failures: failures.clone() };
         let pool = bb8::Pool::builder()
             .max_size(CONNECTIONS)
             .connection_timeout(POOL_DEADLINE)
             .build_unchecked(connector);
-        Ok(Self { pool, client, prefix: prefix.into(), failures, home })
+        Ok(Self { pool, place, prefix: prefix.into(), failures, home })
     }
 
     /// Whether Redis answers.
@@ -108,26 +120,35 @@ impl RedisPool {
         // Until it has answered: a caller that goes away midway leaves a connection that may be
         // stuck.
         connection.broken = true;
-        let answer = command.query_async::<T>(&mut connection.to).await;
-        connection.broken = answer.as_ref().is_err_and(|e| e.is_io_error() || e.is_unrecoverable_error());
+        let answer = connection.to.query::<T>(command).await;
+        connection.broken = answer.as_ref().is_err_and(|error| connection.to.is_broken_by(error));
         if connection.broken {
             self.failures.fetch_add(1, Ordering::AcqRel);
         }
         Ok(answer?)
+    }
+
+    /// Says something on a channel, to all who have subscribed to it.
+    async fn publish(&self, channel: &str, payload: &str) -> Result<(), RedisError> {
+        self.query::<i64>(&self.place.publish(channel, payload)).await.map(|_hearers| ())
+    }
+
+    async fn subscribe(&self, channel: &str) -> Result<Subscription, RedisError> {
+        Ok(self.place.subscribe(channel).await?)
     }
 }
 
 /// Makes the pool's connections, each on the runtime that outlives the threads that use it: a
 /// connection is driven by a task of the runtime it was made on.
 struct Connector {
-    client: Client,
+    place: Place,
     home: Handle,
     /// How often a connection of the pool failed.
     failures: Arc<AtomicU64>,
 }
 
 struct Connection {
-    to: MultiplexedConnection,
+    to: Link,
     /// It failed, or was left in the middle of a question.
     broken: bool,
     /// Failures of the pool's connections when this one was last known to be good.
@@ -139,13 +160,8 @@ impl bb8::ManageConnection for Connector {
     type Error = DriverError;
 
     async fn connect(&self) -> Result<Connection, DriverError> {
-        let (client, failures) = (self.client.clone(), self.failures.load(Ordering::Acquire));
-        let made = self.home.spawn(async move {
-            let config = AsyncConnectionConfig::new()
-                .set_connection_timeout(Some(CONNECT_DEADLINE))
-                .set_response_timeout(Some(ANSWER_DEADLINE));
-            client.get_multiplexed_async_connection_with_config(&config).await
-        });
+        let (place, failures) = (self.place.clone(), self.failures.load(Ordering::Acquire));
+        let made = self.home.spawn(async move { place.connect().await });
         let made = made.await.map_err(std::io::Error::other)?;
         Ok(Connection { to: made?, broken: false, failures })
     }
@@ -155,7 +171,7 @@ impl bb8::ManageConnection for Connector {
     async fn is_valid(&self, connection: &mut Connection) -> Result<(), DriverError> {
         let failures = self.failures.load(Ordering::Acquire);
         if connection.failures != failures {
-            redis::cmd("PING").query_async::<()>(&mut connection.to).await?;
+            connection.to.query::<()>(&redis::cmd("PING")).await?;
             connection.failures = failures;
         }
         Ok(())
