@@ -77,6 +77,11 @@ figures! {
     STORE_SHARED = Histogram "steward_store_shared_batches" []
         "Batches that went into one transaction together.";
 
+    REDIS_SECONDS = Histogram "steward_redis_duration_seconds" []
+        "Seconds a question to Redis took, the wait for a connection included.";
+    REDIS_FAILURES = Counter "steward_redis_failures_total" []
+        "Questions to Redis that had no answer, or a refusal.";
+
     SESSION_CHECKS = Counter "steward_session_checks_total" ["found"]
         "Session tokens checked: found in the thread's cache, or loaded.";
 
@@ -99,8 +104,8 @@ figures! {
 
     SAGAS = Gauge "steward_sagas" ["status"]
         "Unfinished orders of all replicas by status, counted up to 1,000.";
-    SAGA_OLDEST = Gauge "steward_saga_oldest_seconds" []
-        "Age of the oldest unfinished order among those counted.";
+    SAGA_OLDEST = Gauge "steward_saga_oldest_seconds" ["status"]
+        "Age of the oldest unfinished order of each status among those counted.";
     SAGAS_STUCK = Gauge "steward_sagas_stuck" []
         "Orders whose saga says that it is stuck, counted up to 1,000.";
 
@@ -109,6 +114,8 @@ figures! {
 
     CONNECTIONS = Gauge "steward_connections" ["status"]
         "Linked connections by status, counted up to 1,000 of each.";
+    SLOTS = Gauge "steward_slots" []
+        "Slots of account sync that this replica has; all replicas together have 256.";
     SYNC_STALEST = Gauge "steward_sync_stalest_seconds" []
         "How long ago the active connection that waits longest was synced successfully.";
 

@@ -35,14 +35,16 @@ pub(super) fn start(
 ) -> InfrastructureTask {
     let (store, clock, tree, readiness) =
         (parts.store.clone(), parts.clock.clone(), parts.tree.clone(), readiness.clone());
+    let slots = parts.slots.clone();
     supervise_task(&parts.tree, "gauges", move |mut stop: watch::Receiver<bool>| {
         let (store, clock, tree, readiness) = (store.clone(), clock.clone(), tree.clone(), readiness.clone());
-        let breakers = breakers.clone();
+        let (breakers, slots) = (breakers.clone(), slots.clone());
         async move {
             let mut kinds = BTreeSet::new();
             for look in 0_u32.. {
                 count_actors(&tree, &mut kinds);
                 tell_replica(&readiness);
+                gauge!(figures::SLOTS).set(slots.held() as f64);
                 breakers.iter().for_each(tell_breaker);
                 tell_process();
                 if look.is_multiple_of(ASK_EVERY)
@@ -79,7 +81,8 @@ fn tell_breaker(breaker: &Breaker) {
     let now = breaker.state();
     for state in BreakerState::ALL {
         let is = if state == now { 1.0 } else { 0.0 };
-        gauge!(figures::BREAKERS, "provider" => breaker.name(), "state" => state.name()).set(is);
+        let provider = breaker.name().to_owned();
+        gauge!(figures::BREAKERS, "provider" => provider, "state" => state.name()).set(is);
     }
 }
 
@@ -101,7 +104,9 @@ async fn ask(store: &dyn steward_actors::store::Store, now: Timestamp) -> Result
     for (status, count) in sagas.by_status {
         gauge!(figures::SAGAS, "status" => status.name()).set(count as f64);
     }
-    gauge!(figures::SAGA_OLDEST).set(age(sagas.oldest, now));
+    for (status, oldest) in sagas.oldest {
+        gauge!(figures::SAGA_OLDEST, "status" => status.name()).set(age(oldest, now));
+    }
     gauge!(figures::SAGAS_STUCK).set(sagas.stuck as f64);
 
     let connections = account_sync::survey(store, COUNTED).await?;

@@ -4,6 +4,7 @@
 //! [`Steward::stop`] takes them apart in the order that loses nothing. What never happens here: a
 //! decision of the domain.
 
+mod backup;
 mod commands;
 mod first_admin;
 mod gauges;
@@ -11,6 +12,7 @@ mod keys;
 mod operations;
 mod operators;
 mod outside;
+mod oversight;
 mod readiness;
 mod schedules;
 pub mod schema;
@@ -59,11 +61,13 @@ use crate::passwords::Argon2Passwords;
 use crate::storage::redis::{RedisError, RedisInvalidations, RedisLimits, RedisLocator, RedisPool};
 use crate::telemetry;
 
+pub use backup::{backup, restore};
 pub use commands::{checks, migrate, sandbox, seed, serve};
 pub use first_admin::AdminError;
 pub use keys::OpenKeysError;
 pub use operators::{JobsAct, jobs};
-pub use outside::OutsideError;
+pub use outside::{OutsideError, PROVIDERS};
+pub use oversight::{ActorsAct, ProvidersAct, SagasAct, actors, providers, replicas, sagas};
 pub use share::{NothingToDo, Role, Share};
 pub use stores::OpenStoreError;
 
@@ -294,7 +298,7 @@ impl Steward {
             inventory: inventory.clone(),
             orders: orders.clone(),
             connections: connections.clone(),
-            operations: Operations::new(&parts, jobs),
+            operations: Operations::new(&parts, jobs, outside.breakers.clone()),
             streams: Arc::new(Streams::new(drains.clone())),
             webhook_secret: outside.webhook_secret.clone(),
             clock: parts.clock.clone(),

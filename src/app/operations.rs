@@ -7,6 +7,7 @@ use steward_actors::cluster::StoreClock;
 use steward_actors::flags::Flags;
 use steward_actors::outbox::Jobs;
 use steward_actors::pauses::Pauses;
+use steward_actors::providers::Breaker;
 use steward_actors::supervision::{InfrastructureTask, Tree, supervise_task};
 
 use super::Parts;
@@ -23,12 +24,12 @@ pub(super) struct Operations {
 }
 
 impl Operations {
-    pub(super) fn new(parts: &Parts, jobs: Jobs) -> Self {
+    pub(super) fn new(parts: &Parts, jobs: Jobs, providers: Vec<Breaker>) -> Self {
         Self {
             jobs,
             audit: AuditLog::new(parts.store.clone()),
             flags: Flags::new(parts.store.clone(), parts.clock.clone()),
-            pauses: Pauses::new(parts.store.clone(), parts.clock.clone(), parts.tree.clone()),
+            pauses: Pauses::new(parts.store.clone(), parts.clock.clone(), parts.tree.clone()).over(providers),
             tree: parts.tree.clone(),
             clock: parts.clock.clone(),
         }

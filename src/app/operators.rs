@@ -1,12 +1,12 @@
 //! What operators do from the command line, on the configured store: beside running replicas on
 //! MongoDB, in place of one on the embedded store.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::sync::Arc;
 
 use steward_actors::audit::By;
 use steward_actors::cluster::StoreClock;
-use steward_actors::outbox::{DeadLetterError, JobStatus, Jobs, Waker};
+use steward_actors::outbox::{JobStatus, Jobs, Waker};
 use steward_actors::store::Store;
 
 use super::commands::say;
@@ -71,10 +71,10 @@ async fn jobs_in(store: &Arc<dyn Store>, act: JobsAct) -> Result<(), Failure> {
 }
 
 /// Acts on each of them; fails if one was left as it was.
-async fn each(
+pub(super) async fn each<E: Display>(
     ids: &[String],
     became: &str,
-    act: impl AsyncFn(&str) -> Result<(), DeadLetterError>,
+    act: impl AsyncFn(&str) -> Result<(), E>,
 ) -> Result<(), Failure> {
     let mut left = Vec::new();
     for id in ids {
@@ -87,7 +87,7 @@ async fn each(
 }
 
 /// Opens the store; the embedded one only if no server has it, whose `routes` do the same.
-async fn open(config: &Config, routes: &str) -> Result<OpenStore, Failure> {
+pub(super) async fn open(config: &Config, routes: &str) -> Result<OpenStore, Failure> {
     OpenStore::open(config).await.map_err(|error| match error {
         OpenStoreError::Embedded(error @ OpenError::InUse { .. }) => {
             Failure::new(format!("{error}; while that server runs, use its routes: {routes}"))
@@ -96,11 +96,11 @@ async fn open(config: &Config, routes: &str) -> Result<OpenStore, Failure> {
     })
 }
 
-fn by() -> By {
+pub(super) fn by() -> By {
     By::command_line(&super::host())
 }
 
 /// Errors come from outside; a terminal should get no more than text of them.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

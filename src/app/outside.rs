@@ -10,8 +10,8 @@ use steward_actors::account_sync::Banks;
 use steward_actors::addresses::AddressCheck;
 use steward_actors::cluster::Clock;
 use steward_actors::providers::{
-    Bank, Breaker, BreakerOptions, ExchangeRates, Geocoding, GuardedGeocoding, GuardedPayments, GuardedRates,
-    Mailer, Payments,
+    Bank, Breaker, BreakerOptions, ExchangeRates, Geocoding, GuardedBank, GuardedGeocoding, GuardedMailer,
+    GuardedPayments, GuardedRates, Mailer, Payments,
 };
 
 use super::stores::{OpenStore, OpenStoreError};
@@ -20,6 +20,9 @@ use crate::providers::{
     EcbRates, FileMailer, OpenCage, SetupError, SimpleFinBank, SmtpMailer, StripePayments, Timeouts,
 };
 use crate::sandbox::{Running, Sandbox, SandboxError, SandboxOptions};
+
+/// What operators may hold back; `steward providers` knows these names.
+pub const PROVIDERS: [&str; 7] = ["stripe", "simplefin", "plaid", "sandbox", "mail", "ecb", "opencage"];
 
 /// Why a part of the outside world cannot be reached or made.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +87,7 @@ impl Outside {
         }
         let webhook_secret = webhook_secret(config, sandbox.as_ref().map(|(running, _)| running)).await;
         let mut breakers = Vec::new();
-        let mut breaker = |name| {
+        let mut breaker = |name: &str| {
             let breaker = Breaker::new(name, BreakerOptions::default(), clock.clone());
             breakers.push(breaker.clone());
             breaker
@@ -98,7 +101,12 @@ impl Outside {
         });
         let addresses = AddressCheck::new(addresses);
         let banks = banks(sandbox_url.as_deref())?;
-        let mailer = mailer(config)?;
+        let guarded = |(name, bank): (String, Arc<dyn Bank>)| {
+            let bank: Arc<dyn Bank> = Arc::new(GuardedBank::new(bank, breaker(&name)));
+            (name, bank)
+        };
+        let banks = banks.into_iter().map(guarded).collect::<BTreeMap<_, _>>();
+        let mailer = Arc::new(GuardedMailer::new(mailer(config)?, breaker("mail")));
         Ok(Self { payments, banks, mailer, webhook_secret, breakers, rates, addresses, sandbox_url, sandbox })
     }
 
@@ -153,7 +161,7 @@ fn payments(config: &Config, sandbox: Option<&str>) -> Result<Arc<dyn Payments>,
     Ok(Arc::new(StripePayments::new(&url, key, Timeouts::default())?))
 }
 
-fn banks(sandbox: Option<&str>) -> Result<Banks, OutsideError> {
+fn banks(sandbox: Option<&str>) -> Result<BTreeMap<String, Arc<dyn Bank>>, OutsideError> {
     let mut banks: BTreeMap<String, Arc<dyn Bank>> = BTreeMap::new();
     let hosts = ["bridge.simplefin.org".to_owned()];
     banks.insert("simplefin".to_owned(), Arc::new(SimpleFinBank::new(&hosts, None, Timeouts::default())?));

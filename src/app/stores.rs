@@ -20,6 +20,8 @@ use crate::sandbox::{self, Sandbox, SandboxOptions};
 use crate::storage::mongo::{self, ConnectError, MigrateError, MongoStore};
 use crate::storage::sqlite::{OpenError, SqliteStore};
 
+/// The embedded store's file in the data directory.
+const EMBEDDED: &str = "steward.db";
 /// How long start-up waits for MongoDB.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -54,7 +56,7 @@ enum Kind {
 impl OpenStore {
     /// Steward's own store, with its collections and indexes.
     pub(super) async fn open(config: &Config) -> Result<Self, OpenStoreError> {
-        Self::open_as(config, "steward.db", &config.mongodb.database, SCHEMA).await
+        Self::open_as(config, EMBEDDED, &config.mongodb.database, SCHEMA).await
     }
 
     /// The sandbox's store: its own file in the data directory, or its own database beside
@@ -115,6 +117,11 @@ impl OpenStore {
     }
 }
 
+/// Where the embedded store is, or would be.
+pub(super) fn embedded(config: &Config) -> PathBuf {
+    config.data.dir.join(EMBEDDED)
+}
+
 /// Makes the data directory for the owner's eyes only: there are sessions, mails and credentials in
 /// it. One that is there already stays as its owner wanted it.
 pub(super) fn make_private(dir: &Path) -> std::io::Result<()> {
@@ -122,7 +129,7 @@ pub(super) fn make_private(dir: &Path) -> std::io::Result<()> {
 }
 
 /// Connects, waiting for a MongoDB that is still starting.
-async fn connect(
+pub(super) async fn connect(
     uri: &SecretString,
     database: &str,
     schema: &'static [&'static Collection],

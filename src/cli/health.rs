@@ -1,5 +1,5 @@
-//! `steward health`: one question to the replica that runs on this machine, so that a container's
-//! health check needs no other program.
+//! One question to the replica that runs on this machine: `steward health`, so that a container's
+//! health check needs no other program, and what only the replica itself knows.
 //!
 //! It speaks HTTP itself, in a line: no certificates are loaded and no pool is made for a check
 //! that is done every few seconds.
@@ -7,6 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
+use secrecy::{ExposeSecret, SecretString};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -16,14 +17,27 @@ use super::Failure;
 /// How long the replica may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Bytes of the answer that are read.
-const MOST_READ: u64 = 16 * 1024;
+const MOST_READ: u64 = 256 * 1024;
 
 /// Asks the replica that listens on `bind`: whether it should get requests, or only whether it
 /// lives.
 pub(super) async fn ask(bind: &str, live: bool) -> Result<String, Failure> {
     let path = if live { "/healthz" } else { "/readyz" };
+    question(bind, path, "").await
+}
+
+/// What the replica that listens on `bind` answers to a GET of `path` by whoever has `token`.
+pub(super) async fn tell(bind: &str, path: &str, token: &SecretString) -> Result<String, Failure> {
+    let token = token.expose_secret();
+    if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(Failure::new("put a token of somebody with admin:read into STEWARD_TOKEN"));
+    }
+    question(bind, path, &format!("Authorization: Bearer {token}\r\n")).await
+}
+
+async fn question(bind: &str, path: &str, headers: &str) -> Result<String, Failure> {
     let address = reachable(bind).ok_or_else(|| Failure::new(format!("{bind} is no address to ask")))?;
-    let answer = match timeout(PATIENCE, get(address, path)).await {
+    let answer = match timeout(PATIENCE, get(address, path, headers)).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => return Err(Failure::new(format!("nobody answers at {address}: {error}"))),
         Err(_) => return Err(Failure::new(format!("no answer from {address} in {PATIENCE:?}"))),
@@ -35,10 +49,11 @@ pub(super) async fn ask(bind: &str, live: bool) -> Result<String, Failure> {
     }
 }
 
-async fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
+async fn get(address: SocketAddr, path: &str, headers: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     // Version 1.0: the answer ends with the connection.
-    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     stream.take(MOST_READ).read_to_end(&mut answer).await?;
     Ok(String::from_utf8_lossy(&answer).into_owned())

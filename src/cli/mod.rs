@@ -6,6 +6,7 @@
 mod doctor;
 mod health;
 mod operators;
+mod oversight;
 
 use std::fmt::Display;
 use std::future::Future;
@@ -19,6 +20,8 @@ use crate::app::{Role, Share};
 use crate::config::{self, Fault, Loaded};
 use crate::http::routes::Context;
 use crate::{app, http, telemetry};
+
+use oversight::ActorsWish;
 
 pub use doctor::{Check, Verdict};
 
@@ -62,6 +65,28 @@ enum Command {
     /// List jobs; try dead letters again, or drop them.
     #[command(subcommand, after_help = "Example:\n  steward jobs retry order_confirmation.0198c0de")]
     Jobs(operators::Jobs),
+    /// Find orders that are under way or stuck; try a step again, or undo the order.
+    #[command(subcommand, after_help = "Example:\n  steward sagas list")]
+    Sagas(oversight::Sagas),
+    /// See the actors of the replica that runs here; hold one back on every replica.
+    #[command(subcommand, after_help = "Example:\n  steward actors pause inventory SHIRT-1")]
+    Actors(oversight::Actors),
+    /// Hold a provider back on every replica.
+    #[command(subcommand, after_help = "Example:\n  steward providers pause stripe")]
+    Providers(oversight::Providers),
+    /// See the replicas.
+    #[command(subcommand, after_help = "Example:\n  steward replicas list")]
+    Replicas(oversight::Replicas),
+    /// Copy the whole store, as of one moment, while servers go on.
+    #[command(
+        after_help = "Example:\n  steward backup steward-2026-11-21.backup\n  steward backup - | gzip > steward.backup.gz"
+    )]
+    Backup(Backup),
+    /// Make the store, which must be empty, of such a copy. Servers must not run on it.
+    #[command(
+        after_help = "Example:\n  STEWARD__DATA__DIR=./restored steward restore steward-2026-11-21.backup"
+    )]
+    Restore(Restore),
     /// Ask the replica that runs here whether it should get requests. For health checks.
     #[command(after_help = "Example:\n  steward health --live")]
     Health(Health),
@@ -99,6 +124,21 @@ struct Health {
     /// Ask only whether the process lives.
     #[arg(long)]
     live: bool,
+}
+
+#[derive(Debug, Args)]
+struct Backup {
+    /// Where to, a new file; - is standard output. There are secrets in it.
+    file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Restore {
+    /// What `steward backup` has written.
+    file: PathBuf,
+    /// Leave people logged in, also those who have logged out since the copy was made.
+    #[arg(long)]
+    keep_sessions: bool,
 }
 
 /// Why a command failed, in a sentence for the person at the terminal.
@@ -160,6 +200,20 @@ fn obey(line: Line) -> Result<ExitCode, Failure> {
             Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
         }
         Command::Jobs(jobs) => with_logs(load()?, |config| app::jobs(config, jobs.into())),
+        Command::Sagas(sagas) => with_logs(load()?, |config| app::sagas(config, sagas.into())),
+        Command::Actors(actors) => match actors.into() {
+            ActorsWish::Ask(path) => {
+                let (config, token) = (load()?.config, std::env::var("STEWARD_TOKEN").unwrap_or_default());
+                print(&in_system(health::tell(&config.http.bind, &path, &token.into()))?)
+            }
+            ActorsWish::Do(act) => with_logs(load()?, |config| app::actors(config, act)),
+        },
+        Command::Providers(act) => with_logs(load()?, |config| app::providers(config, act.into())),
+        Command::Replicas(oversight::Replicas::List) => with_logs(load()?, app::replicas),
+        Command::Backup(Backup { file }) => with_logs(load()?, |config| app::backup(config, file)),
+        Command::Restore(Restore { file, keep_sessions }) => {
+            with_logs(load()?, |config| app::restore(config, file, keep_sessions))
+        }
         Command::Openapi => {
             let document = http::openapi_document().to_pretty_json().map_err(Failure::new)?;
             print(&format!("{document}\n"))

@@ -7,6 +7,7 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
+use steward_actors::audit::By;
 use steward_actors::inventory::HoldLine;
 use steward_actors::money::Currency;
 use steward_actors::order_saga::{
@@ -35,8 +36,8 @@ pub(super) fn configure(config: &mut ServiceConfig) {
 }
 
 /// Whose orders the caller may change: everybody's with `orders:write`, otherwise their own.
-fn whose(caller: &Caller) -> Whose<'_> {
-    if caller.may("orders:write") { Whose::Anyones } else { Whose::Of(&caller.user_id) }
+fn whose<'a>(caller: &'a Caller, by: &'a By) -> Whose<'a> {
+    if caller.may("orders:write") { Whose::Anyones(by) } else { Whose::Of(&caller.user_id) }
 }
 
 async fn command(
@@ -65,6 +66,7 @@ async fn command(
 )]
 #[post("/orders/{id}/cancel")]
 async fn cancel_order(
+    request: HttpRequest,
     caller: Caller,
     id: InPath<PathId>,
     if_match: IfMatch,
@@ -74,7 +76,8 @@ async fn cancel_order(
     // An operator's own order is cancelled by its customer.
     let own = orders.get_of(&caller.user_id, id).await?.is_some();
     let by = if own { Reason::RequestedByCustomer } else { Reason::RequestedByShop };
-    command(&orders, id, whose(&caller), if_match, OrderCommand::Cancel { by }, StatusCode::ACCEPTED).await
+    let (cancel, acting) = (OrderCommand::Cancel { by }, caller.by(&request));
+    command(&orders, id, whose(&caller, &acting), if_match, cancel, StatusCode::ACCEPTED).await
 }
 
 /// Goods that go out.
@@ -101,13 +104,16 @@ struct Shipment {
 )]
 #[post("/orders/{id}/ship")]
 async fn ship_order(
+    request: HttpRequest,
+    caller: Caller,
     id: InPath<PathId>,
     if_match: IfMatch,
     body: OptionalJson<Shipment>,
     orders: web::Data<Orders>,
 ) -> Result<HttpResponse, Problem> {
     let ship = OrderCommand::Ship { tracking_number: body.0.unwrap_or_default().tracking_number };
-    command(&orders, &id.0.0, Whose::Anyones, if_match, ship, StatusCode::OK).await
+    let by = caller.by(&request);
+    command(&orders, &id.0.0, Whose::Anyones(&by), if_match, ship, StatusCode::OK).await
 }
 
 /// Records that a shipped order arrived.
@@ -123,11 +129,14 @@ async fn ship_order(
 )]
 #[post("/orders/{id}/deliver")]
 async fn deliver_order(
+    request: HttpRequest,
+    caller: Caller,
     id: InPath<PathId>,
     if_match: IfMatch,
     orders: web::Data<Orders>,
 ) -> Result<HttpResponse, Problem> {
-    command(&orders, &id.0.0, Whose::Anyones, if_match, OrderCommand::Deliver, StatusCode::OK).await
+    let by = caller.by(&request);
+    command(&orders, &id.0.0, Whose::Anyones(&by), if_match, OrderCommand::Deliver, StatusCode::OK).await
 }
 
 /// How much is given back: an amount, or the price of some units; all that is left without either.
@@ -243,6 +252,7 @@ impl RefundView {
 )]
 #[post("/orders/{id}/refunds")]
 async fn refund_order(
+    request: HttpRequest,
     caller: Caller,
     key: IdempotencyKey,
     id: InPath<PathId>,
@@ -250,7 +260,7 @@ async fn refund_order(
     body: OptionalJson<NewRefund>,
     orders: web::Data<Orders>,
 ) -> Result<HttpResponse, Problem> {
-    let (id, asked) = (&id.0.0, body.0.unwrap_or_default());
+    let (id, asked, by) = (&id.0.0, body.0.unwrap_or_default(), caller.by(&request));
     let order = orders.get(id).await?.ok_or_else(Problem::not_found)?.value;
     let ask = RequestRefund {
         id: key.command_id(&caller.user_id, &format!("POST /orders/{id}/refunds")),
@@ -258,7 +268,7 @@ async fn refund_order(
         share: asked.share(order.currency())?,
         reason: asked.reason,
     };
-    let requested = orders.request_refund(id, Whose::Anyones, if_match.0, ask).await?;
+    let requested = orders.request_refund(id, Whose::Anyones(&by), if_match.0, ask).await?;
     let mut response = HttpResponse::Accepted();
     response.insert_header((header::LOCATION, format!("/v1/orders/{id}/refunds")));
     if requested.replayed {

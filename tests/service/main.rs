@@ -8,6 +8,7 @@ mod support;
 
 mod accounts;
 mod addresses;
+mod backup;
 mod bad_input;
 mod catalogue;
 mod drain;
@@ -19,6 +20,7 @@ mod order_commands;
 mod order_events;
 mod orders;
 mod outage;
+mod oversight;
 mod people;
 mod permissions;
 mod seed;

@@ -3,6 +3,7 @@
 use super::event::Event;
 use super::order::{Order, OrderStatus, Reason};
 use super::refund::{MOST_DUE, Refund, RefundStatus};
+use crate::audit::Act;
 use crate::inventory::HoldLine;
 use crate::money::{AmountError, Money};
 use crate::time::Timestamp;
@@ -25,6 +26,18 @@ pub enum OrderCommand {
     Deliver,
     /// To give money back.
     Refund(RequestRefund),
+}
+
+impl OrderCommand {
+    /// What the audit log calls it.
+    pub(super) const fn act(&self) -> Act {
+        match self {
+            Self::Cancel { .. } => "order.cancel",
+            Self::Ship { .. } => "order.ship",
+            Self::Deliver => "order.deliver",
+            Self::Refund(_) => "order.refund",
+        }
+    }
 }
 
 /// Asks for a refund.

@@ -14,7 +14,9 @@ use super::order::Order;
 use super::orders::Orders;
 use super::refund::{REFUNDS, Refund};
 use super::state::{Impossible, apply};
+use crate::audit::{AuditEntry, By};
 use crate::store::{Batch, CommitError, Cursor, Query, StoreError, Versioned, find, load};
+use crate::time::Timestamp;
 
 /// How often a command is decided again because others came first.
 const ATTEMPTS: u32 = 50;
@@ -26,8 +28,22 @@ const TOLD: Duration = Duration::from_secs(2);
 pub enum Whose<'a> {
     /// This user's; another's is not there.
     Of(&'a str),
-    /// Anyone's: the caller may see all.
-    Anyones,
+    /// Anyone's: the caller may change all. What such a caller does to another's order is in the
+    /// audit log.
+    Anyones(&'a By),
+}
+
+impl Whose<'_> {
+    /// `batch` with what the audit log is told.
+    fn audited(self, batch: Batch, order: &Order, command: &OrderCommand, now: Timestamp) -> Batch {
+        match self {
+            Self::Anyones(by) if by.actor() != order.user_id => {
+                let target = format!("order/{}", order.id);
+                batch.insert(&AuditEntry::new(by, command.act(), &target, now))
+            }
+            Self::Of(_) | Self::Anyones(_) => batch,
+        }
+    }
 }
 
 /// Why a command came to nothing.
@@ -98,9 +114,8 @@ impl Orders {
             if version.is_some_and(|version| version != found.version) {
                 return doubt.read(Err(CommandError::MovedOn(found.version)));
             }
-            if let Some(done) =
-                self.commit_command(found, events, Batch::shared(), &mut doubt, attempt).await?
-            {
+            let batch = whose.audited(Batch::shared(), &found.value, command, self.ports.clock.now());
+            if let Some(done) = self.commit_command(found, events, batch, &mut doubt, attempt).await? {
                 return Ok(done);
             }
         }
@@ -138,9 +153,8 @@ impl Orders {
             if version.is_some_and(|version| version != found.version) {
                 return doubt.read(Err(CommandError::MovedOn(found.version)));
             }
-            if let Some(done) =
-                self.commit_command(found, events, Batch::shared(), &mut doubt, attempt).await?
-            {
+            let batch = whose.audited(Batch::shared(), &found.value, &command, self.ports.clock.now());
+            if let Some(done) = self.commit_command(found, events, batch, &mut doubt, attempt).await? {
                 let refund = done.value.refunds_due.into_iter().find(|refund| refund.id == ask.id);
                 let missing = || CommandError::OutcomeUnknown("the refund is not due".to_owned());
                 return Ok(RefundRequested { refund: refund.ok_or_else(missing)?, replayed: false });
@@ -168,7 +182,7 @@ impl Orders {
     async fn find_order(&self, order_id: &str, whose: Whose<'_>) -> Result<Versioned<Order>, CommandError> {
         let found = match whose {
             Whose::Of(user_id) => self.get_of(user_id, order_id).await?,
-            Whose::Anyones => self.get(order_id).await?,
+            Whose::Anyones(_) => self.get(order_id).await?,
         };
         found.ok_or(CommandError::NotFound)
     }

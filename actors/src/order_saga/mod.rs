@@ -34,6 +34,7 @@ mod crash_points;
 pub mod decide;
 mod event;
 mod forgetting;
+mod from_outside;
 mod hub;
 pub mod notice;
 mod order;
@@ -55,6 +56,7 @@ pub use confirmation::{ORDER_CONFIRMATION, OrderConfirmation};
 pub use crash_points::{CRASH_POINTS, CrashPoints};
 pub use decide::Patience;
 pub use event::Event;
+pub use from_outside::{cancel_from_outside, retry_from_outside};
 pub use hub::{Hub, Watched, Watching};
 pub use notice::{Claim, Heed, NOTICES, Notice};
 pub use order::{

@@ -11,8 +11,8 @@ use crate::time::Timestamp;
 pub struct Survey {
     /// How many have each status, as far as they were counted; every status is there.
     pub by_status: Vec<(OrderStatus, usize)>,
-    /// When the oldest of those counted was accepted.
-    pub oldest: Option<Timestamp>,
+    /// When the oldest of those counted with each status was accepted; every status is there.
+    pub oldest: Vec<(OrderStatus, Option<Timestamp>)>,
     /// How many say that they are stuck, as far as they were counted.
     pub stuck: usize,
 }
@@ -34,7 +34,13 @@ pub async fn survey(store: &dyn Store, limit: usize) -> Result<Survey, StoreErro
             .into_iter()
             .map(|status| (status, counts.get(status.name()).copied().unwrap_or_default()))
             .collect(),
-        oldest: live.iter().map(|order| order.value.created_at).min(),
+        oldest: OrderStatus::ALL
+            .into_iter()
+            .map(|status| {
+                let standing = live.iter().filter(|order| order.value.status == status);
+                (status, standing.map(|order| order.value.created_at).min())
+            })
+            .collect(),
         stuck: stuck.len(),
     })
 }

@@ -1,9 +1,10 @@
-//! Pauses: actors that an operator holds back, on every replica, until they are resumed.
+//! Pauses: actors and providers that an operator holds back, on every replica, until they are resumed.
 //!
 //! Who calls it: operators, by their routes; the composition root keeps [`Pauses::refresh`] going,
 //! which tells the [`Tree`]. A paused actor finishes what it is at and leaves; whoever asks it is
-//! told that it is unavailable; its state in the store stays as it is. A replica hears of a pause
-//! within [`STALE`], so for that long two replicas may see it differently.
+//! told that it is unavailable; its state in the store stays as it is. To a paused provider no call
+//! goes out: its [`Breaker`] lets none through, and what is to be done there waits or says so. A
+//! replica hears of a pause within [`STALE`], so for that long two replicas may see it differently.
 //!
 //! What never happens here: a paused actor cut off in the middle of a commit.
 
@@ -16,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::audit::{AuditEntry, By};
 use crate::cluster::Clock;
+use crate::providers::Breaker;
 use crate::store::{
     Batch, Collection, CommitError, Conflict, Entity, Field, Kind, PRIMARY, Query, Store, StoreError,
     Versioned, find, load,
@@ -27,6 +29,8 @@ use crate::time::Timestamp;
 pub const STALE: Duration = Duration::from_secs(1);
 /// Pauses that there may be.
 const MOST: usize = 1000;
+/// The kind of a pause that is a provider's; no actor is of it.
+pub const PROVIDER: &str = "provider";
 /// Characters of a reason that are kept.
 const LONGEST_REASON: usize = 200;
 
@@ -46,14 +50,14 @@ pub static PAUSES: Collection = Collection {
     expires: None,
 };
 
-/// An actor that is held back.
+/// An actor, or a provider, that is held back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Pause {
     id: String,
-    /// `inventory`, `order-saga`, `account-sync`.
+    /// `inventory`, `order-saga`, `account-sync`, [`PROVIDER`].
     pub kind: String,
-    /// The SKU, the order's id, the connection's id.
+    /// The SKU, the order's id, the connection's id, the provider's name.
     pub key: String,
     /// Why, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,7 +77,7 @@ impl Entity for Pause {
     }
 }
 
-/// Why an actor was not paused or resumed.
+/// Why an actor or a provider was not paused or resumed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PauseError {
     /// It is not paused.
@@ -96,12 +100,24 @@ pub struct Pauses {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     tree: Tree,
+    providers: Vec<Breaker>,
 }
 
 impl Pauses {
     /// The pauses in `store`; `tree` is told of them.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, tree: Tree) -> Self {
-        Self { store, clock, tree }
+        Self { store, clock, tree, providers: Vec::new() }
+    }
+
+    /// The same, with the providers that can be held back here.
+    #[must_use]
+    pub fn over(self, providers: Vec<Breaker>) -> Self {
+        Self { providers, ..self }
+    }
+
+    /// The providers that can be held back here.
+    pub fn providers(&self) -> &[Breaker] {
+        &self.providers
     }
 
     /// All of them.
@@ -132,11 +148,14 @@ impl Pauses {
     /// [`StoreError`]; those known last stand.
     pub async fn read(&self) -> Result<(), StoreError> {
         let paused: BTreeSet<_> = self.all().await?.into_iter().map(|p| (p.kind, p.key)).collect();
+        for provider in &self.providers {
+            provider.hold(paused.contains(&(PROVIDER.to_owned(), provider.name().to_owned())));
+        }
         self.tree.set_paused(paused);
         Ok(())
     }
 
-    /// Pauses an actor; one that is paused stays so, as it is.
+    /// Pauses an actor or a provider; one that is paused stays so, as it is.
     ///
     /// # Errors
     /// [`PauseError`].
@@ -164,7 +183,8 @@ impl Pauses {
             by: by.actor().to_owned(),
             since: now,
         };
-        let entry = AuditEntry::new(by, "actor.pause", &format!("{kind}/{key}"), now)
+        let act = if kind == PROVIDER { "provider.pause" } else { "actor.pause" };
+        let entry = AuditEntry::new(by, act, &format!("{kind}/{key}"), now)
             .with("reason", reason.unwrap_or_default());
         match self.store.commit(Batch::new().insert(&pause).insert(&entry)).await {
             // Another operator was first: it is paused.
@@ -175,14 +195,15 @@ impl Pauses {
         Ok(pause)
     }
 
-    /// Lets a paused actor work again.
+    /// Lets what is paused work again.
     ///
     /// # Errors
     /// [`PauseError`].
     pub async fn resume(&self, kind: &str, key: &str, by: &By) -> Result<(), PauseError> {
         let found = load::<Pause>(self.store.as_ref(), &id_of(kind, key)).await?;
         let found = found.ok_or(PauseError::NotPaused)?;
-        let entry = AuditEntry::new(by, "actor.resume", &format!("{kind}/{key}"), self.clock.now());
+        let act = if kind == PROVIDER { "provider.resume" } else { "actor.resume" };
+        let entry = AuditEntry::new(by, act, &format!("{kind}/{key}"), self.clock.now());
         match self.store.commit(Batch::new().delete(&found).insert(&entry)).await {
             Ok(()) => {}
             Err(CommitError::Conflict(_)) => return Err(PauseError::NotPaused),

@@ -3,6 +3,7 @@
 //!
 //! [`Circuit`] is pure, the present is passed in; [`Breaker`] is one for callers on any thread.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -43,11 +44,13 @@ pub enum BreakerState {
     HalfOpen,
     /// None does.
     Open,
+    /// None does, until an operator lets them.
+    Held,
 }
 
 impl BreakerState {
     /// Every state.
-    pub const ALL: [Self; 3] = [Self::Closed, Self::HalfOpen, Self::Open];
+    pub const ALL: [Self; 4] = [Self::Closed, Self::HalfOpen, Self::Open, Self::Held];
 
     /// Its name in figures.
     pub const fn name(self) -> &'static str {
@@ -55,6 +58,7 @@ impl BreakerState {
             Self::Closed => "closed",
             Self::HalfOpen => "half_open",
             Self::Open => "open",
+            Self::Held => "held",
         }
     }
 }
@@ -128,27 +132,43 @@ impl Circuit {
     }
 }
 
+/// When to ask again while an operator holds a provider back.
+const HELD: Duration = Duration::from_secs(1);
+
 /// A breaker that all calls to one provider share. Cheap to clone.
 #[derive(Clone)]
 pub struct Breaker {
-    name: &'static str,
+    name: Arc<str>,
     clock: Arc<dyn Clock>,
     circuit: Arc<Mutex<Circuit>>,
+    held: Arc<AtomicBool>,
 }
 
 impl Breaker {
     /// A closed breaker for the provider that figures and logs call `name`.
-    pub fn new(name: &'static str, options: BreakerOptions, clock: Arc<dyn Clock>) -> Self {
-        Self { name, clock, circuit: Arc::new(Mutex::new(Circuit::new(options))) }
+    pub fn new(name: &str, options: BreakerOptions, clock: Arc<dyn Clock>) -> Self {
+        let circuit = Arc::new(Mutex::new(Circuit::new(options)));
+        Self { name: name.into(), clock, circuit, held: Arc::default() }
+    }
+
+    /// Lets no call through any more, whatever the other side does, or lets them again. Calls that
+    /// are out go on.
+    pub fn hold(&self, held: bool) {
+        if self.held.swap(held, Ordering::AcqRel) != held {
+            tracing::warn!(provider = &*self.name, held, "an operator holds a provider back, or not");
+        }
     }
 
     /// The provider's name.
-    pub fn name(&self) -> &'static str {
-        self.name
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// How it stands.
     pub fn state(&self) -> BreakerState {
+        if self.held.load(Ordering::Acquire) {
+            return BreakerState::Held;
+        }
         lock(&self.circuit).state(self.clock.now())
     }
 
@@ -157,6 +177,9 @@ impl Breaker {
     /// # Errors
     /// The span after which to ask again.
     pub fn admit(&self) -> Result<(), Duration> {
+        if self.held.load(Ordering::Acquire) {
+            return Err(HELD);
+        }
         lock(&self.circuit).admit(self.clock.now())
     }
 
@@ -194,7 +217,7 @@ impl Breaker {
         };
         if before != after {
             tracing::warn!(
-                provider = self.name,
+                provider = &*self.name,
                 before = before.name(),
                 after = after.name(),
                 "a circuit breaker"
@@ -285,6 +308,22 @@ mod tests {
         assert_eq!(circuit.admit(later), Ok(()));
         assert!(circuit.admit(later.plus(options.probe - Duration::from_millis(1))).is_err());
         assert_eq!(circuit.admit(later.plus(options.probe)), Ok(()));
+    }
+
+    #[test]
+    fn what_an_operator_holds_is_left_alone_until_it_is_let_go() {
+        let breaker = Breaker::new(
+            "scripted",
+            BreakerOptions::default(),
+            Arc::new(crate::testing::ManualClock::default()),
+        );
+        let of_another_thread = breaker.clone();
+        breaker.hold(true);
+        assert_eq!((of_another_thread.admit(), of_another_thread.state()), (Err(HELD), BreakerState::Held));
+        breaker.ended(true);
+        assert_eq!(breaker.admit(), Err(HELD));
+        breaker.hold(false);
+        assert_eq!((of_another_thread.admit(), of_another_thread.state()), (Ok(()), BreakerState::Closed));
     }
 
     #[test]

@@ -1,15 +1,26 @@
-//! Payments behind a circuit breaker.
+//! Providers behind circuit breakers: left alone for a while when they do not answer, and for as long as
+//! an operator holds them back. A call that is not let through has not been made.
 
 use std::future::Future;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::breaker::Breaker;
-use super::{Intent, IntentRequest, PaymentError, Payments, ProviderRefund, RefundRequest};
+use super::breaker::{Breaker, BreakerState};
+use super::{
+    Bank, BankError, ClaimError, Credential, Intent, IntentRequest, Mail, MailError, Mailer, PaymentError,
+    Payments, Period, ProviderRefund, RefundRequest, Statement,
+};
 
-/// A payment provider that is left alone for a while when it does not answer. A call that is not
-/// let through has not been made.
+/// Why no call goes out.
+fn left_alone(breaker: &Breaker) -> String {
+    match breaker.state() {
+        BreakerState::Held => format!("{} is held back by an operator", breaker.name()),
+        _ => format!("{} did not answer several times", breaker.name()),
+    }
+}
+
+/// A payment provider behind a breaker.
 pub struct GuardedPayments {
     inner: Arc<dyn Payments>,
     breaker: Breaker,
@@ -29,7 +40,7 @@ impl GuardedPayments {
             !matches!(outcome, Err(PaymentError::Unavailable { .. } | PaymentError::OutcomeUnknown(_)))
         };
         self.breaker.guard(call, answered).await.unwrap_or_else(|retry_after| {
-            let reason = format!("{} did not answer several times", self.breaker.name());
+            let reason = left_alone(&self.breaker);
             Err(PaymentError::Unavailable { reason, retry_after: Some(retry_after) })
         })
     }
@@ -67,6 +78,63 @@ impl Payments for GuardedPayments {
 
     async fn find_refund(&self, request: &RefundRequest) -> Result<Option<ProviderRefund>, PaymentError> {
         self.call(self.inner.find_refund(request)).await
+    }
+}
+
+/// A bank behind a breaker.
+pub struct GuardedBank {
+    inner: Arc<dyn Bank>,
+    breaker: Breaker,
+}
+
+impl GuardedBank {
+    /// `inner` behind `breaker`.
+    pub fn new(inner: Arc<dyn Bank>, breaker: Breaker) -> Self {
+        Self { inner, breaker }
+    }
+}
+
+#[async_trait]
+impl Bank for GuardedBank {
+    async fn claim(&self, setup_token: &str, user_id: &str) -> Result<Credential, ClaimError> {
+        let answered = |outcome: &Result<Credential, ClaimError>| {
+            !matches!(outcome, Err(ClaimError::Unavailable(_) | ClaimError::OutcomeUnknown(_)))
+        };
+        let call = self.inner.claim(setup_token, user_id);
+        let outcome = self.breaker.guard(call, answered).await;
+        outcome.unwrap_or_else(|_later| Err(ClaimError::Unavailable(left_alone(&self.breaker))))
+    }
+
+    async fn statement(
+        &self,
+        credential: &Credential,
+        period: Option<Period>,
+    ) -> Result<Statement, BankError> {
+        let answered = |outcome: &Result<Statement, BankError>| !matches!(outcome, Err(BankError::Down(_)));
+        let outcome = self.breaker.guard(self.inner.statement(credential, period), answered).await;
+        outcome.unwrap_or_else(|_later| Err(BankError::Down(left_alone(&self.breaker))))
+    }
+}
+
+/// A mailer behind a breaker.
+pub struct GuardedMailer {
+    inner: Arc<dyn Mailer>,
+    breaker: Breaker,
+}
+
+impl GuardedMailer {
+    /// `inner` behind `breaker`.
+    pub fn new(inner: Arc<dyn Mailer>, breaker: Breaker) -> Self {
+        Self { inner, breaker }
+    }
+}
+
+#[async_trait]
+impl Mailer for GuardedMailer {
+    async fn send(&self, mail: &Mail) -> Result<(), MailError> {
+        let answered = |outcome: &Result<(), MailError>| !matches!(outcome, Err(MailError::Temporary(_)));
+        let outcome = self.breaker.guard(self.inner.send(mail), answered).await;
+        outcome.unwrap_or_else(|_later| Err(MailError::Temporary(left_alone(&self.breaker))))
     }
 }
 

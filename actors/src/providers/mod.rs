@@ -19,7 +19,7 @@ pub use bank::{
 };
 pub use breaker::{Breaker, BreakerOptions, BreakerState, Circuit};
 pub use geocoding::{Finding, Geocoding, GeocodingError, GuardedGeocoding, PostalAddress};
-pub use guarded::GuardedPayments;
+pub use guarded::{GuardedBank, GuardedMailer, GuardedPayments};
 pub use mail::{Mail, MailError, Mailer};
 pub use payments::{
     Intent, IntentRequest, IntentStatus, PaymentError, Payments, ProviderRefund, ProviderRefundStatus,

@@ -75,7 +75,7 @@ impl ActorView {
 }
 
 /// A part of what names an actor, in a path: 1 to 128 of `A-Z a-z 0-9 . _ -`.
-struct Name(String);
+pub(super) struct Name(pub(super) String);
 
 impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -126,14 +126,14 @@ async fn get_actor(
     Ok(web::Json(ActorView::of(found)))
 }
 
-/// Why an actor is paused.
+/// Why it is paused.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct PauseInput {
+pub(super) struct PauseInput {
     /// For whoever wonders later.
     #[garde(length(chars, max = 200))]
     #[schema(max_length = 200)]
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
 }
 
 /// An actor that is held back on every replica.
@@ -161,7 +161,7 @@ struct PauseViews {
     items: Vec<PauseView>,
 }
 
-/// The actors that are paused.
+/// The actors and providers that are paused.
 #[utoipa::path(
     tag = "operations",
     responses((status = 200, body = PauseViews)),

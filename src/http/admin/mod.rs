@@ -5,6 +5,7 @@ mod actors;
 mod audit;
 mod flags;
 mod jobs;
+mod providers;
 mod replicas;
 mod sagas;
 
@@ -15,6 +16,7 @@ pub(super) fn configure(config: &mut ServiceConfig) {
         .configure(actors::configure)
         .configure(replicas::configure)
         .configure(jobs::configure)
+        .configure(providers::configure)
         .configure(sagas::configure)
         .configure(flags::configure)
         .configure(audit::configure);

@@ -11,6 +11,7 @@
 
 mod abandoned;
 mod connection;
+mod copy;
 mod document;
 mod failure;
 mod filter;

@@ -13,12 +13,14 @@ mod locator;
 mod place;
 mod subscription;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
+use metrics::{Counter, Histogram, counter, histogram};
 use redis::{Cmd, FromRedisValue, RedisError as DriverError};
 use secrecy::{ExposeSecret, SecretString};
+use steward_actors::figures;
 use tokio::runtime::Handle;
 
 pub use invalidations::RedisInvalidations;
@@ -113,6 +115,17 @@ impl RedisPool {
     /// # Errors
     /// [`RedisError::Unavailable`].
     pub async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisError> {
+        let began = Instant::now();
+        let answer = self.ask(command).await;
+        let told = Told::get();
+        told.seconds.record(began.elapsed());
+        if answer.is_err() {
+            told.failures.increment(1);
+        }
+        answer
+    }
+
+    async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisError> {
         let mut connection = self.pool.get().await.map_err(|error| match error {
             bb8::RunError::User(error) => error.into(),
             bb8::RunError::TimedOut => RedisError::Unavailable("no connection in time".to_owned()),
@@ -135,6 +148,22 @@ impl RedisPool {
 
     async fn subscribe(&self, channel: &str) -> Result<Subscription, RedisError> {
         Ok(self.place.subscribe(channel).await?)
+    }
+}
+
+/// The handles of the figures: looked up once.
+struct Told {
+    seconds: Histogram,
+    failures: Counter,
+}
+
+impl Told {
+    fn get() -> &'static Self {
+        static TOLD: OnceLock<Told> = OnceLock::new();
+        TOLD.get_or_init(|| Self {
+            seconds: histogram!(figures::REDIS_SECONDS),
+            failures: counter!(figures::REDIS_FAILURES),
+        })
     }
 }
 

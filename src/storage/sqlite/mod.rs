@@ -11,6 +11,7 @@
 
 mod apply;
 mod connection;
+mod copy;
 mod find;
 mod queue;
 mod reader;
@@ -28,6 +29,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use steward_actors::store::{Batch, Collection, CommitError, Page, Query, Record, Store, StoreError, Tally};
 use steward_actors::time::Timestamp;
+
+pub use copy::{dump, load};
 
 use connection::DirectoryLock;
 use reader::Readers;

@@ -191,6 +191,13 @@ impl Slots {
     }
 }
 
+impl Slots {
+    /// How many slots this replica has: none while its own heartbeat does not stand.
+    pub fn held(&self) -> usize {
+        if self.members.am_live() { lock(&self.view).mine.len() } else { 0 }
+    }
+}
+
 #[async_trait]
 impl Territory for Slots {
     fn epoch_of(&self, key: &str) -> Option<u64> {

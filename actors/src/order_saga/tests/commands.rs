@@ -4,6 +4,7 @@
 use futures_util::future::join_all;
 
 use super::world::{Replica, World, ask, usd};
+use crate::audit::By;
 use crate::inventory::{HoldLine, HoldStatus};
 use crate::order_saga::{
     CommandError, CommandRefusal, Order, OrderCommand, OrderStatus, OrdersOptions, Reason, RefundStatus,
@@ -16,7 +17,7 @@ const BY_CUSTOMER: OrderCommand = OrderCommand::Cancel { by: Reason::RequestedBy
 const SHIP: OrderCommand = OrderCommand::Ship { tracking_number: None };
 
 async fn order(replica: &Replica, command: &OrderCommand, id: &str) -> Result<Order, CommandError> {
-    replica.orders.command(id, Whose::Anyones, None, command).await.map(|order| order.value)
+    replica.orders.command(id, Whose::Anyones(&By::system()), None, command).await.map(|order| order.value)
 }
 
 fn refund(id: &str, share: Share) -> RequestRefund {
@@ -24,7 +25,8 @@ fn refund(id: &str, share: Share) -> RequestRefund {
 }
 
 async fn refunded(replica: &Replica, order: &str, id: &str, share: Share) -> Result<bool, CommandError> {
-    let asked = replica.orders.request_refund(order, Whose::Anyones, None, refund(id, share)).await?;
+    let asked =
+        replica.orders.request_refund(order, Whose::Anyones(&By::system()), None, refund(id, share)).await?;
     assert_eq!(asked.refund.id, id);
     Ok(asked.replayed)
 }
@@ -316,7 +318,8 @@ async fn a_command_whose_commit_is_in_doubt_counts_once() {
         let id = confirmed(&world, &replica, "k").await;
         world.store.fail_commits(faults.clone());
         let ask = refund("part", Share::Amount(usd(500)));
-        let asked = world.drive(replica.orders.request_refund(&id, Whose::Anyones, None, ask)).await;
+        let asked =
+            world.drive(replica.orders.request_refund(&id, Whose::Anyones(&By::system()), None, ask)).await;
         assert!(!asked.unwrap().replayed, "{faults:?}");
         replica.adoption.round().await.unwrap();
         world.until("done", async || world.order(&replica, &id).await.payment.refunded == 500).await;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::world::{Replica, World, ask, usd};
+use crate::audit::By;
 use crate::order_saga::{CRASH_POINTS, OrderCommand, OrderStatus, Reason, RequestRefund, Share, Whose};
 use crate::testing::{PaymentCall, PaymentFault};
 
@@ -58,8 +59,13 @@ impl Story {
             let asking = actix_rt::spawn(async move {
                 let cancel = OrderCommand::Cancel { by: Reason::RequestedByCustomer };
                 match self {
-                    Self::Cancelled => orders.command(&id, Whose::Anyones, None, &cancel).await.map(drop),
-                    _ => orders.request_refund(&id, Whose::Anyones, None, refund).await.map(drop),
+                    Self::Cancelled => {
+                        orders.command(&id, Whose::Anyones(&By::system()), None, &cancel).await.map(drop)
+                    }
+                    _ => orders
+                        .request_refund(&id, Whose::Anyones(&By::system()), None, refund)
+                        .await
+                        .map(drop),
                 }
             });
             match world.drive(asking).await {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::world::{Replica, World, ask};
+use crate::audit::By;
 use crate::order_saga::{Claim, Heed, Notice, OrderCommand, OrderStatus, Reason, Whose};
 use crate::providers::{IntentStatus, PaymentError};
 use crate::testing::{PaymentCall, PaymentFault};
@@ -28,7 +29,7 @@ async fn many(world: &World, replica: &Replica, orders: usize) -> (Vec<String>, 
         world.settled(replica, &id).await;
         if n % 3 == 1 {
             let cancel = OrderCommand::Cancel { by: Reason::RequestedByShop };
-            replica.orders.command(&id, Whose::Anyones, None, &cancel).await.unwrap();
+            replica.orders.command(&id, Whose::Anyones(&By::system()), None, &cancel).await.unwrap();
             world.settled(replica, &id).await;
         }
         // Of some that were declined the money is taken all the same.
