@@ -119,6 +119,13 @@ figures! {
     SYNC_STALEST = Gauge "steward_sync_stalest_seconds" []
         "How long ago the active connection that waits longest was synced successfully.";
 
+    SLOTS_OWNED = Gauge "steward_slots_owned" ["kind"]
+        "Slots of long-lived work that this replica has.";
+    SLOTS_MOVED = Counter "steward_slots_moved_total" ["kind", "direction"]
+        "Slots that came to this replica (got) or left it (lost).";
+    SLOT_TAKE_UP_SECONDS = Histogram "steward_slot_take_up_seconds" ["kind"]
+        "Seconds from the commit that gave slots to this replica to its taking them up.";
+
     PASSWORDS_WAITING = Gauge "steward_passwords_waiting" []
         "Passwords that wait for a hashing thread or are being hashed.";
 

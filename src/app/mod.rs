@@ -28,7 +28,7 @@ use std::time::Duration;
 use actix_web::web::Data;
 use secrecy::SecretString;
 use steward_actors::account_sync::{Connections, SyncOptions, SyncParts};
-use steward_actors::accounts::{Accounts, Ledger};
+use steward_actors::accounts::{AccountRemoval, Accounts, Ledger};
 use steward_actors::addresses::AddressCheck;
 use steward_actors::catalog::Catalog;
 use steward_actors::cluster::{Lease, Membership, Slots, StoreClock};
@@ -45,7 +45,7 @@ use steward_actors::supervision::{Arbiters, Escalation, InfrastructureTask, Tree
 use steward_actors::users::mail::UserMails;
 use steward_actors::users::roles::Roles;
 use steward_actors::users::{Belongings, Records, UserRemoval, Users};
-use steward_actors::{accounts, session, users};
+use steward_actors::{session, users};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
@@ -226,6 +226,7 @@ impl Steward {
         let (channel, locator, mut telling) = session_ports(redis.as_ref(), &parts.tree);
         let users = Users::new(parts.store.clone(), parts.clock.clone(), Arc::new(passwords))
             .telling(channel.clone());
+        let accounts = Accounts::new(parts.store.clone(), parts.clock.clone()).telling(channel.clone());
         let roles = Roles::new(parts.store.clone(), parts.clock.clone(), channel.clone());
         let admin = first_admin::ensure(&config, &users).await?;
         let sealer = keys::sealer(&config, parts.store.as_ref()).await?;
@@ -244,7 +245,7 @@ impl Steward {
             access: tokens.clone(),
             token_key,
             locator,
-            invalidations: channel,
+            invalidations: channel.clone(),
             tree: parts.tree.clone(),
             cache_capacity: REMEMBERED_TOKENS,
         });
@@ -252,7 +253,7 @@ impl Steward {
         let waker = Waker::default();
         let crash_points = crash_points(config.profile);
         let orders = parts.orders(&inventory, &outside, &waker, &crash_points, &share);
-        let connections = parts.connections(&outside);
+        let connections = parts.connections(&outside, channel.clone());
 
         let heartbeat = supervise_task(&parts.tree, "heartbeat", {
             let membership = membership.clone();
@@ -269,9 +270,10 @@ impl Steward {
         );
         let url = listener.public_url().to_owned();
         let mails = UserMails::new(users.clone(), outside.mailer.clone(), &url);
-        let removal = parts.removal(&connections, &orders);
+        let removal = parts.removal(&connections, &accounts, &orders);
+        let parted = AccountRemoval::new(parts.store.clone());
         let performers: Vec<Arc<dyn Performer>> =
-            vec![Arc::new(confirmation), Arc::new(mails), Arc::new(removal)];
+            vec![Arc::new(confirmation), Arc::new(mails), Arc::new(removal), Arc::new(parted)];
         let jobs = Jobs::new(parts.store.clone(), parts.clock.clone(), waker.clone(), &performers);
         let mut claiming = parts.claiming(
             &share,
@@ -293,7 +295,7 @@ impl Steward {
             catalog: Catalog::new(parts.store.clone(), parts.clock.clone()),
             rates: Rates::new(parts.store.clone(), parts.clock.clone()),
             addresses: outside.addresses.clone(),
-            accounts: Accounts::new(parts.store.clone(), parts.clock.clone()),
+            accounts,
             ledger: Ledger::new(parts.store.clone(), parts.clock.clone()),
             inventory: inventory.clone(),
             orders: orders.clone(),
@@ -303,6 +305,7 @@ impl Steward {
             webhook_secret: outside.webhook_secret.clone(),
             clock: parts.clock.clone(),
             membership: membership.clone(),
+            slots: parts.slots.clone(),
             readiness: ReplicaReadiness {
                 membership: membership.clone(),
                 clock: parts.clock.clone(),
@@ -484,7 +487,7 @@ impl Parts {
     }
 
     /// What lets go of users who are gone.
-    fn removal(&self, connections: &Connections, orders: &Orders) -> UserRemoval {
+    fn removal(&self, connections: &Connections, accounts: &Accounts, orders: &Orders) -> UserRemoval {
         let records = |collection, index| -> Arc<dyn Belongings> {
             Arc::new(Records::new(self.store.clone(), collection, index))
         };
@@ -493,18 +496,18 @@ impl Parts {
             records(&users::USER_TOKENS, "user"),
             Arc::new(connections.clone()),
             // What the connections left, and what was kept by hand.
-            records(&accounts::TRANSACTIONS, "user"),
-            records(&accounts::ACCOUNTS, "user"),
+            Arc::new(accounts.clone()),
             Arc::new(orders.clone()),
         ])
     }
 
-    fn connections(&self, outside: &Outside) -> Connections {
+    fn connections(&self, outside: &Outside, channel: Arc<dyn Invalidations>) -> Connections {
         let parts = SyncParts {
             store: self.store.clone(),
             clock: self.clock.clone(),
             banks: outside.banks.clone(),
             replica: self.incarnation.clone(),
+            channel,
             territory: self.slots.clone(),
             options: SyncOptions::default(),
         };
@@ -583,6 +586,7 @@ struct Worker {
     webhook_secret: Option<SecretString>,
     clock: Arc<StoreClock>,
     membership: Arc<Membership>,
+    slots: Arc<Slots>,
     readiness: ReplicaReadiness,
     in_detail: bool,
     threads: Arc<AtomicUsize>,
@@ -615,7 +619,8 @@ impl Worker {
                 clock: self.clock.clone(),
             }))
             .app_data(Data::new(self.connections.clone()))
-            .app_data(Data::from(self.membership.clone()));
+            .app_data(Data::from(self.membership.clone()))
+            .app_data(Data::from(self.slots.clone()));
     }
 }
 

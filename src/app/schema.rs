@@ -18,6 +18,7 @@ pub static SCHEMA: &[&Collection] = &[
     &keys::LOCAL_SECRETS,
     &accounts::ACCOUNTS,
     &accounts::TRANSACTIONS,
+    &accounts::BALANCES,
     &accounts::SAMPLES,
     &account_sync::CONNECTIONS,
     &account_sync::RUNS,

@@ -1,23 +1,36 @@
 //! Accounts, linked and kept by hand.
 
-use actix_web::{HttpRequest, HttpResponse, get, web};
+use actix_web::http::header::LOCATION;
+use actix_web::{HttpRequest, HttpResponse, delete, get, patch, post, web};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use steward_actors::accounts::{Account, AccountType, Accounts, Details, Holding};
+use steward_actors::accounts::{
+    Account, AccountEdit, AccountType, Accounts, Details, Holding, MadeAccount, NewAccount,
+};
+use steward_actors::ids;
 use steward_actors::store::Versioned;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
+use super::account_input::{AccountChange, AccountInput, TypeInput};
 use super::caller::Caller;
-use super::etag;
+use super::etag::{self, IfMatch};
+use super::idempotency::{IdempotencyKey, REPLAYED, fingerprint};
+use super::json::ValidJson;
 use super::page::{Binding, CursorText, Limit, Listed, link_next};
 use super::problem::Problem;
 use super::query::{InPath, PathId, ValidQuery};
 use super::values::{Amount, CurrencyCode, Time};
 
 pub(super) fn configure(config: &mut ServiceConfig) {
-    config.service(user_accounts).service(list_accounts).service(get_account);
+    config
+        .service(user_accounts)
+        .service(list_accounts)
+        .service(create_account)
+        .service(get_account)
+        .service(change_account)
+        .service(delete_account);
 }
 
 /// An account.
@@ -99,29 +112,6 @@ fn details(details: &Details) -> Value {
     }
 }
 
-/// The type of an account, as a filter.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum TypeFilter {
-    Checking,
-    Savings,
-    Credit,
-    Loan,
-    Investment,
-}
-
-impl From<TypeFilter> for AccountType {
-    fn from(filter: TypeFilter) -> Self {
-        match filter {
-            TypeFilter::Checking => Self::Checking,
-            TypeFilter::Savings => Self::Savings,
-            TypeFilter::Credit => Self::Credit,
-            TypeFilter::Loan => Self::Loan,
-            TypeFilter::Investment => Self::Investment,
-        }
-    }
-}
-
 fn all() -> Limit {
     Limit::of(Limit::MAX)
 }
@@ -133,7 +123,7 @@ fn all() -> Limit {
 struct UserAccountFilter {
     #[garde(skip)]
     #[param(inline)]
-    r#type: Option<TypeFilter>,
+    r#type: Option<TypeInput>,
     #[serde(default = "all")]
     #[garde(skip)]
     #[param(inline)]
@@ -150,7 +140,7 @@ struct UserAccountFilter {
 struct AccountFilter {
     #[garde(skip)]
     #[param(inline)]
-    r#type: Option<TypeFilter>,
+    r#type: Option<TypeInput>,
     #[serde(default)]
     #[garde(skip)]
     #[param(inline)]
@@ -173,7 +163,7 @@ struct UserAccounts {
 async fn page(
     accounts: &Accounts,
     user_id: &str,
-    kind: Option<TypeFilter>,
+    kind: Option<TypeInput>,
     limit: Limit,
     cursor: Option<&str>,
 ) -> Result<Listed<AccountView>, Problem> {
@@ -184,7 +174,8 @@ async fn page(
     Ok(Listed::new(found, next.as_ref(), &binding))
 }
 
-/// A user's accounts.
+/// A user's accounts, hidden ones included. As the last change left them: at once through the replica
+/// that made it, within a second through others.
 #[utoipa::path(
     tag = "accounts",
     params(("userId" = String, Path), UserAccountFilter),
@@ -244,4 +235,102 @@ async fn get_account(
     let found = accounts.get(&caller.user_id, &id.0.0).await?.ok_or_else(Problem::not_found)?;
     let Versioned { value: account, version } = found;
     Ok(etag::versioned(&request, version, &AccountView::of(account)))
+}
+
+/// Makes an account that is kept by hand. Its balance is what I say it is: writing down a transaction
+/// does not change it.
+#[utoipa::path(
+    tag = "accounts",
+    params(("Idempotency-Key" = Option<String>, Header, description = "The client's name for this command")),
+    request_body = AccountInput,
+    responses(
+        (status = 201, body = AccountView),
+        (status = 409, description = "There are 1,000 already (`too_many_accounts`)"),
+    ),
+    security(("bearer" = [])),
+)]
+#[post("/accounts")]
+async fn create_account(
+    caller: Caller,
+    body: ValidJson<AccountInput>,
+    accounts: web::Data<Accounts>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let input = body.0;
+    let command = IdempotencyKey::optional(&request)?
+        .map(|key| (key.command_id(&caller.user_id, "POST /v1/accounts"), fingerprint(&input)));
+    let (id, command) = command.map_or_else(|| (ids::new_id(), None), |(id, said)| (id, Some(said)));
+    let currency = input.currency.0;
+    let new = NewAccount {
+        id,
+        command,
+        user_id: caller.user_id.clone(),
+        provider: input.provider.map_or_else(|| "Manual".to_owned(), |name| name.trim().to_owned()),
+        name: input.account_name,
+        hidden: input.hidden,
+        kind: input.r#type.into(),
+        balance: input.balance.in_currency(currency, "/balance")?,
+        details: input.details.in_currency(currency)?,
+    };
+    let MadeAccount { account, replayed } = accounts.create(new).await?;
+    let mut response = HttpResponse::Created();
+    if replayed {
+        response.insert_header(REPLAYED);
+    }
+    Ok(response
+        .insert_header((LOCATION, format!("/v1/accounts/{}", account.value.id)))
+        .insert_header(etag::tag(account.version))
+        .json(AccountView::of(account.value)))
+}
+
+/// Changes one of my accounts.
+#[utoipa::path(
+    tag = "accounts",
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "The ETag it is based on")),
+    request_body = AccountChange,
+    responses(
+        (status = 200, body = AccountView),
+        (status = 409, description = "It is synced, and takes accountName and hidden only (`synced`)"),
+        (status = 412, description = "It has changed since (`precondition_failed`)"),
+    ),
+    security(("bearer" = [])),
+)]
+#[patch("/accounts/{id}")]
+async fn change_account(
+    caller: Caller,
+    id: InPath<PathId>,
+    based_on: IfMatch,
+    body: ValidJson<AccountChange>,
+    accounts: web::Data<Accounts>,
+) -> Result<HttpResponse, Problem> {
+    let (id, change) = (id.0.0, body.0);
+    let found = accounts.get(&caller.user_id, &id).await?.ok_or_else(Problem::not_found)?;
+    // Of an account kept by hand the currency stays, and of another one only its being synced counts.
+    let by_hand = change.by_hand(found.value.balance.currency)?;
+    let edit = AccountEdit { account_name: change.account_name, hidden: change.hidden, by_hand };
+    let changed = accounts.edit(&caller.user_id, &id, based_on.0, &edit).await?;
+    Ok(etag::changed(changed.version, &AccountView::of(changed.value)))
+}
+
+/// Deletes one of my accounts that is kept by hand, with its transactions and the history of its
+/// balance. A synced one goes with its connection.
+#[utoipa::path(
+    tag = "accounts",
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "The ETag it is based on")),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 409, description = "It is synced from its bank (`synced`)"),
+        (status = 412, description = "It has changed since (`precondition_failed`)"),
+    ),
+    security(("bearer" = [])),
+)]
+#[delete("/accounts/{id}")]
+async fn delete_account(
+    caller: Caller,
+    id: InPath<PathId>,
+    based_on: IfMatch,
+    accounts: web::Data<Accounts>,
+) -> Result<HttpResponse, Problem> {
+    accounts.delete(&caller.user_id, &id.0.0, based_on.0).await?;
+    Ok(HttpResponse::NoContent().finish())
 }

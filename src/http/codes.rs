@@ -72,6 +72,7 @@ const CODES: &[Code] = &[
     row("sku_taken", 409, "Another product has, or had, this SKU."),
     row("stock_held", 409, "Orders or shoppers hold units of the product. Try again when they do not."),
     row("synced", 409, "The account is synced from its bank; only accounts kept by hand can be written to."),
+    row("too_many_accounts", 409, "The user has as many accounts as may be."),
     row("too_many_categories", 409, "There are as many categories as there can be."),
     row("too_many_connections", 409, "The user has as many connections as may be."),
     row("too_many_flags", 409, "There are as many flags as may be."),

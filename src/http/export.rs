@@ -14,6 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::accounts::AccountView;
+use super::balances::DayBalanceView;
 use super::caller::Caller;
 use super::connections::ConnectionView;
 use super::orders::OrderView;
@@ -31,7 +32,7 @@ pub(super) fn configure(config: &mut ServiceConfig) {
 /// One thing that is kept about me.
 #[derive(Serialize, ToSchema)]
 struct ExportedItem {
-    /// `profile`, `session`, `connection`, `account`, `transaction` or `order`.
+    /// `profile`, `session`, `connection`, `account`, `balance`, `transaction` or `order`.
     kind: &'static str,
     /// The thing, in the form that its own route has.
     #[schema(value_type = Object)]
@@ -39,7 +40,7 @@ struct ExportedItem {
 }
 
 /// The kinds, in their order.
-const KINDS: [&str; 6] = ["profile", "session", "connection", "account", "transaction", "order"];
+const KINDS: [&str; 7] = ["profile", "session", "connection", "account", "balance", "transaction", "order"];
 
 /// Where to begin.
 #[derive(Deserialize, Validate, IntoParams)]
@@ -91,6 +92,10 @@ impl Export<'_> {
                 let (found, next) = self.service::<Accounts>()?.page(me, None, limit, after).await?;
                 (found.into_iter().map(|found| json!(AccountView::of(found.value))).collect(), next)
             }
+            "balance" => {
+                let (found, next) = self.service::<Accounts>()?.balances_of_user(me, limit, after).await?;
+                (found.into_iter().map(|found| json!(DayBalanceView::of(found.value))).collect(), next)
+            }
             "transaction" => {
                 let all = TransactionFilter::default();
                 let (found, next) = self.service::<Ledger>()?.page(me, &all, limit, after).await?;
@@ -122,7 +127,7 @@ fn read_place(cursor: Option<Cursor>) -> Result<(usize, Option<Cursor>), Problem
     Ok((kind, (!id.is_empty()).then_some(Cursor { keys, id })))
 }
 
-/// All that is kept about me: profile, sessions, connections, accounts, transactions, orders, one
+/// All that is kept about me: profile, sessions, connections, accounts, balances, transactions, orders, one
 /// after the other.
 #[utoipa::path(
     tag = "users",

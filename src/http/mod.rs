@@ -36,8 +36,10 @@ mod strict;
 mod template;
 pub mod values;
 
+mod account_input;
 mod accounts;
 mod admin;
+mod balances;
 mod categories;
 mod connections;
 mod docs;

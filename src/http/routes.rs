@@ -10,8 +10,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use utoipa_actix_web::{AppExt, scope};
 
 use super::{
-    accounts, admin, categories, codes, connections, docs, export, health, hello, holds, inventory, keys,
-    links, metrics, openapi, order_commands, order_events, orders, people, product_search, products,
+    accounts, admin, balances, categories, codes, connections, docs, export, health, hello, holds, inventory,
+    keys, links, metrics, openapi, order_commands, order_events, orders, people, product_search, products,
     profiles, recovery, roles, sessions, transactions, users, webhooks,
 };
 
@@ -75,6 +75,7 @@ fn v1(config: &mut ServiceConfig, served: &Served) {
             Context::Accounts => config
                 .configure(connections::configure)
                 .configure(accounts::configure)
+                .configure(balances::configure)
                 .configure(transactions::configure),
         };
     }

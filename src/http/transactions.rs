@@ -6,8 +6,8 @@ use garde::Validate;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use steward_actors::accounts::{
-    Accounts, ExactDecimal, Ledger, MergeRule, MergedFrom, NewTransaction, Transaction, TransactionEdit,
-    TransactionFilter,
+    Accounts, ExactDecimal, Ledger, MergeRule, MergedFrom, NewTransaction, Recorded, Transaction,
+    TransactionEdit, TransactionFilter,
 };
 use steward_actors::ids;
 use steward_actors::store::Versioned;
@@ -16,11 +16,12 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::caller::Caller;
 use super::etag::{self, IfMatch};
+use super::idempotency::{IdempotencyKey, REPLAYED, fingerprint};
 use super::json::{ValidJson, named};
 use super::page::{Binding, CursorText, Limit, Listed};
 use super::problem::Problem;
 use super::query::{InPath, PathId, ValidQuery};
-use super::values::{Amount, AmountInput, CurrencyCode, Time};
+use super::values::{Amount, AmountInput, CurrencyCode, Time, is_of_our_time};
 
 pub(super) fn configure(config: &mut ServiceConfig) {
     config
@@ -257,10 +258,10 @@ async fn list_account_transactions(
 }
 
 /// A transaction to write down.
-#[derive(Deserialize, Validate, ToSchema)]
+#[derive(Serialize, Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct TransactionInput {
-    #[garde(skip)]
+    #[garde(custom(is_of_our_time))]
     #[schema(value_type = String, format = Date)]
     date: Date,
     /// In the account's currency; negative leaves the holder.
@@ -280,10 +281,14 @@ struct TransactionInput {
     note: Option<String>,
 }
 
-/// Writes down a transaction on an account that is kept by hand.
+/// Writes down a transaction on an account that is kept by hand. The account's balance stays what I
+/// last said it is.
 #[utoipa::path(
     tag = "accounts",
-    params(("id" = String, Path)),
+    params(
+        ("id" = String, Path),
+        ("Idempotency-Key" = Option<String>, Header, description = "The client's name for this command"),
+    ),
     request_body = TransactionInput,
     responses(
         (status = 201, body = TransactionView),
@@ -298,10 +303,17 @@ async fn record_transaction(
     body: ValidJson<TransactionInput>,
     accounts: web::Data<Accounts>,
     ledger: web::Data<Ledger>,
+    request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let account = accounts.get(&caller.user_id, &id.0.0).await?.ok_or_else(Problem::not_found)?.value;
     let input = body.0;
+    let scope = format!("POST /v1/accounts/{}/transactions", account.id);
+    let command = IdempotencyKey::optional(&request)?
+        .map(|key| (key.command_id(&caller.user_id, &scope), fingerprint(&input)));
+    let (id, command) = command.map_or_else(|| (ids::new_id(), None), |(id, said)| (id, Some(said)));
     let new = NewTransaction {
+        id,
+        command,
         date: input.date.to_string(),
         amount: input.amount.in_currency(account.balance.currency, "/amount")?,
         description: input.description,
@@ -309,9 +321,13 @@ async fn record_transaction(
         category: input.category,
         note: input.note,
     };
-    let made = ledger.record(&caller.user_id, &account.id, ids::new_id(), new).await?;
+    let Recorded { transaction: made, replayed } = ledger.record(&caller.user_id, &account.id, new).await?;
     let location = format!("/v1/transactions/{}", made.value.id);
-    Ok(HttpResponse::Created()
+    let mut response = HttpResponse::Created();
+    if replayed {
+        response.insert_header(REPLAYED);
+    }
+    Ok(response
         .insert_header((header::LOCATION, location))
         .insert_header(etag::tag(made.version))
         .json(TransactionView::from(made.value)))

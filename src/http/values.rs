@@ -1,9 +1,13 @@
 //! Times, amounts and currencies as they stand in bodies, with their schemas.
 
+use std::ops::RangeInclusive;
+
+use jiff::civil::{Date, date};
 use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Number;
 use serde_json::value::RawValue;
+use steward_actors::accounts::ExactDecimal;
 use steward_actors::money::{Currency, Money};
 use steward_actors::time::Timestamp;
 use utoipa::openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, Type};
@@ -110,6 +114,46 @@ impl Serialize for AmountInput {
     }
 }
 
+/// A decimal number in a request that is no amount of money: a rate in percent, a quantity. As it was
+/// written, like an [`AmountInput`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DecimalInput(AmountInput);
+
+impl DecimalInput {
+    /// The number, exactly; `pointer` names the field if it has too many digits, is written with an
+    /// exponent, or is not within `range`.
+    ///
+    /// # Errors
+    /// 422.
+    pub fn within(
+        &self,
+        range: RangeInclusive<i32>,
+        pointer: impl Into<String>,
+    ) -> Result<ExactDecimal, Problem> {
+        let whole = |number: i32| ExactDecimal::hundredths(number.saturating_mul(100));
+        let (least, most) = (whole(*range.start()), whole(*range.end()));
+        match ExactDecimal::parse(&self.0.0) {
+            Err(error) => Err(Problem::invalid_field(pointer, "decimal", error.to_string())),
+            Ok(number) if number < least || number > most => {
+                Err(Problem::invalid_field(pointer, "range", format!("is not between {least} and {most}")))
+            }
+            Ok(number) => Ok(number),
+        }
+    }
+}
+
+impl PartialSchema for DecimalInput {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::Number)
+            .description(Some("A decimal number of at most 15 digits, without an exponent."))
+            .into()
+    }
+}
+
+impl ToSchema for DecimalInput {}
+
 /// Digits that an amount may have.
 const MOST_DIGITS: usize = 15;
 
@@ -188,6 +232,17 @@ pub fn is_one_line(text: &str, _: &()) -> garde::Result {
 /// If there is another one.
 pub fn is_text(text: &str, _: &()) -> garde::Result {
     is_free_of(text, |c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
+}
+
+/// For garde: a day that a person's accounts can have something to do with.
+///
+/// # Errors
+/// If it is before 1900 or after 2200.
+pub fn is_of_our_time(day: &Date, _: &()) -> garde::Result {
+    match (date(1900, 1, 1)..=date(2200, 12, 31)).contains(day) {
+        true => Ok(()),
+        false => Err(garde::Error::new("is not between 1900-01-01 and 2200-12-31")),
+    }
 }
 
 fn is_free_of(text: &str, bad: impl Fn(char) -> bool) -> garde::Result {

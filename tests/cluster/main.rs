@@ -7,6 +7,7 @@ mod support;
 
 mod freshness;
 mod roles;
+mod slots;
 
 use std::time::Duration;
 

@@ -15,6 +15,7 @@ mod drain;
 mod edge;
 mod figures;
 mod holds;
+mod manual_accounts;
 mod operators;
 mod order_commands;
 mod order_events;

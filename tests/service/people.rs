@@ -528,7 +528,9 @@ async fn what_is_kept_of_me_can_be_had_and_goes_with_me(app: App) {
     }
     assert!(kinds.remove("transaction").is_some_and(|count| count > 400), "a year of them");
     let found: Vec<(&str, i32)> = kinds.iter().map(|(kind, count)| (kind.as_str(), *count)).collect();
-    assert_eq!(found, [("account", 3), ("connection", 1), ("order", 1), ("profile", 1), ("session", 1)]);
+    let expected =
+        [("account", 3), ("balance", 3), ("connection", 1), ("order", 1), ("profile", 1), ("session", 1)];
+    assert_eq!(found, expected);
     assert!(text.contains("Ada Lovelace") && !text.contains(&other.user_id));
     for secret in ["argon2", "tokenHash", "passwordHash", "credential\""] {
         assert!(!text.contains(secret), "{secret}");

@@ -15,6 +15,7 @@ use super::run::{RUNS, Run};
 use super::work::{Desk, Work};
 use crate::cluster::{Clock, Territory};
 use crate::ids;
+use crate::session::Invalidations;
 use crate::store::{Cursor, Query, Store, StoreError, Versioned, find, load};
 use crate::supervision::{Arbiters, Registry, RegistryOptions, Tree};
 
@@ -45,6 +46,8 @@ pub struct SyncParts {
     pub banks: Banks,
     /// This replica's incarnation, which claims are made for.
     pub replica: String,
+    /// Where replicas tell each other of accounts that have changed.
+    pub channel: Arc<dyn Invalidations>,
     /// Which connections are this replica's to run.
     pub territory: Arc<dyn Territory>,
     /// Bounds and intervals.

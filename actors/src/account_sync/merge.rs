@@ -133,6 +133,7 @@ fn fresh(
         balance_as_of: as_of(told, now),
         last_updated: now,
         missing_since: None,
+        command: None,
         details,
     }
 }
@@ -147,7 +148,7 @@ fn details(told: &BankDetails) -> Result<Details, &'static str> {
     Ok(match told {
         BankDetails::Checking { overdraft_protection, routing_number } => Details::Checking {
             overdraft_protection: *overdraft_protection,
-            routing_number: short(routing_number),
+            routing_number: Some(short(routing_number)).filter(|number| !number.is_empty()),
         },
         BankDetails::Savings { apy } => {
             Details::Savings { apy: rate(apy, "the yield is no decimal number")? }

@@ -196,6 +196,7 @@ impl Telling {
             note: None,
             merged_from: Vec::new(),
             kept_apart: false,
+            command: None,
             updated_at: now,
         }
     }

@@ -14,7 +14,7 @@ use super::connections::{Disposal, SyncParts};
 use super::errors::SyncError;
 use super::run::{RUNS, Run};
 use super::settle::{Known, Look, Moment, OVERLAP, look, period, revoked, settle, wanted};
-use crate::accounts::{ACCOUNTS, Account, TRANSACTIONS, Transaction};
+use crate::accounts::{ACCOUNTS, Account, TRANSACTIONS, Transaction, day_balances, sweep, tell_of_change};
 use crate::ids;
 use crate::providers::{BankError, Statement};
 use crate::store::{Batch, CommitError, Query, Store, StoreError, Versioned, find, load};
@@ -24,8 +24,6 @@ use crate::supervision::Lifeline;
 const ATTEMPTS: u32 = 8;
 /// Pages of 1,000 transactions that are known of an account and read for a run.
 const MOST_PAGES: usize = 50;
-/// Batches of 500 transactions that a deletion takes at most from an account.
-const MOST_DELETED: u32 = 200;
 
 /// What all connections of this process share.
 pub(super) struct Desk {
@@ -100,24 +98,16 @@ impl Work {
         };
         // Before, so that what is cut off here can be asked for again; and after, for what a run
         // that was under way has added meanwhile.
-        self.delete_transactions(&accounts).await?;
+        self.sweep(&accounts).await?;
         self.revoke_now(user_id, command_id, disposal).await?;
-        self.delete_transactions(&accounts).await
+        tell_of_change(self.desk.parts.channel.as_ref(), user_id).await;
+        self.sweep(&accounts).await
     }
 
-    async fn delete_transactions(&self, accounts: &[Versioned<Account>]) -> Result<(), SyncError> {
+    /// Deletes what goes with these accounts.
+    async fn sweep(&self, accounts: &[Versioned<Account>]) -> Result<(), SyncError> {
         for account in accounts {
-            for attempt in 0..MOST_DELETED {
-                let query = Query::by(&TRANSACTIONS, "account").equal(account.value.id.as_str()).limit(500);
-                let (page, _) = find::<Transaction>(self.store(), query).await?;
-                if page.is_empty() {
-                    break;
-                }
-                let batch = page.iter().fold(Batch::new(), Batch::delete);
-                if again(self.store().commit(batch).await)?.is_err() {
-                    pause(attempt.min(6)).await;
-                }
-            }
+            sweep(self.store(), &account.value.id).await?;
         }
         Ok(())
     }
@@ -321,7 +311,12 @@ impl Work {
             settled.accounts.iter().fold(batch, |batch, (account, version)| batch.put(account, *version));
         let batch = settled.transactions.iter().fold(batch, |batch, (one, version)| batch.put(one, *version));
         let batch = settled.gone.iter().fold(batch, Batch::delete);
+        let days = day_balances(self.store(), settled.accounts.iter().map(|(account, _)| account)).await?;
+        let batch = days.iter().fold(batch, |batch, (day, version)| batch.put(day, *version));
         self.store().commit(batch).await?;
+        if !settled.accounts.is_empty() {
+            tell_of_change(self.desk.parts.channel.as_ref(), &settled.connection.user_id).await;
+        }
         Ok(Some(ended))
     }
 

@@ -25,6 +25,7 @@ pub static ACCOUNTS: Collection = Collection {
         Field::optional("connectionId", Kind::Text),
         Field::optional("externalId", Kind::Text),
         Field::optional("missingSince", Kind::Time),
+        Field::optional("command", Kind::Text),
     ],
     indexes: &[
         Index::by("user", &["userId"]),
@@ -67,6 +68,9 @@ pub struct Account {
     /// Since when the provider's whole statements leave it out, if they do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_since: Option<Timestamp>,
+    /// A digest of the command that made it, to tell a repeat from another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
     /// Its type, with what belongs to that type.
     #[serde(flatten)]
     pub details: Details,
@@ -81,6 +85,11 @@ impl Account {
     /// Its type.
     pub const fn account_type(&self) -> AccountType {
         self.details.account_type()
+    }
+
+    /// Whether a provider tells of it.
+    pub const fn is_synced(&self) -> bool {
+        self.connection_id.is_some()
     }
 
     /// The same account, kept by hand from now on.

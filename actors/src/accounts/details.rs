@@ -53,8 +53,9 @@ pub enum Details {
     Checking {
         /// Whether overdrafts are covered.
         overdraft_protection: bool,
-        /// The ABA routing number.
-        routing_number: String,
+        /// The ABA routing number, if there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        routing_number: Option<String>,
     },
     /// A savings account.
     Savings {
@@ -99,6 +100,130 @@ impl Details {
             Self::Loan { .. } => AccountType::Loan,
             Self::Investment { .. } => AccountType::Investment,
         }
+    }
+}
+
+/// What is said of an account's details: what is named is set, the rest stays. Amounts are in the
+/// account's currency.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DetailsEdit {
+    /// Of checking.
+    pub overdraft_protection: Option<bool>,
+    /// Of checking; `Some(None)` clears it.
+    pub routing_number: Option<Option<String>>,
+    /// Of savings.
+    pub apy: Option<ExactDecimal>,
+    /// Of credit.
+    pub credit_limit: Option<Money>,
+    /// Of credit.
+    pub available_credit: Option<Money>,
+    /// Of credit.
+    pub apr: Option<ExactDecimal>,
+    /// Of credit; `Some(None)` clears it.
+    pub due_date: Option<Option<Date>>,
+    /// Of loan.
+    pub principal: Option<Money>,
+    /// Of loan.
+    pub interest_rate: Option<ExactDecimal>,
+    /// Of loan.
+    pub remaining_term_months: Option<u32>,
+    /// Of investment: all of them.
+    pub holdings: Option<Vec<Holding>>,
+}
+
+/// Why details don't fit their type. The names are those of the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DetailsError {
+    /// Accounts of this type need it.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    /// Accounts of this type have no such thing.
+    #[error("accounts of this type have no {0}")]
+    Foreign(&'static str),
+}
+
+impl DetailsEdit {
+    /// What is named that accounts of this type have not.
+    fn foreign_to(&self, kind: AccountType) -> Result<(), DetailsError> {
+        use AccountType::{Checking, Credit, Investment, Loan, Savings};
+        let named = [
+            (Checking, "overdraftProtection", self.overdraft_protection.is_some()),
+            (Checking, "routingNumber", self.routing_number.is_some()),
+            (Savings, "apy", self.apy.is_some()),
+            (Credit, "creditLimit", self.credit_limit.is_some()),
+            (Credit, "availableCredit", self.available_credit.is_some()),
+            (Credit, "apr", self.apr.is_some()),
+            (Credit, "dueDate", self.due_date.is_some()),
+            (Loan, "principal", self.principal.is_some()),
+            (Loan, "interestRate", self.interest_rate.is_some()),
+            (Loan, "remainingTermMonths", self.remaining_term_months.is_some()),
+            (Investment, "holdings", self.holdings.is_some()),
+        ];
+        let foreign = named.into_iter().find(|(of, _, is_named)| *is_named && *of != kind);
+        foreign.map_or(Ok(()), |(_, name, _)| Err(DetailsError::Foreign(name)))
+    }
+
+    /// The details of a new account of this type.
+    ///
+    /// # Errors
+    /// [`DetailsError`].
+    pub fn into_details(self, kind: AccountType) -> Result<Details, DetailsError> {
+        self.foreign_to(kind)?;
+        let missing = |name| move || DetailsError::Missing(name);
+        Ok(match kind {
+            AccountType::Checking => Details::Checking {
+                overdraft_protection: self.overdraft_protection.unwrap_or_default(),
+                routing_number: self.routing_number.flatten(),
+            },
+            AccountType::Savings => Details::Savings { apy: self.apy.ok_or_else(missing("apy"))? },
+            AccountType::Credit => Details::Credit {
+                credit_limit: self.credit_limit.ok_or_else(missing("creditLimit"))?,
+                available_credit: self.available_credit.ok_or_else(missing("availableCredit"))?,
+                apr: self.apr.ok_or_else(missing("apr"))?,
+                due_date: self.due_date.flatten(),
+            },
+            AccountType::Loan => Details::Loan {
+                principal: self.principal.ok_or_else(missing("principal"))?,
+                interest_rate: self.interest_rate.ok_or_else(missing("interestRate"))?,
+                remaining_term_months: self
+                    .remaining_term_months
+                    .ok_or_else(missing("remainingTermMonths"))?,
+            },
+            AccountType::Investment => Details::Investment { holdings: self.holdings.unwrap_or_default() },
+        })
+    }
+
+    /// `details` with what is named here.
+    ///
+    /// # Errors
+    /// [`DetailsError::Foreign`].
+    pub fn apply(&self, details: &mut Details) -> Result<(), DetailsError> {
+        fn set<T: Clone>(field: &mut T, named: Option<&T>) {
+            if let Some(value) = named {
+                field.clone_from(value);
+            }
+        }
+        self.foreign_to(details.account_type())?;
+        match details {
+            Details::Checking { overdraft_protection, routing_number } => {
+                set(overdraft_protection, self.overdraft_protection.as_ref());
+                set(routing_number, self.routing_number.as_ref());
+            }
+            Details::Savings { apy } => set(apy, self.apy.as_ref()),
+            Details::Credit { credit_limit, available_credit, apr, due_date } => {
+                set(credit_limit, self.credit_limit.as_ref());
+                set(available_credit, self.available_credit.as_ref());
+                set(apr, self.apr.as_ref());
+                set(due_date, self.due_date.as_ref());
+            }
+            Details::Loan { principal, interest_rate, remaining_term_months } => {
+                set(principal, self.principal.as_ref());
+                set(interest_rate, self.interest_rate.as_ref());
+                set(remaining_term_months, self.remaining_term_months.as_ref());
+            }
+            Details::Investment { holdings } => set(holdings, self.holdings.as_ref()),
+        }
+        Ok(())
     }
 }
 

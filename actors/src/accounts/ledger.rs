@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::account::Account;
 use super::details::ExactDecimal;
-use super::service::EditError;
+use super::errors::EditError;
+use super::removal::sweep;
 use super::transaction::{TRANSACTIONS, Transaction};
 use crate::cluster::Clock;
 use crate::ids;
@@ -56,6 +57,10 @@ pub struct TransactionEdit {
 /// A transaction that a user writes down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewTransaction {
+    /// Its id, chosen by who asks: the same id again is the same transaction.
+    pub id: String,
+    /// A digest of what the command says, if its id can come again with other words.
+    pub command: Option<String>,
     /// The day, `YYYY-MM-DD`.
     pub date: String,
     /// In the account's currency; negative leaves the holder.
@@ -68,6 +73,15 @@ pub struct NewTransaction {
     pub category: Option<String>,
     /// A note.
     pub note: Option<String>,
+}
+
+/// A transaction that a command wrote down, now or when it first came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// The transaction as it is now.
+    pub transaction: Versioned<Transaction>,
+    /// The command had come before.
+    pub replayed: bool,
 }
 
 /// Reads and edits transactions. Cheap to clone.
@@ -150,19 +164,18 @@ impl Ledger {
         Ok(found.filter(|transaction| transaction.value.user_id == user_id))
     }
 
-    /// Writes down a transaction on an account that is kept by hand. The same `id` again is the
-    /// same transaction.
+    /// Writes down a transaction on an account that is kept by hand. The account's balance stays:
+    /// it is what its user says it is.
     ///
     /// # Errors
     /// [`EditError::NotFound`] for an account that the user has not, [`EditError::Synced`] for one
-    /// that a provider tells of.
+    /// that a provider tells of, [`EditError::KeyReused`] if its id was made by another command.
     pub async fn record(
         &self,
         user_id: &str,
         account_id: &str,
-        id: String,
         new: NewTransaction,
-    ) -> Result<Versioned<Transaction>, EditError> {
+    ) -> Result<Recorded, EditError> {
         let account = load::<Account>(self.store.as_ref(), account_id).await?;
         let account =
             account.filter(|account| account.value.user_id == user_id).ok_or(EditError::NotFound)?;
@@ -170,7 +183,7 @@ impl Ledger {
             return Err(EditError::Synced);
         }
         let transaction = Transaction {
-            id,
+            id: new.id,
             user_id: user_id.to_owned(),
             account_id: account_id.to_owned(),
             external_id: None,
@@ -182,15 +195,29 @@ impl Ledger {
             note: new.note,
             merged_from: Vec::new(),
             kept_apart: false,
+            command: new.command,
             updated_at: self.clock.now(),
         };
         match self.store.commit(Batch::shared().insert(&transaction)).await {
-            Ok(()) => Ok(Versioned { value: transaction, version: 1 }),
-            Err(CommitError::Conflict(Conflict::Exists { .. })) => {
-                self.get(user_id, &transaction.id).await?.ok_or(EditError::Changed)
-            }
-            Err(error) => Err(error.into()),
+            Ok(()) => {}
+            Err(CommitError::Conflict(Conflict::Exists { .. })) => return self.recorded(&transaction).await,
+            Err(error) => return Err(error.into()),
         }
+        // The account may have gone in between, and what swept after it may have been too early.
+        if load::<Account>(self.store.as_ref(), account_id).await?.is_none() {
+            sweep(self.store.as_ref(), account_id).await?;
+            return Err(EditError::NotFound);
+        }
+        Ok(Recorded { transaction: Versioned { value: transaction, version: 1 }, replayed: false })
+    }
+
+    /// What was made under this id before.
+    async fn recorded(&self, again: &Transaction) -> Result<Recorded, EditError> {
+        let first = load::<Transaction>(self.store.as_ref(), &again.id).await?.ok_or(EditError::Changed)?;
+        let same = first.value.user_id == again.user_id
+            && first.value.account_id == again.account_id
+            && first.value.command == again.command;
+        if same { Ok(Recorded { transaction: first, replayed: true }) } else { Err(EditError::KeyReused) }
     }
 
     /// Changes what is the user's to change. With `based_on` only that version is changed; without

@@ -81,6 +81,7 @@ fn accounts(now: Timestamp) -> Vec<Account> {
         balance_as_of: now,
         last_updated: now,
         missing_since: None,
+        command: None,
         details,
     };
     let Some(usd) = Currency::from_code("USD") else { unreachable!("USD is a currency") };
@@ -118,7 +119,7 @@ fn accounts(now: Timestamp) -> Vec<Account> {
             "Wells Fargo",
             "Wells Fargo Checking",
             dollars(340_000),
-            Details::Checking { overdraft_protection: true, routing_number: "123456789".to_owned() },
+            Details::Checking { overdraft_protection: true, routing_number: Some("123456789".to_owned()) },
         ),
         account(
             "acc4",

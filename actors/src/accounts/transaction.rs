@@ -22,6 +22,7 @@ pub static TRANSACTIONS: Collection = Collection {
         Field::optional("category", Kind::Text),
         Field::optional("note", Kind::Text),
         Field::optional("mergedFrom", Kind::List),
+        Field::optional("command", Kind::Text),
     ],
     indexes: &[
         Index::by("user", &["userId", "date"]),
@@ -66,6 +67,9 @@ pub struct Transaction {
     /// provider does not tell of it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub kept_apart: bool,
+    /// A digest of the command that made it, to tell a repeat from another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
     /// When it last changed here.
     pub updated_at: Timestamp,
 }
@@ -124,6 +128,7 @@ impl Transaction {
             kept_apart: true,
             category: None,
             note: None,
+            command: None,
             ..self.clone()
         };
         Some((self, apart))

@@ -94,6 +94,12 @@ impl Job {
         }
     }
 
+    /// The same job, due so much later.
+    #[must_use]
+    pub fn after(self, span: Duration) -> Self {
+        Self { due_at: self.due_at.plus(span), ..self }
+    }
+
     /// The `traceparent` of what made it.
     pub fn trace(&self) -> Option<&str> {
         self.trace.as_deref()

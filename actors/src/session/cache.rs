@@ -107,7 +107,7 @@ impl Cache {
 
     /// Drops what is no longer as it was.
     pub(super) fn invalidate(&mut self, what: &Invalidation) {
-        if let Invalidation::Record { .. } = what {
+        if let Invalidation::Record { .. } | Invalidation::Listing { .. } = what {
             // Says nothing of who is calling.
             return;
         }
@@ -123,7 +123,7 @@ impl Cache {
                     self.drop_entry(&token);
                 }
             }
-            Invalidation::Record { .. } => {}
+            Invalidation::Record { .. } | Invalidation::Listing { .. } => {}
             Invalidation::Everything => {
                 self.entries.clear();
                 self.by_session.clear();

@@ -30,6 +30,13 @@ pub enum Invalidation {
         /// Its id.
         id: String,
     },
+    /// The list of what one owner has in a collection is another, or something on it is.
+    Listing {
+        /// The collection's name.
+        collection: String,
+        /// Whose list.
+        owner: String,
+    },
     /// Something may have been missed.
     Everything,
 }

@@ -1,6 +1,6 @@
 //! Errors of accounts and transactions.
 
-use steward_actors::accounts::EditError;
+use steward_actors::accounts::{DetailsError, EditError};
 
 use crate::http::problem::Problem;
 
@@ -13,6 +13,16 @@ impl From<EditError> for Problem {
             EditError::Synced => {
                 Self::conflict("synced", "The account is synced from its bank").detail(error.to_string())
             }
+            EditError::Details(DetailsError::Missing(name)) => Self::missing(format!("/details/{name}")),
+            EditError::Details(DetailsError::Foreign(name)) => Self::invalid_field(
+                format!("/details/{name}"),
+                "unknown",
+                "is nothing that accounts of this type have",
+            ),
+            EditError::TooMany(_) => {
+                Self::conflict("too_many_accounts", "There are too many accounts").detail(error.to_string())
+            }
+            EditError::KeyReused => Self::key_reused(),
             EditError::NothingMerged => Self::conflict("nothing_merged", "Nothing was merged into it"),
             EditError::Unavailable(_) => Self::unavailable(error),
             EditError::OutcomeUnknown => Self::outcome_unknown(error),

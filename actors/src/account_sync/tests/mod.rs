@@ -22,6 +22,7 @@ use crate::money::{Currency, Money};
 use crate::providers::{
     Bank, BankAccount, BankDetails, BankError, ClaimError, Credential, Period, Statement,
 };
+use crate::session::LocalInvalidations;
 use crate::store::{Versioned, load};
 use crate::supervision::{Arbiters, InfrastructureTask, Tree, supervise_task};
 use crate::testing::{BankCall, BankFault, ManualClock, MemoryStore, ScriptedBank, ScriptedTerritory};
@@ -93,6 +94,7 @@ impl World {
             clock: self.clock.clone(),
             banks: Banks::from([("sandbox".to_owned(), self.bank.clone() as Arc<dyn Bank>)]),
             replica: name.to_owned(),
+            channel: Arc::new(LocalInvalidations::default()),
             territory,
             options: self.options,
         };

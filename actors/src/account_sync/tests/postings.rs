@@ -39,7 +39,8 @@ fn account() -> Account {
         balance_as_of: day(0),
         last_updated: day(0),
         missing_since: None,
-        details: Details::Checking { overdraft_protection: false, routing_number: String::new() },
+        command: None,
+        details: Details::Checking { overdraft_protection: false, routing_number: None },
     }
 }
 

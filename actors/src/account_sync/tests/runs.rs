@@ -197,7 +197,8 @@ fn what_the_user_chose_survives_a_sync_even_one_that_is_under_way() {
         held.arrived().await;
 
         // when the user renames and hides it meanwhile,
-        let edit = AccountEdit { account_name: Some(Some("Rent".to_owned())), hidden: Some(true) };
+        let edit =
+            AccountEdit { account_name: Some(Some("Rent".to_owned())), hidden: Some(true), by_hand: None };
         world.accounts.edit("u1", &account.id, None, &edit).await.unwrap();
         held.release();
         let run = world.finished(&connection.id, 2).await;

@@ -20,9 +20,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use metrics::{counter, gauge, histogram};
 use tokio::sync::{Notify, watch};
 
 use super::{Clock, Membership};
+use crate::figures;
 use crate::store::{Batch, CommitError, Store, StoreError, load};
 use crate::supervision::lock;
 
@@ -130,21 +132,37 @@ impl Slots {
     pub async fn round(&self) -> Result<(), StoreError> {
         let live = self.members.live_with(self.kind).await?;
         if !self.members.am_live() || !live.contains(&self.members.incarnation()) {
-            *lock(&self.view) = View { mine: BTreeMap::new(), live };
+            self.see(View { mine: BTreeMap::new(), live });
             return Ok(());
         }
         let table = self.spread_over(&live).await?;
-        let me = self.members.incarnation();
-        let mine = table.epochs_of(&me);
-        let before = std::mem::replace(&mut *lock(&self.view), View { mine, live });
-        let (lost, got) = moved(&before.mine, &lock(&self.view).mine);
-        if lost + got > 0 {
-            tracing::info!(kind = self.kind, lost, got, have = table.share_of(&me), "slots have moved");
-        }
-        if got > 0 {
+        let mine = table.epochs_of(&self.members.incarnation());
+        if self.see(View { mine, live }) > 0 {
+            let since = self.clock.now().since(table.moved_at);
+            histogram!(figures::SLOT_TAKE_UP_SECONDS, "kind" => self.kind).record(since.as_secs_f64());
             self.gained.notify_one();
         }
         Ok(())
+    }
+
+    /// Goes by this view from now on. Returns how many slots it has got.
+    fn see(&self, view: View) -> usize {
+        let have = view.mine.len();
+        let (lost, got) = {
+            let mut before = lock(&self.view);
+            let moved = moved(&before.mine, &view.mine);
+            *before = view;
+            moved
+        };
+        gauge!(figures::SLOTS_OWNED, "kind" => self.kind).set(have as f64);
+        for (direction, count) in [("lost", lost), ("got", got)] {
+            counter!(figures::SLOTS_MOVED, "kind" => self.kind, "direction" => direction)
+                .increment(count as u64);
+        }
+        if lost + got > 0 {
+            tracing::info!(kind = self.kind, lost, got, have, "slots have moved");
+        }
+        got
     }
 
     /// Hands this replica's slots over to the others at once. Call it when nothing is begun any
