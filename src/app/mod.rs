@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use actix_web::web::Data;
 use secrecy::SecretString;
-use steward_actors::account_sync::{Connections, SyncOptions, SyncParts};
+use steward_actors::account_sync::{Connections, Revocations, SyncOptions, SyncParts};
 use steward_actors::accounts::{AccountRemoval, Accounts, Ledger};
 use steward_actors::addresses::AddressCheck;
 use steward_actors::catalog::Catalog;
@@ -39,6 +39,7 @@ use steward_actors::order_saga::{
 };
 use steward_actors::outbox::{Jobs, Outbox, OutboxOptions, Performer, Waker};
 use steward_actors::rates::Rates;
+use steward_actors::seal::Sealer;
 use steward_actors::session::{Invalidations, LocalInvalidations, SessionLocator, SessionParts, Sessions};
 use steward_actors::store::{CommitError, MeasuredStore, Store, StoreError};
 use steward_actors::supervision::{Arbiters, Escalation, InfrastructureTask, Tree, Watchdog, supervise_task};
@@ -65,7 +66,7 @@ pub use backup::{backup, restore};
 pub use commands::{checks, migrate, sandbox, seed, serve};
 pub use first_admin::AdminError;
 pub use keys::OpenKeysError;
-pub use operators::{JobsAct, jobs};
+pub use operators::{JobsAct, jobs, reseal_keys};
 pub use outside::{OutsideError, PROVIDERS};
 pub use oversight::{ActorsAct, ProvidersAct, SagasAct, actors, providers, replicas, sagas};
 pub use share::{NothingToDo, Role, Share};
@@ -230,7 +231,8 @@ impl Steward {
         let roles = Roles::new(parts.store.clone(), parts.clock.clone(), channel.clone());
         let admin = first_admin::ensure(&config, &users).await?;
         let sealer = keys::sealer(&config, parts.store.as_ref()).await?;
-        let (tokens, keys) = keys::open(&config, parts.store.clone(), parts.clock.clone(), sealer).await?;
+        let (tokens, keys) =
+            keys::open(&config, parts.store.clone(), parts.clock.clone(), sealer.clone()).await?;
         let token_key = keys.token_key();
         telling.push(supervise_task(&parts.tree, "keys", move |stop| {
             let keys = keys.clone();
@@ -253,7 +255,7 @@ impl Steward {
         let waker = Waker::default();
         let crash_points = crash_points(config.profile);
         let orders = parts.orders(&inventory, &outside, &waker, &crash_points, &share);
-        let connections = parts.connections(&outside, channel.clone());
+        let connections = parts.connections(&outside, channel.clone(), sealer.clone());
 
         let heartbeat = supervise_task(&parts.tree, "heartbeat", {
             let membership = membership.clone();
@@ -272,8 +274,14 @@ impl Steward {
         let mails = UserMails::new(users.clone(), outside.mailer.clone(), &url);
         let removal = parts.removal(&connections, &accounts, &orders);
         let parted = AccountRemoval::new(parts.store.clone());
-        let performers: Vec<Arc<dyn Performer>> =
-            vec![Arc::new(confirmation), Arc::new(mails), Arc::new(removal), Arc::new(parted)];
+        let revocations = Revocations::new(outside.banks.clone(), sealer.clone());
+        let performers: Vec<Arc<dyn Performer>> = vec![
+            Arc::new(confirmation),
+            Arc::new(mails),
+            Arc::new(removal),
+            Arc::new(parted),
+            Arc::new(revocations),
+        ];
         let jobs = Jobs::new(parts.store.clone(), parts.clock.clone(), waker.clone(), &performers);
         let mut claiming = parts.claiming(
             &share,
@@ -282,6 +290,7 @@ impl Steward {
             &connections,
             &inventory,
             &outside,
+            sealer,
             waker,
             performers,
         );
@@ -501,11 +510,17 @@ impl Parts {
         ])
     }
 
-    fn connections(&self, outside: &Outside, channel: Arc<dyn Invalidations>) -> Connections {
+    fn connections(
+        &self,
+        outside: &Outside,
+        channel: Arc<dyn Invalidations>,
+        sealer: Arc<dyn Sealer>,
+    ) -> Connections {
         let parts = SyncParts {
             store: self.store.clone(),
             clock: self.clock.clone(),
             banks: outside.banks.clone(),
+            sealer,
             replica: self.incarnation.clone(),
             channel,
             territory: self.slots.clone(),
@@ -524,6 +539,7 @@ impl Parts {
         connections: &Connections,
         inventory: &Inventory,
         outside: &Outside,
+        sealer: Arc<dyn Sealer>,
         waker: Waker,
         performers: Vec<Arc<dyn Performer>>,
     ) -> Vec<InfrastructureTask> {
@@ -560,7 +576,7 @@ impl Parts {
                 let outbox = outbox.clone();
                 async move { outbox.run(stop).await }
             }));
-            claiming.push(schedules::start(self, inventory, orders, outside));
+            claiming.push(schedules::start(self, inventory, orders, outside, sealer));
         }
         claiming
     }

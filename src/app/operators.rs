@@ -4,12 +4,14 @@
 use std::fmt::{Display, Write};
 use std::sync::Arc;
 
+use steward_actors::account_sync;
 use steward_actors::audit::By;
 use steward_actors::cluster::StoreClock;
 use steward_actors::outbox::{JobStatus, Jobs, Waker};
 use steward_actors::store::Store;
 
 use super::commands::say;
+use super::keys;
 use super::stores::{OpenStore, OpenStoreError};
 use crate::cli::Failure;
 use crate::config::Config;
@@ -67,6 +69,33 @@ async fn jobs_in(store: &Arc<dyn Store>, act: JobsAct) -> Result<(), Failure> {
         }
         JobsAct::Retry(ids) => each(&ids, "due", async |id| jobs.retry(id, &by()).await.map(|_| ())).await,
         JobsAct::Drop(ids) => each(&ids, "dropped", async |id| jobs.discard(id, &by()).await).await,
+    }
+}
+
+/// Seals the keys of tokens and every credential with the first key of `secrets.key`.
+///
+/// # Errors
+/// The store can't be opened, or some credentials still need an older key.
+pub async fn reseal_keys(config: Config) -> Result<(), Failure> {
+    let opened = open(&config, "none; it seals credentials again by itself, once an hour").await?;
+    let done = reseal_in(&config, &opened.store).await;
+    opened.close().await;
+    done
+}
+
+async fn reseal_in(config: &Config, store: &Arc<dyn Store>) -> Result<(), Failure> {
+    let sealer = keys::sealer(config, store.as_ref()).await.map_err(Failure::new)?;
+    let clock = Arc::new(StoreClock::start(store.as_ref()).await.map_err(Failure::new)?);
+    // Looking after the keys of tokens begins with sealing them again.
+    keys::open(config, store.clone(), clock, sealer.clone()).await.map_err(Failure::new)?;
+    let told = account_sync::reseal(store.as_ref(), sealer.as_ref()).await.map_err(Failure::new)?;
+    say(&format!("{} credentials sealed again, {} were current\n", told.resealed, told.current))?;
+    match (told.left, told.unreadable) {
+        (0, 0) => Ok(()),
+        (left, 0) => Err(Failure::new(format!("{left} were being changed; run it again"))),
+        (_, unreadable) => Err(Failure::new(format!(
+            "{unreadable} were sealed with a key that is not in secrets.key; add it, or their users link again"
+        ))),
     }
 }
 

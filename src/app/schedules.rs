@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use std::sync::Arc;
+use steward_actors::account_sync;
 use steward_actors::cluster::{Clock, StoreClock};
 use steward_actors::inventory::Inventory;
 use steward_actors::order_saga::{self, Orders};
 use steward_actors::outbox::{Schedule, Schedules};
 use steward_actors::providers::ExchangeRates;
 use steward_actors::rates::Rates;
+use steward_actors::seal::Sealer;
+use steward_actors::store::Store;
 use steward_actors::supervision::{InfrastructureTask, supervise_task};
 
 use super::Parts;
@@ -29,8 +32,13 @@ pub(super) fn start(
     inventory: &Inventory,
     orders: &Orders,
     outside: &Outside,
+    sealer: Arc<dyn Sealer>,
 ) -> InfrastructureTask {
-    let mut schedules = vec![hold_sweep(inventory.clone(), parts.clock.clone()), stuck_sagas(orders.clone())];
+    let mut schedules = vec![
+        hold_sweep(inventory.clone(), parts.clock.clone()),
+        stuck_sagas(orders.clone()),
+        credential_reseal(parts.store.clone(), sealer),
+    ];
     if let Some(publisher) = outside.rates.clone() {
         let rates = Rates::new(parts.store.clone(), parts.clock.clone());
         schedules.push(exchange_rates(rates, publisher));
@@ -61,6 +69,27 @@ fn hold_sweep(inventory: Inventory, clock: Arc<StoreClock>) -> Schedule {
             Ok(())
         }
     })
+}
+
+/// Brings credentials of providers under the key that seals now, so that an old one can go.
+fn credential_reseal(store: Arc<dyn Store>, sealer: Arc<dyn Sealer>) -> Schedule {
+    let reseal = move || {
+        let (store, sealer) = (store.clone(), sealer.clone());
+        async move {
+            let told = account_sync::reseal(store.as_ref(), sealer.as_ref()).await?;
+            if told.resealed > 0 {
+                tracing::info!(credentials = told.resealed, "sealed with the present key");
+            }
+            if told.unreadable > 0 {
+                tracing::error!(
+                    credentials = told.unreadable,
+                    "sealed with a key that is not in secrets.key: their users must link again"
+                );
+            }
+            Ok(())
+        }
+    };
+    Schedule::new("credential-reseal", Duration::from_secs(3600), reseal).within(Duration::from_secs(900))
 }
 
 /// Says once a minute, in one log, which sagas are stuck; figures say how many on every replica.

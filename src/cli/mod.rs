@@ -87,6 +87,9 @@ enum Command {
         after_help = "Example:\n  STEWARD__DATA__DIR=./restored steward restore steward-2026-11-21.backup"
     )]
     Restore(Restore),
+    /// Look after what secrets are sealed with.
+    #[command(subcommand, after_help = "Example:\n  steward keys reseal")]
+    Keys(operators::Keys),
     /// Ask the replica that runs here whether it should get requests. For health checks.
     #[command(after_help = "Example:\n  steward health --live")]
     Health(Health),
@@ -214,6 +217,7 @@ fn obey(line: Line) -> Result<ExitCode, Failure> {
         Command::Restore(Restore { file, keep_sessions }) => {
             with_logs(load()?, |config| app::restore(config, file, keep_sessions))
         }
+        Command::Keys(operators::Keys::Reseal) => with_logs(load()?, app::reseal_keys),
         Command::Openapi => {
             let document = http::openapi_document().to_pretty_json().map_err(Failure::new)?;
             print(&format!("{document}\n"))

@@ -19,6 +19,16 @@ pub(super) enum Jobs {
     Drop(Ids),
 }
 
+/// `steward keys …`
+#[derive(Debug, Subcommand)]
+pub(super) enum Keys {
+    /// Seal all that is stored sealed with the first key of secrets.key, so that older ones can go.
+    #[command(
+        after_help = "Example:\n  STEWARD__SECRETS__KEY=\"$NEW,$OLD\" steward keys reseal && echo \"$OLD can go\""
+    )]
+    Reseal,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct List {
     /// Which.

@@ -11,6 +11,7 @@ mod addresses;
 mod backup;
 mod bad_input;
 mod catalogue;
+mod credentials;
 mod drain;
 mod edge;
 mod figures;

@@ -15,6 +15,7 @@ use super::run::{RUNS, Run};
 use super::work::{Desk, Work};
 use crate::cluster::{Clock, Territory};
 use crate::ids;
+use crate::seal::Sealer;
 use crate::session::Invalidations;
 use crate::store::{Cursor, Query, Store, StoreError, Versioned, find, load};
 use crate::supervision::{Arbiters, Registry, RegistryOptions, Tree};
@@ -44,6 +45,8 @@ pub struct SyncParts {
     pub clock: Arc<dyn Clock>,
     /// The providers that can be linked.
     pub banks: Banks,
+    /// What keeps credentials secret in the store.
+    pub sealer: Arc<dyn Sealer>,
     /// This replica's incarnation, which claims are made for.
     pub replica: String,
     /// Where replicas tell each other of accounts that have changed.
@@ -168,7 +171,8 @@ impl Connections {
         found.filter(|run| run.value.connection_id == id).ok_or(SyncError::NotFound)
     }
 
-    /// Deletes a connection: its credential is wiped and its runs end at once.
+    /// Deletes a connection: its credential is wiped and its runs end at once; a job tells the
+    /// provider that the access has ended.
     ///
     /// # Errors
     /// [`SyncError`]; deleting what was deleted is [`SyncError::NotFound`].

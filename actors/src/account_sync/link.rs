@@ -12,7 +12,7 @@ use super::run::Run;
 use super::settle::{lost, wanted};
 use super::work::pause;
 use crate::ids;
-use crate::providers::{ClaimError, Credential};
+use crate::providers::ClaimError;
 use crate::store::{Batch, CommitError, Conflict, Query, Versioned, find, load};
 
 /// Characters that a setup token may have.
@@ -59,7 +59,13 @@ pub(super) async fn link(parts: &SyncParts, request: LinkRequest) -> Result<Conn
         }
     };
     match claimed {
-        Ok(credential) => conclude(parts, &request.id, Some(&credential)).await,
+        Ok(credential) => {
+            let sealed = SealedCredential::seal(parts.sealer.as_ref(), &request.id, &credential);
+            if let Err(error) = &sealed {
+                tracing::error!(connection_id = request.id, %error, "a claimed credential is given up");
+            }
+            conclude(parts, &request.id, sealed.ok().as_ref()).await
+        }
         Err(ClaimError::OutcomeUnknown(_)) => conclude(parts, &request.id, None).await,
         Err(ClaimError::Refused(reason)) => {
             withdraw(parts, &request.id).await;
@@ -127,7 +133,7 @@ async fn intend(parts: &SyncParts, request: &LinkRequest) -> Result<Option<Conne
 async fn conclude(
     parts: &SyncParts,
     id: &str,
-    credential: Option<&Credential>,
+    credential: Option<&SealedCredential>,
 ) -> Result<Connection, LinkError> {
     let store = parts.store.as_ref();
     let run_id = ids::new_id();
@@ -172,11 +178,11 @@ async fn conclude(
     Err(LinkError::OutcomeUnknown)
 }
 
-fn linked(connection: Connection, credential: &Credential) -> Connection {
+fn linked(connection: Connection, credential: &SealedCredential) -> Connection {
     Connection {
         status: ConnectionStatus::Active,
         listed_for: Some(connection.user_id.clone()),
-        credential: Some(SealedCredential::seal(credential)),
+        credential: Some(credential.clone()),
         reason: None,
         ..connection
     }

@@ -11,12 +11,15 @@ use tokio::time::sleep;
 
 use super::connection::{Claim, Connection};
 use super::connections::{Disposal, SyncParts};
+use super::credential::SealedCredential;
 use super::errors::SyncError;
+use super::revocation;
 use super::run::{RUNS, Run};
 use super::settle::{Known, Look, Moment, OVERLAP, look, period, revoked, settle, wanted};
 use crate::accounts::{ACCOUNTS, Account, TRANSACTIONS, Transaction, day_balances, sweep, tell_of_change};
 use crate::ids;
 use crate::providers::{BankError, Statement};
+use crate::seal::SealError;
 use crate::store::{Batch, CommitError, Query, Store, StoreError, Versioned, find, load};
 use crate::supervision::Lifeline;
 
@@ -124,8 +127,12 @@ impl Work {
             }
             let connection = self.owned(user_id).await?;
             let now = self.desk.parts.clock.now();
+            let revocation = revocation::job(&self.desk.parts.banks, &connection.value, command_id, now);
             let gone = revoked(connection.value, command_id.to_owned(), now);
             let mut batch = Batch::new().replace(&gone, connection.version);
+            if let Some(job) = revocation {
+                batch = batch.insert(&job);
+            }
             if let Some(run) = self.unfinished().await? {
                 batch = batch.delete(&run);
             }
@@ -229,7 +236,9 @@ impl Work {
                     let batch = Batch::new().replace(&*connection, found.version);
                     (run.into_iter().fold(batch, |batch, (run, version)| batch.put(&*run, version)), None)
                 }
-                Look::Begin(connection, run, version) => {
+                Look::Begin(mut connection, run, version) => {
+                    connection.credential =
+                        connection.credential.map(|sealed| self.resealed(&connection.id, sealed));
                     let batch = Batch::new().replace(&*connection, found.version).put(&*run, version);
                     let (run_id, claim_id) = (run.id.clone(), claim_id.clone());
                     (batch, Some(Begun { connection: *connection, claim_id, run_id }))
@@ -243,6 +252,12 @@ impl Work {
         Err(last)
     }
 
+    /// The credential under the present key. One that does not open stays as it is: asking the bank
+    /// says so.
+    fn resealed(&self, connection_id: &str, sealed: SealedCredential) -> SealedCredential {
+        sealed.resealed(self.desk.parts.sealer.as_ref(), connection_id).unwrap_or(sealed)
+    }
+
     /// Asks the bank, within the deadline.
     async fn ask(&self, connection: &Connection) -> Result<Statement, BankError> {
         let parts = &self.desk.parts;
@@ -250,8 +265,15 @@ impl Work {
             let reason = connection.reason.clone();
             return Err(BankError::NeedsReauth(reason.unwrap_or_else(|| "link again".to_owned())));
         };
-        let Some(credential) = credential.open() else {
-            return Err(BankError::Down("the credential's key is not configured here".to_owned()));
+        let credential = match credential.open(parts.sealer.as_ref(), &connection.id) {
+            Ok(credential) => credential,
+            Err(error) => {
+                tracing::error!(connection_id = connection.id, %error, "a credential cannot be opened");
+                return Err(match error {
+                    SealError::Broken => BankError::NeedsReauth("its credential was damaged".to_owned()),
+                    _ => BankError::Down("the credential's key is not configured here".to_owned()),
+                });
+            }
         };
         let Some(bank) = parts.banks.get(&connection.provider) else {
             return Err(BankError::Down(format!("{} is not configured here", connection.provider)));

@@ -158,4 +158,17 @@ pub trait Bank: Send + Sync + 'static {
         credential: &Credential,
         period: Option<Period>,
     ) -> Result<Statement, BankError>;
+
+    /// Whether [`Self::revoke`] does anything.
+    fn can_revoke(&self) -> bool {
+        false
+    }
+
+    /// Ends the access that a credential gives. That it has ended already is no error.
+    ///
+    /// # Errors
+    /// [`BankError`]; it may work later.
+    async fn revoke(&self, _credential: &Credential) -> Result<(), BankError> {
+        Ok(())
+    }
 }

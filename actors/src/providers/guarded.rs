@@ -114,6 +114,16 @@ impl Bank for GuardedBank {
         let outcome = self.breaker.guard(self.inner.statement(credential, period), answered).await;
         outcome.unwrap_or_else(|_later| Err(BankError::Down(left_alone(&self.breaker))))
     }
+
+    fn can_revoke(&self) -> bool {
+        self.inner.can_revoke()
+    }
+
+    async fn revoke(&self, credential: &Credential) -> Result<(), BankError> {
+        let answered = |outcome: &Result<(), BankError>| !matches!(outcome, Err(BankError::Down(_)));
+        let outcome = self.breaker.guard(self.inner.revoke(credential), answered).await;
+        outcome.unwrap_or_else(|_later| Err(BankError::Down(left_alone(&self.breaker))))
+    }
 }
 
 /// A mailer behind a breaker.

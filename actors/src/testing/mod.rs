@@ -5,6 +5,7 @@ mod clock;
 mod memory_store;
 mod passwords;
 mod providers;
+mod sealer;
 mod territory;
 mod watched_store;
 
@@ -16,5 +17,6 @@ pub use providers::{
     BankCall, BankFault, Held, MailFault, OrderLedger, PaymentCall, PaymentFault, RecordingMailer,
     ScriptedBank, ScriptedPayments,
 };
+pub use sealer::WeakSealer;
 pub use territory::ScriptedTerritory;
 pub use watched_store::WatchedStore;

@@ -1,6 +1,5 @@
 //! The pure decisions: what a statement changes, and when a connection is asked again.
 
-use super::super::credential::SealedCredential;
 use super::super::merge::{MOST_ACCOUNTS, merge};
 use super::super::settle::{Known, Moment, settle};
 use super::*;
@@ -135,6 +134,11 @@ fn retry_after_is_honoured_unless_it_is_shorter_or_absurd() {
 #[test]
 fn a_connection_prints_without_its_credential() {
     let connection = connection();
-    assert!(connection.credential.as_ref().is_some_and(|sealed: &SealedCredential| sealed.open().is_some()));
+    assert!(
+        connection
+            .credential
+            .as_ref()
+            .is_some_and(|sealed| sealed.open(&WeakSealer::default(), "c1").is_ok())
+    );
     assert!(!format!("{connection:?}").contains("canary"));
 }

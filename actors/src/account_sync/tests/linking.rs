@@ -1,8 +1,11 @@
 //! Linking and deleting connections.
 
+use secrecy::ExposeSecret;
+
 use super::*;
 use crate::accounts::ACCOUNTS;
-use crate::store::Store;
+use crate::outbox::{Job, JobError, Jobs, Performer};
+use crate::store::{Batch, Store, find};
 use crate::testing::CommitFault;
 
 fn claim_fails(world: &World, error: ClaimError) {
@@ -231,13 +234,13 @@ fn deleting_wipes_the_credential_and_keeps_the_accounts_as_manual_ones() {
         let now = world.clock.now();
         world.bank.scripted.set_statement("u1", whole(vec![checking("x1", 1, now)]));
         let connection = world.linked(&connections).await;
-        let secret = "credential-of-u1";
-        let stored = |record: Option<crate::store::Record>| format!("{:?}", record.unwrap().body);
-        assert!(stored(world.store.get(&CONNECTIONS, &connection.id).await.unwrap()).contains(secret));
+        let stored = world.connection(&connection.id).await.credential.unwrap();
+        let opened = stored.open(&WeakSealer::default(), &connection.id).unwrap();
+        assert_eq!(opened.0.expose_secret(), "credential-of-u1");
 
         connections.delete("u1", &connection.id, Disposal::KeepAccounts).await.unwrap();
 
-        assert!(!stored(world.store.get(&CONNECTIONS, &connection.id).await.unwrap()).contains(secret));
+        assert!(world.connection(&connection.id).await.credential.is_none());
         assert!(connections.get("u1", &connection.id).await.unwrap().is_none());
         let again = connections.delete("u1", &connection.id, Disposal::KeepAccounts).await;
         assert_eq!(again, Err(SyncError::NotFound));
@@ -246,6 +249,77 @@ fn deleting_wipes_the_credential_and_keeps_the_accounts_as_manual_ones() {
         // Nothing is ever due again.
         world.clock.advance(world.options.interval * 2);
         assert_eq!(connections.start_due().await.unwrap(), 0);
+    });
+}
+
+#[test]
+fn a_deletion_leaves_a_job_that_ends_the_access_at_the_provider() {
+    system(async {
+        let world = World::new();
+        let connections = world.replica("a");
+        let connection = world.linked(&connections).await;
+        connections.delete("u1", &connection.id, Disposal::KeepAccounts).await.unwrap();
+        let (jobs, _) = find::<Job>(world.store.as_ref(), Jobs::query(None)).await.unwrap();
+        let [job] = &jobs[..] else { panic!("{jobs:?}") };
+        let secret = "credential-of-u1";
+        assert!(!serde_json::to_string(&job.value).unwrap().contains(secret), "it is sealed there too");
+
+        let banks = Banks::from([("sandbox".to_owned(), world.bank.clone() as Arc<dyn Bank>)]);
+        let revocations = Revocations::new(banks, Arc::new(WeakSealer::default()));
+        let late = Duration::from_secs(7);
+        for (fault, retried) in [
+            (BankError::Down("gone".to_owned()), Some(None)),
+            (BankError::RateLimited { retry_after: Some(late) }, Some(Some(late))),
+            (BankError::NeedsReauth("unknown".to_owned()), None),
+        ] {
+            world.bank.scripted.script(BankCall::Revoke, [BankFault::Fails(fault)]);
+            let told = match revocations.perform(&job.value).await {
+                Ok(()) => None,
+                Err(JobError::Retry { after, .. }) => Some(after),
+                Err(error) => panic!("{error}"),
+            };
+            assert_eq!(told, retried);
+        }
+        revocations.perform(&job.value).await.unwrap();
+        assert_eq!(world.bank.scripted.revoked(), [secret]);
+    });
+}
+
+#[test]
+fn a_run_seals_with_the_present_key_what_was_stored_in_the_open() {
+    system(async {
+        let world = World::new();
+        let connections = world.replica("a");
+        let mut connection = world.linked(&connections).await;
+        let plain = r#"{"keyId":"plain","sealed":"credential-of-u1"}"#;
+        connection.credential = Some(serde_json::from_str(plain).unwrap());
+        let version = connections.get("u1", &connection.id).await.unwrap().unwrap().version;
+        world.store.commit(Batch::new().replace(&connection, version)).await.unwrap();
+
+        connections.request_sync("u1", &connection.id).await.unwrap();
+        let run = world.finished(&connection.id, 2).await;
+
+        assert_eq!(run.outcome, Some(Outcome::Complete));
+        let credential = world.connection(&connection.id).await.credential.unwrap();
+        assert!(credential.is_current(&WeakSealer::default()));
+    });
+}
+
+#[test]
+fn a_credential_moved_to_another_connection_is_worth_nothing_there() {
+    system(async {
+        let world = World::new();
+        let connections = world.replica("a");
+        let (one, mut other) = (world.linked(&connections).await, world.linked(&connections).await);
+        let asked = world.bank.scripted.calls(BankCall::Statement);
+        other.credential = one.credential;
+        let version = connections.get("u1", &other.id).await.unwrap().unwrap().version;
+        world.store.commit(Batch::new().replace(&other, version)).await.unwrap();
+
+        connections.request_sync("u1", &other.id).await.unwrap();
+
+        assert_eq!(world.finished(&other.id, 2).await.outcome, Some(Outcome::NeedsReauth));
+        assert_eq!(world.bank.scripted.calls(BankCall::Statement), asked);
     });
 }
 

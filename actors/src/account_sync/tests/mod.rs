@@ -25,7 +25,9 @@ use crate::providers::{
 use crate::session::LocalInvalidations;
 use crate::store::{Versioned, load};
 use crate::supervision::{Arbiters, InfrastructureTask, Tree, supervise_task};
-use crate::testing::{BankCall, BankFault, ManualClock, MemoryStore, ScriptedBank, ScriptedTerritory};
+use crate::testing::{
+    BankCall, BankFault, ManualClock, MemoryStore, ScriptedBank, ScriptedTerritory, WeakSealer,
+};
 use crate::time::Timestamp;
 
 /// Runs a test inside an actix system.
@@ -56,6 +58,14 @@ impl Bank for PanickyBank {
             panic!("a panic of the test");
         }
         self.scripted.statement(credential, period).await
+    }
+
+    fn can_revoke(&self) -> bool {
+        true
+    }
+
+    async fn revoke(&self, credential: &Credential) -> Result<(), BankError> {
+        self.scripted.revoke(credential).await
     }
 }
 
@@ -93,6 +103,7 @@ impl World {
             store: self.store.clone(),
             clock: self.clock.clone(),
             banks: Banks::from([("sandbox".to_owned(), self.bank.clone() as Arc<dyn Bank>)]),
+            sealer: Arc::new(WeakSealer::default()),
             replica: name.to_owned(),
             channel: Arc::new(LocalInvalidations::default()),
             territory,

@@ -18,6 +18,8 @@ pub enum BankCall {
     Claim,
     /// [`Bank::statement`].
     Statement,
+    /// [`Bank::revoke`].
+    Revoke,
 }
 
 /// What a call meets.
@@ -25,7 +27,7 @@ pub enum BankCall {
 pub enum BankFault {
     /// A claim is answered with this.
     ClaimFails(ClaimError),
-    /// A statement is answered with this.
+    /// A statement or a revocation is answered with this.
     Fails(BankError),
     /// A statement is answered with this one, once.
     Answers(Statement),
@@ -38,6 +40,7 @@ struct State {
     scripts: HashMap<BankCall, Script<BankFault>>,
     statements: HashMap<String, Statement>,
     claims: Vec<(String, String)>,
+    revoked: Vec<String>,
 }
 
 /// A bank in memory. Any token is claimed for the credential `credential-of-<user id>`; a
@@ -79,6 +82,11 @@ impl ScriptedBank {
     /// The setup tokens that were claimed, each with its user, in order.
     pub fn claims(&self) -> Vec<(String, String)> {
         lock(&self.state).claims.clone()
+    }
+
+    /// The credentials that were revoked, in order.
+    pub fn revoked(&self) -> Vec<String> {
+        lock(&self.state).revoked.clone()
     }
 
     /// Returns once `seen` says yes; it is asked after each call that went past its hold.
@@ -125,6 +133,23 @@ impl Bank for ScriptedBank {
                 let user_id = credential.0.expose_secret().strip_prefix("credential-of-").unwrap_or_default();
                 let set = lock(&self.state).statements.get(user_id).cloned();
                 Ok(set.unwrap_or(Statement::default()))
+            }
+        };
+        self.changes.send_replace(());
+        answer
+    }
+
+    fn can_revoke(&self) -> bool {
+        true
+    }
+
+    async fn revoke(&self, credential: &Credential) -> Result<(), BankError> {
+        let fault = self.enter(BankCall::Revoke).await;
+        let answer = match fault {
+            BankFault::Fails(error) => Err(error),
+            _ => {
+                lock(&self.state).revoked.push(credential.0.expose_secret().to_owned());
+                Ok(())
             }
         };
         self.changes.send_replace(());
