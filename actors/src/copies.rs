@@ -201,6 +201,9 @@ mod tests {
             self.0.pass_on(what);
             Ok(())
         }
+        fn hear(&self, what: Invalidation) {
+            self.0.pass_on(what);
+        }
         fn subscribe(&self) -> Subscription {
             self.0.subscribe()
         }

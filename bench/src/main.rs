@@ -3,11 +3,15 @@
 //! Machines are noisy, so what counts is the ratio to the baseline, not the rate. Everything goes
 //! to this machine's loopback and is bounded in count and time.
 
+mod bare;
 mod flash_sale;
 mod growth;
+mod login;
 mod orders;
 mod raw;
+mod reads;
 mod report;
+mod revocation;
 mod sale_over_http;
 mod server;
 mod shop;
@@ -42,6 +46,19 @@ enum Bench {
     FlashSale(FlashSale),
     /// Orders from accepted to confirmed, next to bare inserts; as the store grows.
     Orders(OrdersLine),
+    /// Authenticated reads, by session token and by access token, next to a bare handler that answers the
+    /// same bytes; over the embedded store, and over MongoDB and Redis.
+    Reads(ReadsLine),
+    /// What a log-in costs, next to bare Argon2id with the same parameters.
+    Login(LoginLine),
+    /// How soon a session that was ended is refused by three processes.
+    Revocation(RevocationLine),
+    /// Answers every request with what is in a file: what `reads` is compared with.
+    #[command(hide = true)]
+    Bare {
+        /// The file.
+        file: PathBuf,
+    },
 }
 
 #[derive(clap::Args)]
@@ -90,6 +107,43 @@ struct OrdersLine {
     sizes: Vec<usize>,
 }
 
+#[derive(clap::Args)]
+struct ReadsLine {
+    #[command(flatten)]
+    services: Services,
+    /// Connections that ask at the same time.
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    /// Seconds for each contender in each round.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// Rounds, of which the median counts.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+}
+
+#[derive(clap::Args)]
+struct LoginLine {
+    /// The server's program; the one next to this one if absent.
+    #[arg(long)]
+    steward: Option<PathBuf>,
+    /// Log-ins, and bare hashes, of each round.
+    #[arg(long, default_value_t = 100)]
+    logins: usize,
+    /// Rounds, of which the median counts.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+}
+
+#[derive(clap::Args)]
+struct RevocationLine {
+    #[command(flatten)]
+    services: Services,
+    /// Sessions that are ended, one after the other.
+    #[arg(long, default_value_t = 300)]
+    sessions: usize,
+}
+
 fn main() -> ExitCode {
     let Line { bench } = Line::parse();
     let several_threads = || match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -122,6 +176,35 @@ fn main() -> ExitCode {
                 })
                 .await
             }
+            Bench::Reads(line) => {
+                reads::run(&reads::Reads {
+                    uri: SecretString::from(line.services.mongodb),
+                    redis: SecretString::from(line.services.redis),
+                    binary: line.services.steward,
+                    connections: line.connections.clamp(1, 1024),
+                    span: Duration::from_secs(line.seconds.clamp(1, 60)),
+                    rounds: line.rounds.clamp(1, 100),
+                })
+                .await
+            }
+            Bench::Login(line) => {
+                login::run(&login::Logins {
+                    binary: line.steward,
+                    logins: line.logins.clamp(1, 10_000),
+                    rounds: line.rounds.clamp(1, 100),
+                })
+                .await
+            }
+            Bench::Revocation(line) => {
+                revocation::run(&revocation::Revocation {
+                    uri: SecretString::from(line.services.mongodb),
+                    redis: SecretString::from(line.services.redis),
+                    binary: line.services.steward,
+                    sessions: line.sessions.clamp(1, 10_000),
+                })
+                .await
+            }
+            Bench::Bare { file } => bare::serve(file).await,
         }
     });
     match done {

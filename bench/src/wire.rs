@@ -47,6 +47,33 @@ impl Wire {
         self.answer().await
     }
 
+    /// Sends a request that was written before and waits for its answer: the status. As little work as
+    /// can be, for loads that are compared with what costs little.
+    pub async fn again(&mut self, request: &[u8]) -> Result<u16> {
+        self.stream.write_all(request).await?;
+        self.read.clear();
+        let head = loop {
+            if let Some(end) = self.read.windows(4).position(|four| four == b"\r\n\r\n") {
+                break end + 4;
+            }
+            self.more().await?;
+        };
+        const LENGTH: &[u8] = b"content-length: ";
+        let lines = self.read[..head].split(|byte| *byte == b'\n');
+        let mut lengths = lines.filter_map(|line| {
+            let name = line.get(..LENGTH.len())?;
+            name.eq_ignore_ascii_case(LENGTH).then(|| line[LENGTH.len()..].trim_ascii())
+        });
+        let number = |digits: &[u8]| std::str::from_utf8(digits).ok()?.parse::<usize>().ok();
+        let length = lengths.next().and_then(number).unwrap_or(0);
+        let status = self.read.get(9..12).and_then(number).and_then(|status| u16::try_from(status).ok());
+        let status = status.ok_or_else(|| Error::new(ErrorKind::InvalidData, "no status"))?;
+        while self.read.len() < head + length {
+            self.more().await?;
+        }
+        Ok(status)
+    }
+
     async fn answer(&mut self) -> Result<(u16, Vec<u8>)> {
         self.read.clear();
         let head = loop {

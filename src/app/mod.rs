@@ -13,6 +13,7 @@ mod operations;
 mod operators;
 mod outside;
 mod oversight;
+mod people;
 mod readiness;
 mod schedules;
 pub mod schema;
@@ -40,7 +41,9 @@ use steward_actors::order_saga::{
 use steward_actors::outbox::{Jobs, Outbox, OutboxOptions, Performer, Waker};
 use steward_actors::rates::Rates;
 use steward_actors::seal::Sealer;
-use steward_actors::session::{Invalidations, LocalInvalidations, SessionLocator, SessionParts, Sessions};
+use steward_actors::session::{
+    Invalidations, LocalInvalidations, Posted, SessionLocator, SessionParts, Sessions,
+};
 use steward_actors::store::{CommitError, MeasuredStore, Store, StoreError};
 use steward_actors::supervision::{Arbiters, Escalation, InfrastructureTask, Tree, Watchdog, supervise_task};
 use steward_actors::users::mail::UserMails;
@@ -69,6 +72,7 @@ pub use keys::OpenKeysError;
 pub use operators::{JobsAct, jobs, reseal_keys};
 pub use outside::{OutsideError, PROVIDERS};
 pub use oversight::{ActorsAct, ProvidersAct, SagasAct, actors, providers, replicas, sagas};
+pub use people::{UserAct, rotate_keys, user};
 pub use share::{NothingToDo, Role, Share};
 pub use stores::OpenStoreError;
 
@@ -224,9 +228,12 @@ impl Steward {
         let incarnation = membership.incarnation();
         let parts = Parts { store, clock, tree, arbiters, incarnation, slots };
 
-        let (channel, locator, mut telling) = session_ports(redis.as_ref(), &parts.tree);
+        let (channel, locator, mut telling) =
+            session_ports(redis.as_ref(), &parts.store, &parts.clock, &parts.tree);
+        let limits = limits(redis.as_ref(), parts.clock.clone());
         let users = Users::new(parts.store.clone(), parts.clock.clone(), Arc::new(passwords))
-            .telling(channel.clone());
+            .telling(channel.clone())
+            .counting(limits.clone());
         let accounts = Accounts::new(parts.store.clone(), parts.clock.clone()).telling(channel.clone());
         let roles = Roles::new(parts.store.clone(), parts.clock.clone(), channel.clone());
         let admin = first_admin::ensure(&config, &users).await?;
@@ -238,7 +245,6 @@ impl Steward {
             let keys = keys.clone();
             async move { keys.run(stop).await }
         }));
-        let limits = limits(redis.as_ref(), parts.clock.clone());
         let sessions = Sessions::new(SessionParts {
             store: parts.store.clone(),
             clock: parts.clock.clone(),
@@ -272,7 +278,7 @@ impl Steward {
         );
         let url = listener.public_url().to_owned();
         let mails = UserMails::new(users.clone(), outside.mailer.clone(), &url);
-        let removal = parts.removal(&connections, &accounts, &orders);
+        let removal = parts.removal(&connections, &accounts, &orders, &inventory);
         let parted = AccountRemoval::new(parts.store.clone());
         let revocations = Revocations::new(outside.banks.clone(), sealer.clone());
         let performers: Vec<Arc<dyn Performer>> = vec![
@@ -496,7 +502,13 @@ impl Parts {
     }
 
     /// What lets go of users who are gone.
-    fn removal(&self, connections: &Connections, accounts: &Accounts, orders: &Orders) -> UserRemoval {
+    fn removal(
+        &self,
+        connections: &Connections,
+        accounts: &Accounts,
+        orders: &Orders,
+        inventory: &Inventory,
+    ) -> UserRemoval {
         let records = |collection, index| -> Arc<dyn Belongings> {
             Arc::new(Records::new(self.store.clone(), collection, index))
         };
@@ -507,6 +519,7 @@ impl Parts {
             // What the connections left, and what was kept by hand.
             Arc::new(accounts.clone()),
             Arc::new(orders.clone()),
+            Arc::new(inventory.clone()),
         ])
     }
 
@@ -642,14 +655,24 @@ impl Worker {
 
 type SessionPorts = (Arc<dyn Invalidations>, Option<Arc<dyn SessionLocator>>, Vec<InfrastructureTask>);
 
-fn session_ports(redis: Option<&RedisPool>, tree: &Tree) -> SessionPorts {
-    match redis {
-        None => (Arc::new(LocalInvalidations::default()), None, Vec::new()),
-        Some(pool) => {
-            let (channel, tasks) = RedisInvalidations::start(pool.clone(), tree);
-            (channel, Some(Arc::new(RedisLocator::new(pool.clone()))), tasks.into())
+fn session_ports(
+    redis: Option<&RedisPool>,
+    store: &Arc<dyn Store>,
+    clock: &Arc<StoreClock>,
+    tree: &Tree,
+) -> SessionPorts {
+    let Some(pool) = redis else { return (Arc::new(LocalInvalidations::default()), None, Vec::new()) };
+    let (channel, tasks) = RedisInvalidations::start(pool.clone(), tree);
+    let posted = Arc::new(Posted::new(channel, store.clone(), clock.clone()));
+    let mut telling = Vec::from(tasks);
+    telling.push(supervise_task(tree, "posted-revocations", {
+        let posted = posted.clone();
+        move |stop| {
+            let posted = posted.clone();
+            async move { posted.run(stop).await }
         }
-    }
+    }));
+    (posted, Some(Arc::new(RedisLocator::new(pool.clone()))), telling)
 }
 
 /// Where uses are counted.

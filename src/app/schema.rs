@@ -14,6 +14,7 @@ pub static SCHEMA: &[&Collection] = &[
     &users::USER_TOKENS,
     &users::roles::ROLES,
     &session::SESSIONS,
+    &session::REVOCATIONS,
     &keys::KEYS,
     &keys::LOCAL_SECRETS,
     &accounts::ACCOUNTS,

@@ -87,9 +87,12 @@ enum Command {
         after_help = "Example:\n  STEWARD__DATA__DIR=./restored steward restore steward-2026-11-21.backup"
     )]
     Restore(Restore),
-    /// Look after what secrets are sealed with.
-    #[command(subcommand, after_help = "Example:\n  steward keys reseal")]
+    /// Look after the keys that tokens are signed with, and what secrets are sealed with.
+    #[command(subcommand, after_help = "Example:\n  steward keys rotate")]
     Keys(operators::Keys),
+    /// Make admins, and say who has which roles.
+    #[command(subcommand, after_help = "Example:\n  steward user set-roles ada@example.com admin")]
+    User(operators::User),
     /// Ask the replica that runs here whether it should get requests. For health checks.
     #[command(after_help = "Example:\n  steward health --live")]
     Health(Health),
@@ -218,6 +221,11 @@ fn obey(line: Line) -> Result<ExitCode, Failure> {
             with_logs(load()?, |config| app::restore(config, file, keep_sessions))
         }
         Command::Keys(operators::Keys::Reseal) => with_logs(load()?, app::reseal_keys),
+        Command::Keys(operators::Keys::Rotate) => with_logs(load()?, app::rotate_keys),
+        Command::User(user) => {
+            let act = user.act().map_err(Failure::new)?;
+            with_logs(load()?, |config| app::user(config, act))
+        }
         Command::Openapi => {
             let document = http::openapi_document().to_pretty_json().map_err(Failure::new)?;
             print(&format!("{document}\n"))
@@ -264,6 +272,8 @@ fn print(text: &str) -> Result<ExitCode, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::iter;
+
     use clap::CommandFactory;
 
     use super::*;
@@ -272,7 +282,10 @@ mod tests {
     fn every_command_has_an_example_in_its_help() {
         let mut line = Line::command();
         line.build();
-        for command in line.get_subcommands().filter(|command| command.get_name() != "help") {
+        let own = |command: &&clap::Command| command.get_name() != "help";
+        let first = line.get_subcommands().filter(own);
+        let all = first.flat_map(|command| iter::once(command).chain(command.get_subcommands().filter(own)));
+        for command in all {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains("Example"), "{}", command.get_name());
             assert!(command.get_about().is_some(), "{}", command.get_name());

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use steward_actors::account_sync::Connections;
 use steward_actors::accounts::{Accounts, Ledger, TransactionFilter};
+use steward_actors::inventory::Inventory;
 use steward_actors::order_saga::Orders;
 use steward_actors::session::Sessions;
 use steward_actors::store::Cursor;
@@ -17,6 +18,7 @@ use super::accounts::AccountView;
 use super::balances::DayBalanceView;
 use super::caller::Caller;
 use super::connections::ConnectionView;
+use super::holds::{self, HoldView};
 use super::orders::OrderView;
 use super::page::{Binding, CursorText, Limit, Listed};
 use super::problem::Problem;
@@ -32,7 +34,7 @@ pub(super) fn configure(config: &mut ServiceConfig) {
 /// One thing that is kept about me.
 #[derive(Serialize, ToSchema)]
 struct ExportedItem {
-    /// `profile`, `session`, `connection`, `account`, `balance`, `transaction` or `order`.
+    /// `profile`, `session`, `connection`, `account`, `balance`, `transaction`, `hold` or `order`.
     kind: &'static str,
     /// The thing, in the form that its own route has.
     #[schema(value_type = Object)]
@@ -40,7 +42,8 @@ struct ExportedItem {
 }
 
 /// The kinds, in their order.
-const KINDS: [&str; 7] = ["profile", "session", "connection", "account", "balance", "transaction", "order"];
+const KINDS: [&str; 8] =
+    ["profile", "session", "connection", "account", "balance", "transaction", "hold", "order"];
 
 /// Where to begin.
 #[derive(Deserialize, Validate, IntoParams)]
@@ -101,6 +104,11 @@ impl Export<'_> {
                 let (found, next) = self.service::<Ledger>()?.page(me, &all, limit, after).await?;
                 (found.into_iter().map(|found| json!(TransactionView::from(found.value))).collect(), next)
             }
+            "hold" => {
+                let live = self.service::<Inventory>()?.live_holds_of(me).await?;
+                let (found, next) = holds::page(live, limit, after);
+                (found.into_iter().map(|hold| json!(HoldView::of(hold))).collect(), next)
+            }
             _ => {
                 let (found, next) = self.service::<Orders>()?.page(Some(me), None, limit, after).await?;
                 (found.into_iter().map(|found| json!(OrderView::of(found))).collect(), next)
@@ -127,8 +135,8 @@ fn read_place(cursor: Option<Cursor>) -> Result<(usize, Option<Cursor>), Problem
     Ok((kind, (!id.is_empty()).then_some(Cursor { keys, id })))
 }
 
-/// All that is kept about me: profile, sessions, connections, accounts, balances, transactions, orders, one
-/// after the other.
+/// All that is kept about me: profile, sessions, connections, accounts, balances, transactions, live
+/// holds, orders, one after the other.
 #[utoipa::path(
     tag = "users",
     params(ExportPage),

@@ -60,7 +60,7 @@ fn is_sku(sku: &str, _: &()) -> garde::Result {
 /// A hold.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct HoldView {
+pub(super) struct HoldView {
     id: String,
     lines: Vec<LineOfHold>,
     /// When it ends by itself, unless an order takes it over before.
@@ -75,7 +75,7 @@ struct HoldView {
 }
 
 impl HoldView {
-    fn of(hold: Hold) -> Self {
+    pub(super) fn of(hold: Hold) -> Self {
         let line = |HoldLine { sku, quantity }| LineOfHold { sku, quantity };
         Self {
             id: hold.id,
@@ -173,18 +173,23 @@ async fn list_holds(
     let filter = filter.0;
     let binding = Binding::new("holds", &caller.user_id);
     let after = filter.cursor.as_deref().map(|text| binding.open(text)).transpose()?;
-    let mut live = inventory.live_holds_of(&caller.user_id).await?;
+    let live = inventory.live_holds_of(&caller.user_id).await?;
+    let (live, next) = page(live, filter.limit.get(), after);
+    let live = live.into_iter().map(HoldView::of).collect();
+    Ok(Listed::new(live, next.as_ref(), &binding).respond(&request))
+}
+
+/// A page of a user's live holds, of which there are few, and where the next one begins.
+pub(super) fn page(mut live: Vec<Hold>, limit: usize, after: Option<Cursor>) -> (Vec<Hold>, Option<Cursor>) {
     let place = |hold: &Hold| (hold.created_at.as_millis(), hold.id.clone());
     if let Some(after) = after {
         let end = (after.keys.first().and_then(serde_json::Value::as_i64).unwrap_or(i64::MAX), after.id);
         live.retain(|hold| place(hold) < end);
     }
-    let more = live.len() > filter.limit.get();
-    live.truncate(filter.limit.get());
+    let more = live.len() > limit;
+    live.truncate(limit);
     let next = live.last().filter(|_| more).map(place);
-    let next = next.map(|(at, id)| Cursor { keys: vec![json!(at)], id });
-    let live = live.into_iter().map(HoldView::of).collect();
-    Ok(Listed::new(live, next.as_ref(), &binding).respond(&request))
+    (live, next.map(|(at, id)| Cursor { keys: vec![json!(at)], id }))
 }
 
 /// One hold of mine.

@@ -5,7 +5,9 @@ use garde::Validate;
 use secrecy::SecretString;
 use serde::Deserialize;
 use steward_actors::store::Versioned;
-use steward_actors::users::{Age, DisplayName, Edit, Editor, Email, Password, User, Username, Users};
+use steward_actors::users::{
+    Age, CurrentPassword, DisplayName, Edit, Editor, Email, Password, User, Username, Users,
+};
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
@@ -77,11 +79,11 @@ impl ProfileInput {
 }
 
 /// The current password, as it was sent. One that can't be anyone's is a wrong one.
-fn current(password: Option<SecretString>) -> Result<Option<Password>, Problem> {
-    let parsed = password.map(Password::parse).transpose();
-    parsed.map_err(|_| {
+fn current(password: Option<SecretString>, caller: &Caller) -> Result<Option<CurrentPassword>, Problem> {
+    let parsed = password.map(Password::parse).transpose().map_err(|_| {
         Problem::invalid_field("/currentPassword", "wrong_password", "is not the current password")
-    })
+    })?;
+    Ok(parsed.map(|password| CurrentPassword::new(password, &caller.session_id)))
 }
 
 /// Who changes the user with this id. Nobody changes themselves with more ease by their own id.
@@ -92,7 +94,7 @@ fn by(
     request: &HttpRequest,
 ) -> Result<Editor, Problem> {
     if caller.user_id == id {
-        return Ok(Editor::Oneself(current(password)?));
+        return Ok(Editor::Oneself(current(password, caller)?));
     }
     caller.require_self_or(id, "users:write")?;
     Ok(Editor::Another(caller.by(request)))

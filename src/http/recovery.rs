@@ -56,7 +56,7 @@ async fn put_password(
     let wrong =
         |_| Problem::invalid_field("/currentPassword", "wrong_password", "is not the current password");
     let current = Password::parse(body.0.current_password).map_err(wrong)?;
-    sessions.change_password(&caller.user_id, &caller.session_id, &current, &new).await?;
+    sessions.change_password(&caller.user_id, &caller.session_id, current, &new).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -6,6 +6,11 @@
 mod support;
 
 mod freshness;
+mod guesses;
+mod redis_away;
+#[allow(dead_code, reason = "other tests use the rest of it")]
+#[path = "../sessions/redis_server.rs"]
+mod redis_server;
 mod roles;
 mod slots;
 

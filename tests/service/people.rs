@@ -380,9 +380,9 @@ async fn a_forgotten_password_is_reset_once(app: App) {
     let asked =
         asked.header("X-Forwarded-Host", "evil.example").json(&json!({"email": email.to_uppercase()}));
     assert_eq!(asked.send().await.unwrap().status(), 202);
-    nobody.post("/v1/password-resets", json!({"email": email})).await.expect(202);
     let mail = mails(&app.data.path(), &email, "Subject: Reset your password").await.remove(0);
     assert!(mail.contains(app.url()) && !mail.contains("evil"), "{mail}");
+    nobody.post("/v1/password-resets", json!({"email": email})).await.expect(202);
     let token = token_in(&mail);
     // No part of the store holds it.
     for file in std::fs::read_dir(app.data.path()).unwrap() {
@@ -506,6 +506,9 @@ async fn what_is_kept_of_me_can_be_had_and_goes_with_me(app: App) {
         let mut order = crate::support::order(&sku, 1, "pm_card_visa");
         order["shippingAddress"] = address;
         owner.post_with_key("/v1/orders", order, "k").await.expect(202);
+        let hold = json!({"lines": [{"sku": sku, "quantity": 1}], "ttlSeconds": 900});
+        owner.post_with_key("/v1/holds", hold.clone(), "h1").await.expect(201);
+        owner.post_with_key("/v1/holds", hold, "h2").await.expect(201);
         eventually("accounts are synced", Duration::from_secs(30), async || {
             let accounts = owner.get(&format!("/v1/users/{}/accounts", owner.user_id)).await.expect(200);
             (accounts["accounts"].as_array().unwrap().len() == 3).then_some(())
@@ -528,8 +531,15 @@ async fn what_is_kept_of_me_can_be_had_and_goes_with_me(app: App) {
     }
     assert!(kinds.remove("transaction").is_some_and(|count| count > 400), "a year of them");
     let found: Vec<(&str, i32)> = kinds.iter().map(|(kind, count)| (kind.as_str(), *count)).collect();
-    let expected =
-        [("account", 3), ("balance", 3), ("connection", 1), ("order", 1), ("profile", 1), ("session", 1)];
+    let expected = [
+        ("account", 3),
+        ("balance", 3),
+        ("connection", 1),
+        ("hold", 2),
+        ("order", 1),
+        ("profile", 1),
+        ("session", 1),
+    ];
     assert_eq!(found, expected);
     assert!(text.contains("Ada Lovelace") && !text.contains(&other.user_id));
     for secret in ["argon2", "tokenHash", "passwordHash", "credential\""] {
@@ -551,6 +561,12 @@ async fn what_is_kept_of_me_can_be_had_and_goes_with_me(app: App) {
     assert_eq!(accounts["accounts"], json!([]), "{accounts}");
     let left = orders(&client).await.to_string();
     assert!(!left.contains("Lovelace") && !left.contains("Somewhere"), "{left}");
+    // Nothing is held for somebody who is gone; what another holds stays held.
+    eventually("two are sold and two are held", Duration::from_secs(30), async || {
+        let stock = admin.get(&format!("/v1/inventory/{sku}")).await.expect(200);
+        (stock["onHand"] == 8 && stock["held"] == 2).then_some(())
+    })
+    .await;
     other.get(&format!("/v1/users/{}/accounts", other.user_id)).await.expect(200);
     let kept = other.get("/v1/orders").await.expect(200).to_string();
     assert!(kept.contains("Ada Lovelace"), "{kept}");

@@ -1,6 +1,9 @@
 //! Users and sessions.
 
+use std::time::Duration;
+
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::App;
 use crate::support::{ADMIN_EMAIL, Client};
@@ -15,6 +18,7 @@ crate::over_both_stores!(
     tokens_that_are_none_are_refused,
     devices_are_listed_and_ended_by_their_owner_only,
     an_operator_lists_and_ends_a_users_sessions,
+    of_many_passwords_at_once_some_are_told_to_come_back_and_other_routes_go_on,
 );
 
 async fn a_registered_user_logs_in_reads_herself_and_logs_out(app: App) {
@@ -177,4 +181,46 @@ async fn an_operator_lists_and_ends_a_users_sessions(app: App) {
     bob.get("/v1/users/me").await.expect(200);
     admin.get("/v1/users/nobody/sessions").await.expect(404);
     admin.send(delete, "/v1/users/nobody/sessions", None, None).await.unwrap().expect(404);
+}
+
+/// Memory of the process, in MiB.
+fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<u64>().unwrap() / 1024
+}
+
+async fn of_many_passwords_at_once_some_are_told_to_come_back_and_other_routes_go_on(app: App) {
+    let client = Client::register(app.url()).await;
+    let before = resident(app.replica.pid());
+    // More than the queues of all password threads hold.
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2);
+    let http = reqwest::Client::new();
+    let registering = (0..threads * 64 * 3 + 100).map(|n| {
+        let body = json!({"email": format!("many{n}@example.com"), "password": "a-fine-passphrase-12"});
+        let asked = http.post(format!("{}/v1/users/register", app.url())).json(&body).send();
+        async move {
+            let answer = asked.await.unwrap();
+            (answer.status().as_u16(), answer.headers().contains_key("retry-after"))
+        }
+    });
+    let many = futures_util::future::join_all(registering);
+    let meanwhile = async {
+        let mut longest = Duration::ZERO;
+        for _ in 0..50 {
+            let asked = Instant::now();
+            client.get("/v1/users/me").await.expect(200);
+            longest = longest.max(asked.elapsed());
+        }
+        longest
+    };
+    let (answers, longest) = tokio::join!(many, meanwhile);
+    let count = |status: u16| answers.iter().filter(|(had, _)| *had == status).count();
+    assert!(count(201) > 0 && count(503) > 0, "{} made, {} told to come back", count(201), count(503));
+    assert_eq!(count(201) + count(503), answers.len(), "{answers:?}");
+    assert!(answers.iter().all(|(status, retry)| *status == 201 || *retry), "when to come back is said");
+    assert!(longest < Duration::from_secs(5), "{longest:?}");
+    // One hash a thread has its memory, and no more.
+    let grown = resident(app.replica.pid()).saturating_sub(before);
+    assert!(grown < 100 + 20 * threads as u64, "{grown} MiB more");
 }

@@ -8,11 +8,11 @@ use steward::storage::redis::{RedisInvalidations, RedisLocator, RedisPool};
 use steward_actors::keys::TokenKey;
 use steward_actors::limits::MemoryLimits;
 use steward_actors::session::{
-    AuthError, Device, Invalidation, Invalidations, LoggedIn, Principal, Session, SessionParts, Sessions,
-    SessionsHandle, Subscription,
+    AuthError, Device, Invalidation, Invalidations, LoggedIn, Posted, Principal, Session, SessionParts,
+    Sessions, SessionsHandle, Subscription,
 };
 use steward_actors::store::{Batch, Store, load};
-use steward_actors::supervision::{InfrastructureTask, Tree};
+use steward_actors::supervision::{InfrastructureTask, Tree, supervise_task};
 use steward_actors::testing::{FastHasher, ManualClock, MemoryStore, PlainTokens, WatchedStore};
 use steward_actors::users::{Email, NewUser, Password, Users};
 use tokio::time::timeout;
@@ -39,7 +39,7 @@ pub struct Replica {
     pub store: Arc<WatchedStore>,
     channel: Arc<RedisInvalidations>,
     handle: SessionsHandle,
-    _tasks: [InfrastructureTask; 2],
+    _tasks: [InfrastructureTask; 3],
 }
 
 impl Cluster {
@@ -72,6 +72,15 @@ impl Cluster {
         let store = Arc::new(WatchedStore::new(self.store.clone()));
         let pool = RedisPool::connect(&uri, &self.prefix).unwrap();
         let (channel, tasks) = RedisInvalidations::start(pool.clone(), &tree);
+        let posted = Arc::new(Posted::new(channel.clone(), store.clone(), self.clock.clone()));
+        let looking = supervise_task(&tree, "posted-revocations", {
+            let posted = posted.clone();
+            move |stop| {
+                let posted = posted.clone();
+                async move { posted.run(stop).await }
+            }
+        });
+        let [listening, beating] = tasks;
         let sessions = Sessions::new(SessionParts {
             store: store.clone(),
             clock: self.clock.clone(),
@@ -80,12 +89,12 @@ impl Cluster {
             access: Arc::new(PlainTokens),
             token_key: TokenKey::new(vec![7; 32].into()),
             locator: Some(Arc::new(RedisLocator::new(pool.clone()))),
-            invalidations: channel.clone(),
+            invalidations: posted,
             tree,
             cache_capacity: 1000,
         });
         let handle = sessions.on_this_thread("test");
-        Replica { pool, sessions, store, channel, handle, _tasks: tasks }
+        Replica { pool, sessions, store, channel, handle, _tasks: [listening, beating, looking] }
     }
 
     /// Ends a session behind everyone's back.

@@ -161,6 +161,33 @@ async fn what_one_replica_could_not_say_it_says_when_it_reaches_redis_again() {
 }
 
 #[actix_rt::test]
+async fn what_one_replica_cannot_say_others_find_in_the_store() {
+    let world = world().await;
+    let admit = |state: &str| {
+        let mut acl = redis::cmd("ACL");
+        acl.arg("SETUSER").arg("lonely").arg(state).arg(">secret").arg("~*").arg("&*").arg("+@all");
+        acl
+    };
+    world.b.pool.query::<()>(&admit("on")).await.unwrap();
+    let lonely = world.cluster.replica_at(world.redis.uri_of("lonely", "secret"));
+    lonely.trusted().await;
+    // Given a replica that Redis refuses for good, while the others hear each other and remember,
+    world.b.pool.query::<()>(&admit("off")).await.unwrap();
+    let mut kill = redis::cmd("CLIENT");
+    kill.arg("KILL").arg("USER").arg("lonely");
+    world.b.pool.query::<i64>(&kill).await.unwrap();
+    world.b.check_until_cached(&world.other).await;
+    // when a session is ended there,
+    lonely.sessions.log_out(&world.other.session_id).await.unwrap();
+    // then no other remembers it for longer than a second, though it hears nothing of it.
+    for replica in [&world.a, &world.b] {
+        let refused = async { while replica.check(&world.other).await != REFUSED {} };
+        timeout(A_SECOND, refused).await.expect("a revoked token was accepted for a second");
+        assert!(replica.check(&world.honest).await.is_ok());
+    }
+}
+
+#[actix_rt::test]
 async fn a_replica_starts_without_redis_and_finds_it_later() {
     let mut redis = RedisServer::start();
     redis.kill();

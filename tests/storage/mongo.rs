@@ -7,6 +7,7 @@ mod migration;
 mod outages;
 mod plans;
 mod proxy;
+mod schema_plans;
 
 use std::sync::Arc;
 

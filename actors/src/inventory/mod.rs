@@ -8,6 +8,7 @@ mod actor;
 mod adjustment;
 mod bundle;
 mod decide;
+mod forgetting;
 mod holds;
 mod pace;
 mod pending;

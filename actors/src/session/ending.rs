@@ -29,7 +29,7 @@ pub const MOST_SESSIONS: usize = 50;
 impl Sessions {
     /// Ends a session. When this returns, its tokens are refused by this replica, and by the others
     /// as soon as they have heard of it: within half a second as long as this replica reaches the
-    /// channel, within ten seconds otherwise. Ending it again is no error.
+    /// channel or the store, within ten seconds otherwise. Ending it again is no error.
     ///
     /// # Errors
     /// [`LogOutError`], never [`LogOutError::NotFound`].

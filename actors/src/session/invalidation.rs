@@ -56,6 +56,9 @@ pub trait Invalidations: Send + Sync + 'static {
     /// [`Unreached`].
     async fn publish(&self, what: Invalidation) -> Result<(), Unreached>;
 
+    /// Tells this process alone, of what others said in another way.
+    fn hear(&self, what: Invalidation);
+
     /// Everything told from now on.
     fn subscribe(&self) -> Subscription;
 }
@@ -202,6 +205,10 @@ impl Invalidations for LocalInvalidations {
     async fn publish(&self, what: Invalidation) -> Result<(), Unreached> {
         self.feed.pass_on(what);
         Ok(())
+    }
+
+    fn hear(&self, what: Invalidation) {
+        self.feed.pass_on(what);
     }
 
     fn subscribe(&self) -> Subscription {

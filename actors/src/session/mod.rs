@@ -22,6 +22,7 @@ mod invalidation;
 mod load;
 mod locator;
 mod password;
+mod posted;
 mod principal;
 mod record;
 mod refresh_token;
@@ -38,6 +39,7 @@ pub use invalidation::{
     Feed, Invalidation, Invalidations, LocalInvalidations, SILENCE, Subscription, Unreached,
 };
 pub use locator::{LocatorError, SessionLocator};
+pub use posted::{Posted, REVOCATIONS};
 pub use principal::Principal;
 pub use record::{ABSOLUTE, Device, IDLE, SEEN_EVERY, SESSIONS, Session};
 pub use refresh_token::RefreshToken;

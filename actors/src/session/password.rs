@@ -2,27 +2,26 @@
 
 use super::Sessions;
 use crate::store::{Batch, Versioned};
-use crate::users::{ChangeError, Password, User, mail};
+use crate::users::{ChangeError, CurrentPassword, Password, User, mail};
 
 impl Sessions {
     /// Changes the password of a user who knows the current one. The session it is done in goes
     /// on, all others end.
     ///
     /// # Errors
-    /// [`ChangeError`], among them [`ChangeError::WrongPassword`] and [`ChangeError::WeakPassword`].
+    /// [`ChangeError`], among them [`ChangeError::WrongPassword`], [`ChangeError::Throttled`] and
+    /// [`ChangeError::WeakPassword`].
     pub async fn change_password(
         &self,
         user_id: &str,
         session_id: &str,
-        current: &Password,
+        current: Password,
         new: &Password,
     ) -> Result<(), ChangeError> {
         let users = &self.parts.users;
         let found = users.get(user_id).await?.ok_or(ChangeError::NotFound)?;
         let verified = found.value.password_hash.clone();
-        if !users.verify(Some(&found.value), current).await? {
-            return Err(ChangeError::WrongPassword);
-        }
+        users.confirm(&found.value, Some(&CurrentPassword::new(current, session_id))).await?;
         let hash = users.new_hash(&found.value, new).await?;
         let change = |found: &Versioned<User>| {
             let mut user = found.value.clone();

@@ -11,6 +11,7 @@ pub struct FastHasher {
     nobody: PasswordHash,
     salts: AtomicU64,
     verified: AtomicU64,
+    runs: AtomicU64,
     busy: AtomicBool,
 }
 
@@ -20,6 +21,7 @@ impl Default for FastHasher {
             nobody: PasswordHash::new("nobody".to_owned()),
             salts: AtomicU64::new(0),
             verified: AtomicU64::new(0),
+            runs: AtomicU64::new(0),
             busy: AtomicBool::new(false),
         }
     }
@@ -29,6 +31,11 @@ impl FastHasher {
     /// How many passwords were verified, rightly or not.
     pub fn verified(&self) -> u64 {
         self.verified.load(Ordering::SeqCst)
+    }
+
+    /// How often a real hasher would have run: passwords verified, and hashes made.
+    pub fn runs(&self) -> u64 {
+        self.runs.load(Ordering::SeqCst)
     }
 
     /// While busy, every call is answered with "busy".
@@ -45,6 +52,7 @@ impl FastHasher {
 impl PasswordHasher for FastHasher {
     async fn hash(&self, password: &Password) -> Result<PasswordHash, HashError> {
         self.ready()?;
+        self.runs.fetch_add(1, Ordering::SeqCst);
         let salt = self.salts.fetch_add(1, Ordering::SeqCst);
         Ok(PasswordHash::new(format!("{salt}${}", password.expose())))
     }
@@ -52,6 +60,7 @@ impl PasswordHasher for FastHasher {
     async fn verify(&self, password: &Password, hash: &PasswordHash) -> Result<bool, HashError> {
         self.ready()?;
         self.verified.fetch_add(1, Ordering::SeqCst);
+        self.runs.fetch_add(1, Ordering::SeqCst);
         Ok(hash.expose().split_once('$').is_some_and(|(_, of)| of == password.expose()))
     }
 

@@ -106,7 +106,7 @@ mod tests {
     use crate::outbox::{Outbox, OutboxOptions, Waker};
     use crate::session::{Device, SESSIONS, Session, SessionToken};
     use crate::testing::{FastHasher, ManualClock, MemoryStore};
-    use crate::users::{Editor, Email, NewUser, Password, Users};
+    use crate::users::{CurrentPassword, Editor, Email, NewUser, Password, Users};
 
     #[tokio::test]
     async fn what_was_begun_by_a_replica_that_died_is_finished_by_the_next() {
@@ -123,7 +123,10 @@ mod tests {
             let session = Session::begin(format!("s{n}"), user, hash, Device::default(), gone.created_at);
             store.commit(Batch::new().insert(&session)).await.unwrap();
         }
-        users.delete(&gone.id, &Editor::Oneself(Some(password())), None).await.unwrap();
+        users
+            .delete(&gone.id, &Editor::Oneself(Some(CurrentPassword::new(password(), "s0"))), None)
+            .await
+            .unwrap();
         let outbox = |incarnation: &str| {
             let records = Records::new(store.clone(), &SESSIONS, "user");
             let removal = UserRemoval::new(vec![Arc::new(records)]);

@@ -1,6 +1,8 @@
 //! What changes of users and roles have in common: why one was not made, and trying again when
 //! another write came first.
 
+use std::time::Duration;
+
 use super::HashError;
 use super::service::pause;
 use super::user::{BY_EMAIL, BY_USERNAME};
@@ -27,6 +29,12 @@ pub enum ChangeError {
     /// The current password is another.
     #[error("this is not the current password")]
     WrongPassword,
+    /// Too many current passwords were wrong in this session. This one was not looked at.
+    #[error("too many wrong passwords")]
+    Throttled {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// The new password is one that anyone would guess.
     #[error("this password is the first that anyone would guess")]
     WeakPassword,

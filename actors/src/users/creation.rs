@@ -64,6 +64,21 @@ impl Users {
         .await
     }
 
+    /// Makes an admin on behalf of whoever runs this installation, whom nobody gave the right to.
+    ///
+    /// # Errors
+    /// [`RegisterError`].
+    pub async fn create_admin(&self, by: &By, new: NewUser) -> Result<Versioned<User>, RegisterError> {
+        recorded(async {
+            let user = self.prepare(ids::new_id(), &new, &[roles::ADMIN.to_owned()]).await?;
+            let entry = AuditEntry::new(by, "user.create", &format!("user/{}", user.id), user.created_at)
+                .with("roles", user.roles.join(" "));
+            let batch = Batch::shared().insert(&user).insert(&mail::welcome(&user)).insert(&entry);
+            self.made(user, batch).await
+        })
+        .await
+    }
+
     async fn may_grant(&self, by: &str, names: &[String]) -> Result<(), RegisterError> {
         let check = async {
             let held = roles::permissions_of_user(self.store.as_ref(), by).await?;

@@ -6,6 +6,7 @@
 
 mod belongings;
 mod change;
+mod confirmation;
 mod creation;
 mod edit;
 mod list;
@@ -21,6 +22,7 @@ mod values;
 
 pub use belongings::{Belongings, Records, UserRemoval};
 pub use change::ChangeError;
+pub use confirmation::CurrentPassword;
 pub use creation::NewPerson;
 pub use edit::{Edit, Editor};
 pub use list::{UserFilter, UserSort};

@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use crate::cluster::Clock;
 use crate::copies::Copies;
 use crate::ids;
+use crate::limits::{Limits, MemoryLimits};
 use crate::outbox::{Recipient, Recipients};
 use crate::session::{Invalidations, LocalInvalidations};
 use crate::store::{Batch, CommitError, Conflict, Entity, Query, Store, StoreError, Versioned, find, load};
@@ -94,6 +95,9 @@ const FIRST_ADMIN: &str = "first-admin";
 /// Users of whom each replica keeps a copy in memory.
 const COPIES: u64 = 10_000;
 
+/// Sessions whose wrong passwords are counted in memory.
+const COUNTED: usize = 10_000;
+
 /// Attempts at a write that others were faster with, or whose outcome is unknown.
 const ATTEMPTS: u32 = 8;
 
@@ -104,6 +108,7 @@ pub struct Users {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) passwords: Arc<dyn PasswordHasher>,
     pub(super) invalidations: Arc<dyn Invalidations>,
+    pub(super) limits: Arc<dyn Limits>,
     copies: Arc<Copies<User>>,
 }
 
@@ -117,7 +122,14 @@ impl Users {
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, passwords: Arc<dyn PasswordHasher>) -> Self {
         let invalidations = Arc::new(LocalInvalidations::default());
         let copies = Arc::new(Copies::new(COPIES, invalidations.as_ref()));
-        Self { store, clock, passwords, invalidations, copies }
+        let limits = Arc::new(MemoryLimits::new(clock.clone(), COUNTED));
+        Self { store, clock, passwords, invalidations, limits, copies }
+    }
+
+    /// The same, counting wrong passwords where other replicas do, too.
+    #[must_use]
+    pub fn counting(self, limits: Arc<dyn Limits>) -> Self {
+        Self { limits, ..self }
     }
 
     /// The same, telling other replicas of changes.

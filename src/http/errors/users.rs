@@ -78,6 +78,7 @@ impl From<ChangeError> for Problem {
             ChangeError::WrongPassword => {
                 Self::invalid_field("/currentPassword", "wrong_password", "is not the current password")
             }
+            ChangeError::Throttled { retry_after } => Self::too_many(retry_after),
             ChangeError::WeakPassword => {
                 Self::invalid_field("/newPassword", "weak_password", error.to_string())
             }

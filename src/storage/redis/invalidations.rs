@@ -192,6 +192,10 @@ impl Invalidations for RedisInvalidations {
         })
     }
 
+    fn hear(&self, what: Invalidation) {
+        self.feed.pass_on(what);
+    }
+
     fn subscribe(&self) -> Subscription {
         self.feed.subscribe()
     }

@@ -1,5 +1,7 @@
 //! What only the adapter's inside can show: query plans, faults, expiry, schema changes.
 
+mod plans;
+
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, params_from_iter};

@@ -9,7 +9,7 @@ use crate::contract::SCHEMA;
 use crate::contract::fixtures::{THINGS, commit, insert};
 
 /// The stages of the plan that won, from the top.
-fn stages(plan: &Document, found: &mut Vec<String>) {
+pub(super) fn stages(plan: &Document, found: &mut Vec<String>) {
     for (name, value) in plan {
         match value {
             Bson::String(stage) if name == "stage" => found.push(stage.clone()),
@@ -22,7 +22,7 @@ fn stages(plan: &Document, found: &mut Vec<String>) {
     }
 }
 
-fn number(document: &Document, name: &str) -> i64 {
+pub(super) fn number(document: &Document, name: &str) -> i64 {
     match document.get(name) {
         Some(Bson::Int32(number)) => (*number).into(),
         Some(Bson::Int64(number)) => *number,

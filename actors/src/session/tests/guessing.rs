@@ -3,6 +3,7 @@
 use futures_util::future::join_all;
 
 use super::*;
+use crate::users::{CurrentPassword, Edit, Editor};
 
 fn guess(login: &str, password: &str, ip: &str, device_token: Option<&str>) -> LogIn {
     LogIn {
@@ -133,4 +134,82 @@ async fn one_address_registers_so_many_and_no_more() {
     let refused = register(9999, "192.0.2.7").await.unwrap_err();
     assert!(matches!(refused, RegisterError::Throttled { .. }), "{refused:?}");
     register(9999, "192.0.2.8").await.unwrap();
+}
+
+fn password(text: &str) -> Password {
+    Password::parse(text.into()).unwrap()
+}
+
+#[actix_rt::test]
+async fn who_guesses_the_current_password_in_a_stolen_session_gets_ten_and_keeps_the_owner_from_nothing() {
+    let world = world();
+    let stolen = world.registered("ada@example.org").await;
+    let own = world.log_in("ada@example.org", PASSWORD).await.unwrap();
+    let user_id = &own.user.value.id;
+    let before = world.hasher.verified();
+    let change = async |session: &str, current: &str| {
+        let (current, new) = (password(current), password("battery staple"));
+        world.sessions.change_password(user_id, session, current, &new).await
+    };
+    let oneself = |session: &str, current: &str| {
+        Editor::Oneself(Some(CurrentPassword::new(password(current), session)))
+    };
+    let move_away = Edit { email: Some(Email::parse("thief@example.org").unwrap()), ..Edit::default() };
+    // Given guesses on every replica by each of the ways that ask for the password,
+    let mut wrong = 0;
+    for n in 0..30 {
+        let guess = format!("guess number {n}");
+        let by = oneself(&stolen.session_id, &guess);
+        let refused = match n % 3 {
+            0 => change(&stolen.session_id, &guess).await.unwrap_err(),
+            1 => world.users.edit(user_id, &by, &move_away, None).await.unwrap_err(),
+            _ => world.users.delete(user_id, &by, None).await.unwrap_err(),
+        };
+        match refused {
+            ChangeError::WrongPassword => wrong += 1,
+            ChangeError::Throttled { retry_after } => assert!(retry_after > Duration::ZERO),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((wrong, world.hasher.verified() - before), (10, 10));
+    // then the right one is not looked at either, there,
+    let right = change(&stolen.session_id, PASSWORD).await;
+    assert!(matches!(right, Err(ChangeError::Throttled { .. })), "{right:?}");
+    // and in a session of her own the owner changes it, however often,
+    for (old, new) in [(PASSWORD, "battery staple"), ("battery staple", PASSWORD)].repeat(10) {
+        let new = password(new);
+        world.sessions.change_password(user_id, &own.session_id, password(old), &new).await.unwrap();
+    }
+    // after which the stolen one is none.
+    assert_eq!(world.check(&stolen).await, REFUSED);
+}
+
+#[actix_rt::test]
+async fn a_current_password_that_was_not_looked_at_is_no_guess() {
+    let world = world();
+    let ada = world.registered("ada@example.org").await;
+    let (user_id, new) = (&ada.user.value.id, password("battery staple"));
+    world.hasher.set_busy(true);
+    for _ in 0..30 {
+        let busy = world.sessions.change_password(user_id, &ada.session_id, password(PASSWORD), &new).await;
+        assert_eq!(busy, Err(ChangeError::Busy));
+    }
+    world.hasher.set_busy(false);
+    world.sessions.change_password(user_id, &ada.session_id, password(PASSWORD), &new).await.unwrap();
+}
+
+#[actix_rt::test]
+async fn a_wrong_current_password_changes_nothing() {
+    let world = world();
+    let ada = world.registered("ada@example.org").await;
+    let (user_id, new) = (&ada.user.value.id, password("battery staple"));
+    let wrong = password("not this one");
+    let refused = world.sessions.change_password(user_id, &ada.session_id, wrong.clone(), &new).await;
+    assert_eq!(refused, Err(ChangeError::WrongPassword));
+    let by = Editor::Oneself(Some(CurrentPassword::new(wrong, &ada.session_id)));
+    let edit = Edit { email: Some(Email::parse("new@example.org").unwrap()), ..Edit::default() };
+    assert_eq!(world.users.edit(user_id, &by, &edit, None).await, Err(ChangeError::WrongPassword));
+    assert_eq!(world.users.delete(user_id, &by, None).await, Err(ChangeError::WrongPassword));
+    assert_eq!(world.users.get(user_id).await.unwrap(), Some(ada.user.clone()));
+    assert!(world.check(&ada).await.is_ok());
 }

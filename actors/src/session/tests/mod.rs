@@ -75,6 +75,10 @@ impl Invalidations for ScriptedChannel {
         if *lock(&self.reaches_others) { Ok(()) } else { Err(Unreached("switched off".to_owned())) }
     }
 
+    fn hear(&self, what: Invalidation) {
+        self.feed.pass_on(what);
+    }
+
     fn subscribe(&self) -> Subscription {
         self.feed.subscribe()
     }

@@ -155,3 +155,27 @@ async fn acts_on_others_are_in_the_audit_log_once_and_say_nothing_of_the_person(
     assert_eq!((entries[0].value.act(), entries[0].value.actor()), ("user.edit", admin.id.as_str()));
     assert!(!format!("{:?}", entries[0]).contains("secret@"));
 }
+
+#[tokio::test]
+async fn whoever_runs_the_installation_makes_admins_and_takes_all_but_the_last() {
+    let world = world();
+    let operator = By::command_line("host:1");
+    let made = world.users.create_admin(&operator, named("first@example.org")).await.unwrap().value;
+    assert!(made.is_acting_admin());
+    let again = world.users.create_admin(&operator, named("FIRST@example.org")).await;
+    assert_eq!(again.unwrap_err(), RegisterError::EmailTaken);
+    let set = async |id: &str, roles: &[&str]| {
+        world.users.edit(id, &Editor::Operator(operator.clone()), &roles_of(roles), None).await
+    };
+    assert_eq!(set(&made.id, &["customer"]).await.unwrap_err(), ChangeError::LastAdmin);
+    assert_eq!(
+        set(&made.id, &["nothing"]).await.unwrap_err(),
+        ChangeError::UnknownRole("nothing".to_owned())
+    );
+    let other = world.users.register(named("o@example.org")).await.unwrap().value;
+    assert_eq!(set(&other.id, &["admin", "support"]).await.unwrap().value.roles, ["admin", "support"]);
+    assert!(set(&made.id, &[]).await.unwrap().value.roles.is_empty());
+    let query = Query::by(&AUDIT, "actor").equal("command-line");
+    let (entries, _) = find::<AuditEntry>(world.store.as_ref(), query).await.unwrap();
+    assert_eq!(entries.len(), 3, "{entries:?}");
+}
