@@ -140,8 +140,9 @@ fn failed(
         402 => PaymentError::Declined(error.code.unwrap_or_else(|| "card_declined".to_owned())),
         // Our key is wrong: nothing was done, and it works once an operator has set it right.
         401 | 403 | 429 => PaymentError::Unavailable { reason: said, retry_after },
-        // The first call with this key is still running.
-        409 => call.no_answer(said),
+        // The first call with this key is still running, or not all of this one arrived in time: no
+        // word on the card.
+        408 | 409 | 425 => call.no_answer(said),
         400..=499 => PaymentError::Refused(said),
         503 if retry_after.is_some() => PaymentError::Unavailable { reason: said, retry_after },
         // A provider that breaks down may have charged before.
@@ -374,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_breakdown_while_changing_something_is_an_unknown_outcome() {
-        for status in [500, 502, 503, 504, 409, 302] {
+        for status in [500, 502, 503, 504, 408, 409, 425, 302] {
             assert!(matches!(of(Call::Change, status, None), PaymentError::OutcomeUnknown(_)), "{status}");
             assert!(matches!(of(Call::Read, status, None), PaymentError::Unavailable { .. }), "{status}");
         }
