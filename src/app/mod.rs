@@ -35,9 +35,7 @@ use steward_actors::catalog::Catalog;
 use steward_actors::cluster::{Lease, Membership, Slots, StoreClock};
 use steward_actors::inventory::Inventory;
 use steward_actors::limits::{Limits, MemoryLimits};
-use steward_actors::order_saga::{
-    Adoption, CrashPoints, OrderConfirmation, Orders, OrdersOptions, OrdersParts,
-};
+use steward_actors::order_saga::{Adoption, CrashPoints, OrderMails, Orders, OrdersOptions, OrdersParts};
 use steward_actors::outbox::{Jobs, Outbox, OutboxOptions, Performer, Waker};
 use steward_actors::rates::Rates;
 use steward_actors::seal::Sealer;
@@ -270,7 +268,7 @@ impl Steward {
                 async move { membership.beat(stop).await }
             }
         });
-        let confirmation = OrderConfirmation::new(
+        let order_mails = OrderMails::new(
             parts.store.clone(),
             Arc::new(users.clone()),
             outside.mailer.clone(),
@@ -281,13 +279,9 @@ impl Steward {
         let removal = parts.removal(&connections, &accounts, &orders, &inventory);
         let parted = AccountRemoval::new(parts.store.clone());
         let revocations = Revocations::new(outside.banks.clone(), sealer.clone());
-        let performers: Vec<Arc<dyn Performer>> = vec![
-            Arc::new(confirmation),
-            Arc::new(mails),
-            Arc::new(removal),
-            Arc::new(parted),
-            Arc::new(revocations),
-        ];
+        let others: [Arc<dyn Performer>; 4] =
+            [Arc::new(mails), Arc::new(removal), Arc::new(parted), Arc::new(revocations)];
+        let performers: Vec<Arc<dyn Performer>> = order_mails.performers().chain(others).collect();
         let jobs = Jobs::new(parts.store.clone(), parts.clock.clone(), waker.clone(), &performers);
         let mut claiming = parts.claiming(
             &share,

@@ -1,7 +1,5 @@
 //! Mail by SMTP, against aiosmtpd: a server that was not written here.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -10,42 +8,21 @@ use steward::providers::SmtpMailer;
 use steward_actors::providers::{Mail, MailError, Mailer};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 
 use crate::mail::mail;
+use crate::peer::Peer;
 use crate::support::{anywhere, nobody, silent};
 
 struct SmtpServer {
-    process: Child,
-    lines: mpsc::UnboundedReceiver<String>,
+    peer: Peer,
     uri: SecretString,
 }
 
 impl SmtpServer {
-    /// Python is `STEWARD_TEST_PYTHON`, or `python3`.
     async fn start() -> Self {
-        let python = std::env::var("STEWARD_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-        let mut process = Command::new(&python)
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/providers/smtp_server.py"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{python} does not start ({error}); set STEWARD_TEST_PYTHON"));
-        let stdout = BufReader::new(process.stdout.take().unwrap());
-        let (send, mut lines) = mpsc::unbounded_channel();
-        std::thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                let _ = send.send(line);
-            }
-        });
-        let first: Option<String> = lines.recv().await;
-        let Some(port) = first.as_deref().and_then(|line| line.strip_prefix("listening ")) else {
-            panic!(
-                "{python} has no aiosmtpd: `{python} -m pip install aiosmtpd`, or set STEWARD_TEST_PYTHON"
-            );
-        };
-        let uri = SecretString::from(format!("smtp://127.0.0.1:{port}"));
-        Self { process, lines, uri }
+        let peer = Peer::start("smtp_server.py", "aiosmtpd").await;
+        let uri = SecretString::from(format!("smtp://127.0.0.1:{}", peer.port));
+        Self { peer, uri }
     }
 
     fn mailer(&self) -> SmtpMailer {
@@ -53,14 +30,7 @@ impl SmtpServer {
     }
 
     async fn received(&mut self) -> Value {
-        serde_json::from_str(&self.lines.recv().await.unwrap()).unwrap()
-    }
-}
-
-impl Drop for SmtpServer {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        serde_json::from_str(&self.peer.line().await).unwrap()
     }
 }
 

@@ -6,6 +6,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod matrix;
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,7 +18,9 @@ use serde_json::Value;
 use support::{Backend, Client, DataDir, Replica, SHORT_LEASE, eventually, order};
 use tokio::sync::{Mutex, watch};
 
+/// Deaths in one run; `scripts/chaos` asks for more by `STEWARD_CHAOS`.
 const KILLS: usize = 12;
+const KILLS_IN_CHAOS: usize = 40;
 const BUYERS: usize = 6;
 const STOCK: i64 = 100_000;
 
@@ -66,7 +70,8 @@ async fn survive_kills(backend: Backend) {
         .collect();
 
     // when the process is killed after a random number of acknowledgements, again and again,
-    for kill in 0..KILLS {
+    let kills = if std::env::var_os("STEWARD_CHAOS").is_some() { KILLS_IN_CHAOS } else { KILLS };
+    for kill in 0..kills {
         let enough = count.load(Ordering::SeqCst) + random.u64(1..40);
         eventually("orders are acknowledged", Duration::from_secs(60), async || {
             (count.load(Ordering::SeqCst) >= enough).then_some(())
@@ -91,7 +96,7 @@ async fn survive_kills(backend: Backend) {
         orders.len(),
         acknowledged.asked
     );
-    assert!(orders.len() >= KILLS, "{}", orders.len());
+    assert!(orders.len() >= kills, "{}", orders.len());
 
     // every key has an order of its own,
     let distinct: HashSet<&String> = orders.values().collect();

@@ -6,6 +6,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/peer.rs"]
+mod peer;
+
 mod accounts;
 mod addresses;
 mod backup;
@@ -21,6 +24,7 @@ mod manual_accounts;
 mod operators;
 mod order_commands;
 mod order_events;
+mod order_mails;
 mod orders;
 mod outage;
 mod oversight;

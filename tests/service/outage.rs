@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::App;
+use crate::orders::{ended, ledger_entry};
 use crate::support::{Backend, Client, DataDir, Gate, Replica, SHORT_LEASE, eventually, order};
 
 crate::over_both_stores!(orders_wait_for_an_absent_payment_provider);
@@ -21,23 +22,35 @@ async fn orders_wait_for_an_absent_payment_provider(app: App) {
 
     // Given a payment provider that is away, orders are accepted and wait, and say for what;
     switch("down").await;
-    let accepted = client.post_with_key("/v1/orders", order(&sku, 1, "pm_card_visa"), "k").await.expect(202);
-    let id = accepted["id"].as_str().unwrap().to_owned();
-    eventually("the timeline says what it waits for", Duration::from_secs(20), async || {
-        let timeline = client.get(&format!("/v1/orders/{id}/timeline")).await.expect(200);
-        let waits = |item: &Value| item["status"] == "waiting";
-        timeline["items"].as_array().unwrap().iter().any(waits).then_some(())
-    })
-    .await;
+    let mut ids = Vec::new();
+    for n in 0..8 {
+        let body = order(&sku, 1, "pm_card_visa");
+        let accepted = client.post_with_key("/v1/orders", body, &format!("k{n}")).await.expect(202);
+        ids.push(accepted["id"].as_str().unwrap().to_owned());
+    }
+    for id in &ids {
+        let reason = eventually("the timeline says what it waits for", Duration::from_secs(20), async || {
+            let timeline = client.get(&format!("/v1/orders/{id}/timeline")).await.expect(200);
+            let waits = |item: &&Value| item["status"] == "waiting";
+            timeline["items"].as_array().unwrap().iter().find(waits).map(|item| item["detail"].clone())
+        });
+        assert!(reason.await.as_str().is_some_and(|reason| !reason.is_empty()));
+    }
+    // while all else goes on;
     client.get("/v1/users/me").await.expect(200);
+    client.get("/v1/products").await.expect(200);
+    client.get("/readyz").await.expect(200);
+    let hold = json!({"lines": [{"sku": sku, "quantity": 1}], "ttlSeconds": 60});
+    client.post_with_key("/v1/holds", hold, "h").await.expect(201);
 
-    // when it is back, they are finished.
+    // when it is back, they are finished, each charged once.
     switch("up").await;
-    eventually("the order is confirmed", Duration::from_secs(60), async || {
-        let order = client.get(&format!("/v1/orders/{id}")).await.expect(200);
-        (order["status"] == "confirmed").then_some(())
-    })
-    .await;
+    for id in &ids {
+        assert_eq!(ended(&client, id).await["status"], "confirmed");
+        let entry = ledger_entry(&app, id).await.unwrap();
+        let told = (&entry["intents"], &entry["captures"], &entry["captured"]);
+        assert_eq!(told, (&json!(1), &json!(1), &json!(100)), "{entry}");
+    }
 }
 
 /// A replica whose ways to MongoDB and Redis can be shut.

@@ -5,7 +5,7 @@
 #![allow(dead_code)]
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
@@ -80,15 +80,19 @@ impl Replica {
         Self::start_as(data, backend, more, &[]).await
     }
 
-    /// The same; `None` if it ends before it listens.
-    pub async fn try_start(data: &Path, backend: &Backend, more: &[(&str, &str)]) -> Option<Self> {
+    /// The same; how it ended if it ends before it listens.
+    pub async fn try_start(
+        data: &Path,
+        backend: &Backend,
+        more: &[(&str, &str)],
+    ) -> Result<Self, ExitStatus> {
         Self::try_start_as(data, backend, more, &[]).await
     }
 
     /// The same, with more words after `steward serve`.
     pub async fn start_as(data: &Path, backend: &Backend, more: &[(&str, &str)], words: &[&str]) -> Self {
         let started = Self::try_start_as(data, backend, more, words).await;
-        started.expect("steward listens and does not end before")
+        started.unwrap_or_else(|status| panic!("steward ended before it listened: {status}"))
     }
 
     async fn try_start_as(
@@ -96,7 +100,7 @@ impl Replica {
         backend: &Backend,
         more: &[(&str, &str)],
         words: &[&str],
-    ) -> Option<Self> {
+    ) -> Result<Self, ExitStatus> {
         let mut command = steward(data, backend);
         command
             .arg("serve")
@@ -126,10 +130,13 @@ impl Replica {
             None
         })
         .await
-        .expect("steward listens within 30 s")?;
+        .expect("steward listens within 30 s");
+        let Some(listening) = listening else {
+            return Err(child.wait().await.expect("it can be waited for"));
+        };
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let text = |name: &str| listening[name].as_str().unwrap_or_default().to_owned();
-        Some(Self { child, url: text("api"), operations: text("operations"), sandbox: text("sandbox") })
+        Ok(Self { child, url: text("api"), operations: text("operations"), sandbox: text("sandbox") })
     }
 
     /// Ends it the hard way, at once.
@@ -137,9 +144,9 @@ impl Replica {
         self.child.kill().await.expect("the process was there");
     }
 
-    /// Whether it ends by itself within `span`.
-    pub async fn ended_within(&mut self, span: Duration) -> bool {
-        timeout(span, self.child.wait()).await.is_ok()
+    /// How it ended, if it does by itself within `span`.
+    pub async fn ended_within(&mut self, span: Duration) -> Option<ExitStatus> {
+        timeout(span, self.child.wait()).await.ok().map(|ended| ended.expect("it can be waited for"))
     }
 
     /// Ends it the polite way and waits until it has ended; its exit status.

@@ -121,6 +121,12 @@ impl StockActor {
     /// The next turn; none if one is under way or nothing waits. Bundles go before the queue, as
     /// other SKUs stand still for them, but not twice in a row.
     fn next(&mut self) -> Option<Turn> {
+        self.books.as_ref()?;
+        let (late, queue): (Vec<_>, _) = self.queue.drain(..).partition(Pending::is_late);
+        self.queue = VecDeque::from(queue);
+        for command in late {
+            command.give_up("too many others want this stock");
+        }
         let park = !self.bundles.is_empty() && (!self.bundle_was_last || self.queue.is_empty());
         if !park && self.queue.is_empty() {
             return None;

@@ -23,7 +23,6 @@ use super::holds::HoldLine;
 use super::pace::Pace;
 use super::pending::{Answer, Pending, Trouble, Work};
 use super::round::{self, Books, End};
-use super::service::DEADLINE;
 use crate::cluster::Clock;
 use crate::store::Store;
 use crate::supervision::{Envelope, Registry};
@@ -34,8 +33,6 @@ const GROUPS: usize = 4;
 const MOST_SKUS: usize = 200;
 /// How long a group waits for its SKUs. Those that came are parked meanwhile.
 const PARKING: Duration = Duration::from_millis(500);
-/// How long a bundle waits before it is turned away untried; its caller waits a little longer.
-const PATIENCE: Duration = DEADLINE.saturating_sub(PARKING);
 
 /// The actor of all bundles of this replica.
 pub(super) struct BundleActor {
@@ -56,7 +53,6 @@ struct Parts {
 struct Waiting {
     skus: BTreeSet<String>,
     command: Pending,
-    since: Instant,
 }
 
 impl BundleActor {
@@ -67,7 +63,7 @@ impl BundleActor {
 
     fn enqueue(&mut self, lines: &[HoldLine], work: Work, context: &mut Context<Self>) {
         let skus = lines.iter().map(|line| line.sku.clone()).collect();
-        self.waiting.push_back(Waiting { skus, command: Pending::new(work), since: Instant::now() });
+        self.waiting.push_back(Waiting { skus, command: Pending::new(work) });
         self.go_on(context);
     }
 
@@ -163,7 +159,7 @@ async fn run(parts: &Parts, skus: &BTreeSet<String>, group: Vec<Waiting>) -> Vec
     let mut able = Vec::new();
     for bundle in group {
         let reason = bundle.skus.iter().find_map(|sku| busy.get(sku));
-        let late = (bundle.since.elapsed() >= PATIENCE).then_some("too many bundles wait");
+        let late = bundle.command.is_late().then_some("too many bundles wait");
         match reason.map(String::as_str).or(late) {
             Some(reason) => bundle.command.give_up(reason),
             None => able.push(bundle),
@@ -191,8 +187,8 @@ async fn commit(parts: &Parts, mut books: Books, group: Vec<Waiting>) -> (Books,
     // By its record a command is known again when the attempt hands it back.
     let mut places = BTreeMap::new();
     let mut commands = Vec::with_capacity(group.len());
-    for Waiting { skus, command, since } in group {
-        places.insert(command.record(), (skus, since));
+    for Waiting { skus, command } in group {
+        places.insert(command.record(), skus);
         commands.push(command);
     }
     while !commands.is_empty() && Instant::now() < until {
@@ -204,8 +200,8 @@ async fn commit(parts: &Parts, mut books: Books, group: Vec<Waiting>) -> (Books,
         }
     }
     let again = commands.into_iter().filter_map(|command| {
-        let (skus, since) = places.get(&command.record())?.clone();
-        Some(Waiting { skus, command, since })
+        let skus = places.get(&command.record())?.clone();
+        Some(Waiting { skus, command })
     });
     (books, again.collect())
 }

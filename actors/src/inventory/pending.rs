@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::adjustment::{AdjustError, Adjusted, Adjustment};
 use super::decide::{Plan, Refusal, Settlement};
 use super::holds::{Hold, HoldError, HoldRequest, Placed};
+use super::service::DEADLINE;
 use crate::store::Versioned;
 use crate::time::Timestamp;
 
@@ -16,6 +19,10 @@ pub(super) enum Trouble {
     /// It may have been done.
     OutcomeUnknown,
 }
+
+/// How long a command waits before it is turned away: its caller waits a little longer, and so
+/// hears that nothing was done, and nothing is done for callers that have gone.
+pub(super) const PATIENCE: Duration = DEADLINE.saturating_sub(Duration::from_millis(500));
 
 /// When to come again after [`Trouble::Unavailable`].
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -86,8 +93,7 @@ pub(super) enum RecordId {
 /// A command that waits.
 pub(super) struct Pending {
     work: Work,
-    /// Attempts that came to nothing.
-    pub(super) attempts: u32,
+    since: Instant,
     /// Whether an attempt may have been committed after all. Only its record, or a commit that
     /// excludes the other, can tell; to give up is to say that the outcome is unknown.
     pub(super) in_doubt: bool,
@@ -95,7 +101,12 @@ pub(super) struct Pending {
 
 impl Pending {
     pub(super) fn new(work: Work) -> Self {
-        Self { work, attempts: 0, in_doubt: false }
+        Self { work, since: Instant::now(), in_doubt: false }
+    }
+
+    /// Whether it has waited for as long as it may.
+    pub(super) fn is_late(&self) -> bool {
+        self.since.elapsed() >= PATIENCE
     }
 
     pub(super) fn record(&self) -> RecordId {

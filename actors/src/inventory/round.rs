@@ -19,8 +19,6 @@ use crate::cluster::Clock;
 use crate::store::{CommitError, Conflict, Store, StoreError, Versioned, load_many};
 use crate::time::Timestamp;
 
-/// Attempts of one command that may come to nothing because others came first.
-const MOST_ATTEMPTS: u32 = 32;
 /// Records that the store reads at once.
 const MOST_READ: usize = 1000;
 
@@ -209,15 +207,12 @@ pub(super) async fn attempt(
     for hold in pending.iter().filter_map(Pending::brought) {
         books.learn_hold(hold.clone());
     }
-    let (mut again, end) = match commit(store, clock, &mut books, &mut pending).await {
+    let (again, end) = match commit(store, clock, &mut books, &mut pending).await {
         Ok(()) => finish(store, &mut books, pending).await,
         Err(error) => try_again(store, &mut books, pending, error).await,
     };
-    for command in &mut again {
-        command.attempts += 1;
-    }
-    let (spent, again): (Vec<_>, Vec<_>) = again.into_iter().partition(|c| c.attempts >= MOST_ATTEMPTS);
-    for command in spent {
+    let (late, again): (Vec<_>, Vec<_>) = again.into_iter().partition(Pending::is_late);
+    for command in late {
         command.give_up("too many others change this stock at the same time");
     }
     if again.is_empty() {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::command::{CommandRefusal, OrderCommand, RequestRefund, decide_command};
 use super::event::Event;
+use super::mails;
 use super::order::Order;
 use super::orders::Orders;
 use super::refund::{REFUNDS, Refund};
@@ -208,6 +209,9 @@ impl Orders {
                 if to_do {
                     self.resume(&order.id);
                 }
+                if order.shipped_at.is_some() {
+                    self.ports.outbox.wake();
+                }
                 return Ok(Some(Versioned { value: order, version: version + 1 }));
             }
             Err(CommitError::Conflict(_)) => {}
@@ -246,6 +250,7 @@ impl Orders {
         let mut batch = batch.replace(order, version);
         for record in &records {
             batch = batch.insert(record);
+            batch = mails::job(record).iter().fold(batch, Batch::insert);
             if let Event::RefundRequested { refund } = &record.event {
                 batch = batch.insert(&**refund);
             }

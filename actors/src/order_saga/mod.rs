@@ -1,7 +1,7 @@
 //! The order saga: one actor per live order takes it from accepted to confirmed or rejected.
 //!
 //! Who calls it: HTTP through [`Orders`]; the composition root runs [`Adoption`] and registers
-//! [`OrderConfirmation`] with the outbox. What never happens here: money moved for an order that is
+//! [`OrderMails`] with the outbox. What never happens here: money moved for an order that is
 //! not in the store, a step undone before the store says that it is being undone, an order left to
 //! an owner that died.
 //!
@@ -29,13 +29,13 @@ mod actor;
 mod adoption;
 pub mod command;
 mod commanding;
-mod confirmation;
 mod crash_points;
 pub mod decide;
 mod event;
 mod forgetting;
 mod from_outside;
 mod hub;
+mod mails;
 pub mod notice;
 mod order;
 mod orders;
@@ -52,12 +52,12 @@ pub use actor::{Nudge, OrderSaga, SagaStatus, Status};
 pub use adoption::{Adoption, Liveness};
 pub use command::{CommandRefusal, OrderCommand, RequestRefund, Share};
 pub use commanding::{CommandError, RefundRequested, Whose};
-pub use confirmation::{ORDER_CONFIRMATION, OrderConfirmation};
 pub use crash_points::{CRASH_POINTS, CrashPoints};
 pub use decide::Patience;
 pub use event::Event;
 pub use from_outside::{cancel_from_outside, retry_from_outside};
 pub use hub::{Hub, Watched, Watching};
+pub use mails::OrderMails;
 pub use notice::{Claim, Heed, NOTICES, Notice};
 pub use order::{
     Line, ORDER_EVENTS, ORDERS, Order, OrderEvent, OrderStatus, Payment, PaymentStatus, Reason, Waiting,

@@ -7,9 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::confirmation;
 use super::decide::{Attempt, Decision, decide, pause};
 use super::event::Event;
+use super::mails;
 use super::order::{Order, OrderEvent, OrderStatus};
 use super::state::{Step, apply};
 use super::steps::{Keys, Ports, perform};
@@ -189,8 +189,8 @@ impl Saga {
         for record in &self.unrecorded {
             batch = batch.insert(record);
             let due = self.stored.value.refund_of(&record.event);
+            batch = mails::job(record).iter().fold(batch, Batch::insert);
             batch = match (&record.event, due) {
-                (Event::Confirmed, _) => batch.insert(&confirmation::job(&self.order, record.at)),
                 (Event::RefundRequested { refund }, _) => batch.insert(&**refund),
                 // A refund is written when it is asked for and when it ends.
                 (Event::RefundSucceeded { reference, .. }, Some(due)) => {
@@ -238,7 +238,7 @@ impl Saga {
         self.ports.crash_points.pass("record.after_commit");
         self.stored = Versioned { value: self.order.clone(), version: self.stored.version + 1 };
         self.ports.hub.changed(&self.order.id, &self.order.user_id);
-        if self.unrecorded.iter().any(|record| record.event == Event::Confirmed) {
+        if self.unrecorded.iter().any(|record| mails::job(record).is_some()) {
             self.ports.outbox.wake();
         }
         self.unrecorded.clear();

@@ -51,7 +51,7 @@ impl Store for Unlucky {
 
 /// A shop, and a replica that comes too late so many times.
 async fn unlucky(defeats: usize) -> (Shop, Arc<Unlucky>, Inventory) {
-    let shop = Shop::with(&[("tee", 100), ("cap", 100)]).await;
+    let shop = Shop::with(&[("tee", 100_000), ("cap", 100)]).await;
     let (store, rival) = (shop.store.clone(), shop.replica());
     let store = Arc::new(Unlucky { store, rival, left: Mutex::new(defeats), met: Mutex::new(0) });
     let (clock, arbiters, tree) = (shop.clock.clone(), shop.arbiters.clone(), shop.tree.clone());
@@ -78,12 +78,46 @@ async fn a_replica_that_comes_too_late_many_times_still_serves_its_buyers() {
 
 #[actix_rt::test]
 async fn a_replica_that_never_comes_first_says_so_and_refuses_nobody_for_stock() {
-    let (shop, store, replica) = unlucky(80).await;
+    let (shop, store, replica) = unlucky(usize::MAX).await;
     let answer = hold(&replica, "order", &[("tee", 1)]).await;
     assert!(matches!(answer, Err(HoldError::Unavailable { .. } | HoldError::OutcomeUnknown)), "{answer:?}");
     *lock(&store.left) = 0;
     hold(&replica, "order", &[("tee", 1)]).await.unwrap();
     let rivals = i64::try_from(*lock(&store.met)).unwrap();
     assert_eq!(shop.stock("tee").await.held(), rivals + 1);
+    shop.check().await;
+}
+
+#[actix_rt::test]
+async fn what_waited_too_long_is_turned_away_undone_and_may_be_asked_for_again() {
+    // Given a commit that hangs, and commands that wait behind it,
+    let shop = Shop::with(&[("tee", 100)]).await;
+    let replica = shop.replica();
+    shop.store.close();
+    let first = hold_in_background(&replica, "first".to_owned(), &[("tee", 1)]);
+    shop.store.arrived(1).await;
+    let behind: Vec<_> =
+        (0..5).map(|n| hold_in_background(&replica, format!("behind-{n}"), &[("tee", 1)])).collect();
+
+    // when it is let through after their callers' time,
+    let told = join_all(behind).await;
+    shop.store.let_through(1000);
+
+    // then nobody was left without an answer, and what nobody waits for any more is not done;
+    for answer in told {
+        let answer = answer.unwrap();
+        assert!(
+            matches!(answer, Err(HoldError::Unavailable { .. } | HoldError::OutcomeUnknown)),
+            "{answer:?}"
+        );
+    }
+    assert_eq!(first.await.unwrap().unwrap_err(), HoldError::OutcomeUnknown);
+    let again = hold(&replica, "behind-0", &[("tee", 1)]).await.unwrap();
+    assert_eq!(shop.stock("tee").await.held(), 2);
+
+    // asked for again with its id, the one that was done is found, and the others are done once.
+    assert_eq!(hold(&replica, "first", &[("tee", 1)]).await.unwrap().id, "first");
+    assert_eq!(hold(&replica, "behind-0", &[("tee", 1)]).await.unwrap(), again);
+    assert_eq!(shop.stock("tee").await.held(), 2);
     shop.check().await;
 }

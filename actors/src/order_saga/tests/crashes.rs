@@ -121,8 +121,13 @@ async fn an_incarnation_that_falls_anywhere_once_or_twice_leaves_an_order_that_e
                     fell_at.insert(point);
                 }
                 world.deliver(&replica).await;
-                let mails = usize::from(expected == OrderStatus::Confirmed);
-                assert_eq!(world.mailer.sent().len(), mails, "{point} {story:?} {skip} {times}");
+                let confirmations = usize::from(expected == OrderStatus::Confirmed);
+                let refunds = usize::from(matches!(story, Story::Cancelled | Story::RefundedInPart));
+                let sent = world.mailer.sent();
+                let of = |kind: &str| sent.iter().filter(|mail| mail.id.starts_with(kind)).count();
+                let told = (of("order_confirmation."), of("order_refunded."), sent.len());
+                let expected = (confirmations, refunds, confirmations + refunds);
+                assert_eq!(told, expected, "{point} {story:?} {skip} {times}");
             }
         }
     }

@@ -2,7 +2,9 @@
 
 mod commands;
 mod crashes;
+mod mails;
 mod notices;
+mod outage;
 mod pure;
 mod replicas;
 mod saga;

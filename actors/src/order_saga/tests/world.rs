@@ -12,8 +12,8 @@ use crate::cluster::Clock;
 use crate::inventory::{Hold, HoldError, HoldLine, HoldRequest, HoldStatus, Holds};
 use crate::money::{Currency, Money};
 use crate::order_saga::{
-    AcceptOrder, Adoption, CrashPoints, Line, Liveness, Order, OrderConfirmation, OrderEvent, OrderStatus,
-    Orders, OrdersOptions, OrdersParts, Patience, Payment, RefundStatus, Step,
+    AcceptOrder, Adoption, CrashPoints, Line, Liveness, Order, OrderEvent, OrderMails, OrderStatus, Orders,
+    OrdersOptions, OrdersParts, Patience, Payment, RefundStatus, Step,
 };
 use crate::outbox::{Outbox, OutboxOptions, Recipient, Recipients, Waker};
 use crate::providers::Payments;
@@ -374,18 +374,14 @@ impl World {
             crash_points: crash_points.clone(),
         };
         let orders = Orders::new(parts, options, self.arbiters.clone(), self.tree.clone());
-        let confirmation = OrderConfirmation::new(
-            self.store.clone(),
-            Arc::new(Addresses),
-            self.mailer.clone(),
-            crash_points,
-        );
+        let mails =
+            OrderMails::new(self.store.clone(), Arc::new(Addresses), self.mailer.clone(), crash_points);
         let outbox = Outbox::new(
             self.store.clone(),
             self.clock.clone(),
             incarnation.to_owned(),
             waker,
-            vec![Arc::new(confirmation)],
+            mails.performers().collect(),
             OutboxOptions::default(),
         );
         Replica {
