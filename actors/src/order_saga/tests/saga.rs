@@ -63,6 +63,19 @@ async fn an_order_that_goes_well_is_confirmed_in_four_commits_and_mailed_once() 
 }
 
 #[actix_rt::test]
+async fn the_intents_id_is_in_the_store_before_money_can_be_in_the_intent() {
+    let world = World::new();
+    let replica = world.replica("r1");
+    let mut held = world.payments.hold(PaymentCall::Confirm);
+    let id = replica.orders.accept(ask("k", "pm_card_visa")).await.unwrap().order.value.id;
+    held.arrived().await;
+    let intent = world.payments.intents(&id)[0].id.clone();
+    assert_eq!(world.order(&replica, &id).await.payment.reference, Some(intent));
+    held.release();
+    world.settled(&replica, &id).await;
+}
+
+#[actix_rt::test]
 async fn a_declined_card_and_one_that_needs_the_customer_are_undone() {
     let world = World::new();
     let replica = world.replica("r1");
