@@ -1,6 +1,7 @@
 //! What the buyer is told, once for each thing that happened.
 
 use super::world::{World, ask, usd};
+use crate::audit::By;
 use crate::order_saga::{OrderCommand, RequestRefund, Share, Whose};
 use crate::providers::MailError;
 use crate::testing::MailFault;
@@ -14,7 +15,7 @@ async fn shipping_and_each_refund_are_told_once_under_an_id_of_their_own() {
     let ship = OrderCommand::Ship { tracking_number: Some("T-1".to_owned()) };
     // Asked for twice, as clients do.
     for _ in 0..2 {
-        replica.orders.command(&id, Whose::Anyones, None, &ship).await.unwrap();
+        replica.orders.command(&id, Whose::Anyones(&By::system()), None, &ship).await.unwrap();
     }
     for (refund, cents) in [("one", 100), ("two", 250)] {
         let ask = RequestRefund {
@@ -24,7 +25,11 @@ async fn shipping_and_each_refund_are_told_once_under_an_id_of_their_own() {
             reason: None,
         };
         for _ in 0..2 {
-            replica.orders.request_refund(&id, Whose::Anyones, None, ask.clone()).await.unwrap();
+            replica
+                .orders
+                .request_refund(&id, Whose::Anyones(&By::system()), None, ask.clone())
+                .await
+                .unwrap();
         }
         world.settled(&replica, &id).await;
     }
@@ -51,7 +56,7 @@ async fn a_mail_that_may_have_gone_out_goes_out_again_as_the_same_one() {
     world.deliver(&replica).await;
     world.mailer.script([MailFault::ReplyLost, MailFault::Fails(MailError::Temporary("busy".to_owned()))]);
     let ship = OrderCommand::Ship { tracking_number: None };
-    replica.orders.command(&id, Whose::Anyones, None, &ship).await.unwrap();
+    replica.orders.command(&id, Whose::Anyones(&By::system()), None, &ship).await.unwrap();
     world.deliver(&replica).await;
     let sent = world.mailer.sent();
     assert_eq!(sent.len(), 3, "{sent:?}");
