@@ -119,6 +119,11 @@ figures! {
     SYNC_STALEST = Gauge "steward_sync_stalest_seconds" []
         "How long ago the active connection that waits longest was synced successfully.";
 
+    SYNC_RUNS = Counter "steward_sync_runs_total" ["outcome"]
+        "Runs of connections that this replica ended, by outcome; too_late: another had taken over.";
+    SYNC_DELAY_SECONDS = Histogram "steward_sync_delay_seconds" []
+        "Seconds from when a connection was due to the beginning of its run.";
+
     SLOTS_OWNED = Gauge "steward_slots_owned" ["kind"]
         "Slots of long-lived work that this replica has.";
     SLOTS_MOVED = Counter "steward_slots_moved_total" ["kind", "direction"]

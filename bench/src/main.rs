@@ -15,6 +15,7 @@ mod revocation;
 mod sale_over_http;
 mod server;
 mod shop;
+mod sync;
 mod wire;
 
 use std::error::Error;
@@ -59,6 +60,9 @@ enum Bench {
         /// The file.
         file: PathBuf,
     },
+    /// Linked connections on one process, due evenly: memory, lateness, runs a second; and how long
+    /// slots take to change hands.
+    Sync(SyncLine),
 }
 
 #[derive(clap::Args)]
@@ -144,6 +148,18 @@ struct RevocationLine {
     sessions: usize,
 }
 
+#[derive(clap::Args)]
+struct SyncLine {
+    #[command(flatten)]
+    services: Services,
+    /// Connections of each measurement.
+    #[arg(long, value_delimiter = ',', default_value = "1000,10000,100000")]
+    sizes: Vec<usize>,
+    /// Seconds over which they are due, in each measurement.
+    #[arg(long, default_value_t = 300)]
+    seconds: u64,
+}
+
 fn main() -> ExitCode {
     let Line { bench } = Line::parse();
     let several_threads = || match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -164,6 +180,16 @@ fn main() -> ExitCode {
                 };
                 let http = (!line.no_http).then_some(http);
                 flash_sale::run(&uri, &flash_sale::Sale { buyers: line.buyers, span, http }).await
+            }
+            Bench::Sync(line) => {
+                sync::run(sync::Plan {
+                    uri: SecretString::from(line.services.mongodb),
+                    redis: SecretString::from(line.services.redis),
+                    binary: line.services.steward,
+                    sizes: line.sizes,
+                    span: Duration::from_secs(line.seconds.clamp(1, 3600)),
+                })
+                .await
             }
             Bench::Orders(line) => {
                 orders::run(&orders::Plan {

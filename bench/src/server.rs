@@ -113,6 +113,18 @@ impl Server {
         self.url.trim_start_matches("http://")
     }
 
+    /// Sends it a signal, such as `-TERM`.
+    pub async fn signal(&self, name: &str) -> Result<(), Failure> {
+        let sent = Command::new("kill").args([name, &self.pid.to_string()]).status().await?;
+        if sent.success() { Ok(()) } else { Err("the signal could not be sent".into()) }
+    }
+
+    /// Waits until it has ended, 60 s at most.
+    pub async fn ended(mut self) -> Result<(), Failure> {
+        timeout(Duration::from_secs(60), self.child.wait()).await??;
+        Ok(())
+    }
+
     /// Ends it and waits for that.
     pub async fn end(mut self) -> Result<(), Failure> {
         self.child.kill().await?;

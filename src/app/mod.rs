@@ -259,7 +259,7 @@ impl Steward {
         let waker = Waker::default();
         let crash_points = crash_points(config.profile);
         let orders = parts.orders(&inventory, &outside, &waker, &crash_points, &share);
-        let connections = parts.connections(&outside, channel.clone(), sealer.clone());
+        let connections = parts.connections(&config, &outside, channel.clone(), sealer.clone());
 
         let heartbeat = supervise_task(&parts.tree, "heartbeat", {
             let membership = membership.clone();
@@ -519,6 +519,7 @@ impl Parts {
 
     fn connections(
         &self,
+        config: &Config,
         outside: &Outside,
         channel: Arc<dyn Invalidations>,
         sealer: Arc<dyn Sealer>,
@@ -531,7 +532,10 @@ impl Parts {
             replica: self.incarnation.clone(),
             channel,
             territory: self.slots.clone(),
-            options: SyncOptions::default(),
+            options: SyncOptions {
+                interval: Duration::from_secs(config.sync.interval_seconds),
+                ..SyncOptions::default()
+            },
         };
         Connections::new(parts, self.arbiters.clone(), self.tree.clone())
     }

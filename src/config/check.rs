@@ -216,6 +216,8 @@ impl Config {
         check(self.sandbox.url.as_deref().is_none_or(is_web), "sandbox.url", WEB.0, WEB.1);
         let lease = (1..=300).contains(&self.cluster.lease_seconds);
         check(lease, "cluster.lease_seconds", "is out of range", "use 1 to 300");
+        let interval = (5..=7 * 24 * 3600).contains(&self.sync.interval_seconds);
+        check(interval, "sync.interval_seconds", "is out of range", "use 5 to 604800");
         let beat = self.cluster.heartbeat_seconds;
         check(
             beat >= 1 && beat.saturating_mul(3) <= self.cluster.lease_seconds.max(3),

@@ -56,6 +56,8 @@ pub struct Config {
     pub limits: Limits,
     /// How replicas share work.
     pub cluster: Cluster,
+    /// How linked connections are kept up to date.
+    pub sync: Sync,
     /// What is logged, and how.
     pub log: Log,
     /// Where traces and error reports go.
@@ -250,6 +252,14 @@ pub struct Cluster {
     pub lease_seconds: u64,
     /// Seconds between heartbeats.
     pub heartbeat_seconds: u64,
+}
+
+/// How linked connections are kept up to date.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sync {
+    /// Seconds from one good run to the next; a tenth more or less.
+    pub interval_seconds: u64,
 }
 
 /// `[log]`.

@@ -52,6 +52,7 @@ pub mod keys;
 mod links;
 mod measure;
 pub mod metrics;
+mod net_worth;
 mod order_commands;
 pub mod order_events;
 mod orders;

@@ -11,8 +11,8 @@ use utoipa_actix_web::{AppExt, scope};
 
 use super::{
     accounts, admin, balances, categories, codes, connections, docs, export, health, hello, holds, inventory,
-    keys, links, metrics, openapi, order_commands, order_events, orders, people, product_search, products,
-    profiles, recovery, roles, sessions, transactions, users, webhooks,
+    keys, links, metrics, net_worth, openapi, order_commands, order_events, orders, people, product_search,
+    products, profiles, recovery, roles, sessions, transactions, users, webhooks,
 };
 
 /// A bounded context: what may be deployed and scaled apart from the rest.
@@ -76,6 +76,7 @@ fn v1(config: &mut ServiceConfig, served: &Served) {
                 .configure(connections::configure)
                 .configure(accounts::configure)
                 .configure(balances::configure)
+                .configure(net_worth::configure)
                 .configure(transactions::configure),
         };
     }

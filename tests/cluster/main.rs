@@ -13,6 +13,7 @@ mod redis_away;
 mod redis_server;
 mod roles;
 mod slots;
+mod sync;
 
 use std::time::Duration;
 

@@ -15,6 +15,7 @@ crate::over_both_stores!(
     a_command_that_comes_again_makes_one_account_and_one_transaction,
     synced_accounts_take_a_name_and_hidden_only,
     balances_are_kept_by_day,
+    net_worth_adds_up_in_one_currency_and_says_by_which_rates,
     anothers_accounts_cannot_be_touched,
 );
 
@@ -312,4 +313,57 @@ async fn anothers_accounts_cannot_be_touched(app: App) {
     other.get(&format!("/v1/users/{}/accounts", owner.user_id)).await.expect(404);
     assert_eq!(other.get("/v1/accounts").await.expect(200)["items"], json!([]));
     assert_eq!(owner.get(&path).await.expect(200), account);
+}
+
+async fn net_worth_adds_up_in_one_currency_and_says_by_which_rates(app: App) {
+    let client = Client::register(app.url()).await;
+    let path = format!("/v1/users/{}/net-worth?currency=", client.user_id);
+    let nothing = client.get(&format!("{path}KWD")).await.expect(200);
+    assert_eq!((&nothing["netWorth"], &nothing["rateDate"]), (&json!(0), &Value::Null), "{nothing}");
+    // What is owed is subtracted, what is hidden is left out.
+    let made = |kind: &str, balance: f64, currency: &str, hidden: bool| {
+        let mut body = samples().into_iter().find(|body| body["type"] == kind).unwrap();
+        (body["balance"], body["currency"], body["hidden"]) =
+            (json!(balance), json!(currency), json!(hidden));
+        body
+    };
+    for body in [
+        made("checking", 1000.5, "USD", false),
+        made("credit", 200.25, "USD", false),
+        made("loan", 100.0, "USD", false),
+        made("checking", 9999.0, "USD", true),
+    ] {
+        make(&client, &body).await;
+    }
+    let plain = client.get(&format!("{path}USD")).await.expect(200);
+    assert_eq!((&plain["netWorth"], &plain["accounts"]), (&json!(700.25), &json!(3)), "{plain}");
+    assert_eq!((&plain["rateDate"], plain["asOf"].is_string()), (&Value::Null, true));
+    // Others are converted by dated rates, once there are some.
+    make(&client, &made("checking", 100.0, "EUR", false)).await;
+    let mixed = eventually("there are rates", Duration::from_secs(30), async || {
+        let answer = client.get(&format!("{path}USD")).await;
+        (answer.status != 503).then(|| answer.expect(200))
+    })
+    .await;
+    let parts = mixed["parts"].as_array().unwrap();
+    assert_eq!(
+        parts.iter().map(|part| part["currency"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["EUR", "USD"]
+    );
+    let sum = parts[0]["converted"].as_f64().unwrap() + 700.25;
+    assert!((mixed["netWorth"].as_f64().unwrap() - sum).abs() < 0.001 && sum > 701.0, "{mixed}");
+    assert_eq!(mixed["rateDate"].as_str().unwrap().len(), 10);
+    // What cannot be converted makes the sum unknown, not smaller.
+    make(&client, &made("checking", 5.0, "BTN", false)).await;
+    let unknown = client.get(&format!("{path}USD")).await.expect(200);
+    assert_eq!((&unknown["netWorth"], &unknown["parts"][0]["converted"]), (&Value::Null, &Value::Null));
+    assert_eq!(unknown["parts"][0]["amount"], json!(5), "{unknown}");
+    for bad in ["XXX", "usd", "", "BTN"] {
+        let refused = client.get(&format!("{path}{bad}")).await.expect(422);
+        assert_eq!(refused["errors"][0]["field"], "currency", "{bad}: {refused}");
+    }
+    client.get(path.trim_end_matches("?currency=")).await.expect(400);
+    let other = Client::register(app.url()).await;
+    other.get(&format!("{path}USD")).await.expect(404);
+    Client::admin(app.url()).await.get(&format!("{path}USD")).await.expect(404);
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use metrics::{counter, histogram};
 use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio::time::sleep;
 
@@ -17,6 +18,7 @@ use super::revocation;
 use super::run::{RUNS, Run};
 use super::settle::{Known, Look, Moment, OVERLAP, look, period, revoked, settle, wanted};
 use crate::accounts::{ACCOUNTS, Account, TRANSACTIONS, Transaction, day_balances, sweep, tell_of_change};
+use crate::figures;
 use crate::ids;
 use crate::providers::{BankError, Statement};
 use crate::seal::SealError;
@@ -179,7 +181,14 @@ impl Work {
             }
         };
         let answer = self.ask(&begun.connection).await;
-        match self.settle(&begun, &answer).await {
+        let settled = self.settle(&begun, &answer).await;
+        let outcome = match &settled {
+            Ok(Some(run)) => run.outcome.map_or("unknown", super::Outcome::name),
+            Ok(None) => "too_late",
+            Err(_) => "not_stored",
+        };
+        counter!(figures::SYNC_RUNS, "outcome" => outcome).increment(1);
+        match settled {
             Ok(Some(run)) => tracing::info!(
                 connection_id,
                 run_id = run.id,
@@ -222,6 +231,7 @@ impl Work {
             }
             let Some(epoch) = parts.territory.epoch_of(&self.connection_id) else { return Ok(None) };
             let moment = self.moment();
+            let due_at = found.value.due_at.filter(|_| found.value.claim.is_none());
             let claim = Claim {
                 id: claim_id.clone(),
                 owner: parts.replica.clone(),
@@ -245,7 +255,13 @@ impl Work {
                 }
             };
             match again(self.store().commit(batch).await)? {
-                Ok(()) => return Ok(begun),
+                Ok(()) => {
+                    if let Some(due_at) = due_at.filter(|_| begun.is_some()) {
+                        histogram!(figures::SYNC_DELAY_SECONDS)
+                            .record(moment.now.since(due_at).as_secs_f64());
+                    }
+                    return Ok(begun);
+                }
                 Err(error) => last = error,
             }
         }

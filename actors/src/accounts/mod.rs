@@ -17,6 +17,7 @@ mod service;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod worth;
 
 pub use account::{ACCOUNTS, Account};
 pub use days::{BALANCES, DayBalance, day_balances};
@@ -33,3 +34,4 @@ pub use service::{
     NewAccount, tell_of_change,
 };
 pub use transaction::{MergeRule, MergedFrom, TRANSACTIONS, Transaction};
+pub use worth::{NetWorth, Part, Worth};
