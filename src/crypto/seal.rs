@@ -11,6 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use sha2::{Digest, Sha256};
+use steward_actors::hex;
 use steward_actors::seal::{SealError, Sealed, Sealer};
 
 /// Why `secrets.key` won't do. It is not shown.
@@ -45,8 +46,7 @@ impl AesSealer {
 fn key(text: &str) -> Result<(String, LessSafeKey), BadSecretsKey> {
     let bytes = SecretSlice::from(STANDARD.decode(text).map_err(|_| BadSecretsKey)?);
     let unbound = UnboundKey::new(&AES_256_GCM, bytes.expose_secret()).map_err(|_| BadSecretsKey)?;
-    let id: String =
-        Sha256::digest(bytes.expose_secret()).iter().take(4).map(|b| format!("{b:02x}")).collect();
+    let id = hex::encode(&Sha256::digest(bytes.expose_secret())[..4]);
     Ok((id, LessSafeKey::new(unbound)))
 }
 

@@ -12,6 +12,7 @@ use actix_web::http::header::HeaderName;
 use actix_web::{FromRequest, HttpRequest};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use steward_actors::hex;
 
 use super::problem::{FieldError, Problem};
 
@@ -42,7 +43,9 @@ impl IdempotencyKey {
     /// An id made of this user's key and `scope` (the method and path): the same again for the
     /// same command, 64 hexadecimal digits.
     pub fn command_id(&self, user_id: &str, scope: &str) -> String {
-        hex(Sha256::new_with_prefix(self.of(user_id)).chain_update([0]).chain_update(scope))
+        hex::encode(
+            &Sha256::new_with_prefix(self.of(user_id)).chain_update([0]).chain_update(scope).finalize(),
+        )
     }
 }
 
@@ -85,11 +88,7 @@ fn read(request: &HttpRequest) -> Result<IdempotencyKey, Problem> {
 
 /// A digest of what a command says, to tell a repeat from another command with the same key.
 pub fn fingerprint(command: &impl Serialize) -> String {
-    hex(Sha256::new_with_prefix(serde_json::to_vec(command).unwrap_or_default()))
-}
-
-fn hex(hash: Sha256) -> String {
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&Sha256::digest(serde_json::to_vec(command).unwrap_or_default()))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use sha2::Sha256;
+use steward_actors::hex;
 use steward_actors::order_saga::{Claim, Notice};
 use steward_actors::time::Timestamp;
 
@@ -57,7 +58,7 @@ pub fn check(secret: &SecretString, header: &str, body: &[u8], now: Timestamp) -
     }
     let signed = mac(secret, at, body);
     let genuine = |signature: &&str| {
-        unhex(signature).is_some_and(|signature| signed.clone().verify_slice(&signature).is_ok())
+        hex::decode::<32>(signature).is_some_and(|signature| signed.clone().verify_slice(&signature).is_ok())
     };
     if !signatures.iter().any(genuine) {
         return Err(NotGenuine::Wrong);
@@ -70,8 +71,7 @@ pub fn check(secret: &SecretString, header: &str, body: &[u8], now: Timestamp) -
 pub fn sign(secret: &SecretString, body: &[u8], now: Timestamp) -> String {
     let at = now.as_millis().div_euclid(1000).to_string();
     let signature = mac(secret, &at, body).finalize().into_bytes();
-    let hex: String = signature.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("t={at},v1={hex}")
+    format!("t={at},v1={}", hex::encode(&signature))
 }
 
 fn mac(secret: &SecretString, at: &str, body: &[u8]) -> Hmac<Sha256> {
@@ -81,13 +81,6 @@ fn mac(secret: &SecretString, at: &str, body: &[u8]) -> Hmac<Sha256> {
     mac.update(b".");
     mac.update(body);
     mac
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> =
-        text.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
-    let digits = digits.filter(|digits| digits.len() == 64)?;
-    Some(digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte * 16 + digit)).collect())
 }
 
 #[derive(Deserialize)]

@@ -10,7 +10,7 @@ use super::errors::LinkError;
 use super::merge::short;
 use super::run::Run;
 use super::settle::{lost, wanted};
-use super::work::pause;
+use super::work::BACKOFF;
 use crate::ids;
 use crate::providers::ClaimError;
 use crate::store::{Batch, CommitError, Conflict, Query, Versioned, find, load};
@@ -139,7 +139,7 @@ async fn conclude(
     let run_id = ids::new_id();
     let mut last = LinkError::OutcomeUnknown;
     for attempt in 0..ATTEMPTS {
-        pause(attempt).await;
+        BACKOFF.wait(attempt).await;
         let (concluded, batch) = match load::<Connection>(store, id).await {
             Ok(Some(Versioned { value, version })) => match (value.status, credential) {
                 (ConnectionStatus::Linking | ConnectionStatus::NeedsReauth, Some(credential))
@@ -192,7 +192,7 @@ fn linked(connection: Connection, credential: &SealedCredential) -> Connection {
 async fn withdraw(parts: &SyncParts, id: &str) {
     let store = parts.store.as_ref();
     for attempt in 0..ATTEMPTS {
-        pause(attempt).await;
+        BACKOFF.wait(attempt).await;
         let left = match load::<Connection>(store, id).await {
             Ok(Some(found)) if found.value.credential.is_none() => {
                 store.commit(Batch::new().delete(&found)).await.map_err(|error| error.to_string())

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::backoff::Backoff;
 use crate::providers::Bank;
 
 /// The providers that can be linked, by the name that the API gives them (`sandbox`, `simplefin`).
@@ -67,7 +68,6 @@ impl SyncOptions {
 
     /// The pause after so many failures in a row (at least one).
     pub(super) fn retry(&self, failures: u32, chance: f64) -> Duration {
-        let doubled = self.first_retry.saturating_mul(1 << failures.saturating_sub(1).min(20));
-        self.jittered(doubled.min(self.longest_retry), chance)
+        self.jittered(Backoff::new(self.first_retry, self.longest_retry).most(failures), chance)
     }
 }

@@ -141,18 +141,15 @@ impl<'a> Book<'a> {
 
     /// Pending ones that are told of no more. Those that the user wrote
     /// something on stay until they cannot be booked any more.
-    fn vanished(&self, now: Timestamp) -> impl Iterator<Item = &'a Versioned<Transaction>> {
+    fn vanished(&self, now: Timestamp) -> impl Iterator<Item = &'a Versioned<Transaction>> + use<'_, 'a> {
         let today = now.day();
         let untold = self.untold.values().flatten().copied();
-        let gone: Vec<_> = untold
-            .filter(|known| known.value.pending)
-            .filter(|known| !self.taken.contains(known.value.id.as_str()))
-            .filter(|known| {
+        untold.filter(|known| known.value.pending && !self.taken.contains(known.value.id.as_str())).filter(
+            move |known| {
                 let written = known.value.category.is_some() || known.value.note.is_some();
                 !written || days(&known.value.date, &today).is_none_or(|days| days > BOOKED_WITHIN)
-            })
-            .collect();
-        gone.into_iter()
+            },
+        )
     }
 }
 

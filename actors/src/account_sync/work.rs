@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use metrics::{counter, histogram};
 use tokio::sync::{Mutex, Notify, Semaphore};
-use tokio::time::sleep;
 
 use super::connection::{Claim, Connection};
 use super::connections::{Disposal, SyncParts};
@@ -18,6 +17,7 @@ use super::revocation;
 use super::run::{RUNS, Run};
 use super::settle::{Known, Look, Moment, OVERLAP, look, period, revoked, settle, wanted};
 use crate::accounts::{ACCOUNTS, Account, TRANSACTIONS, Transaction, day_balances, sweep, tell_of_change};
+use crate::backoff::Backoff;
 use crate::figures;
 use crate::ids;
 use crate::providers::{BankError, Statement};
@@ -69,7 +69,7 @@ impl Work {
         let _turn = self.turn.lock().await;
         let mut last = SyncError::OutcomeUnknown;
         for attempt in 0..ATTEMPTS {
-            pause(attempt).await;
+            BACKOFF.wait(attempt).await;
             let connection = self.owned(user_id).await?;
             if let Some(run) = self.unfinished().await? {
                 return Ok((run.value, connection.value.claim.is_none()));
@@ -120,7 +120,7 @@ impl Work {
     async fn revoke_now(&self, user_id: &str, command_id: &str, disposal: Disposal) -> Result<(), SyncError> {
         let mut last = SyncError::OutcomeUnknown;
         for attempt in 0..ATTEMPTS {
-            pause(attempt).await;
+            BACKOFF.wait(attempt).await;
             let Some(found) = load::<Connection>(self.store(), &self.connection_id).await? else {
                 return Err(SyncError::NotFound);
             };
@@ -219,7 +219,7 @@ impl Work {
         let claim_id = ids::new_id();
         let mut last = SyncError::OutcomeUnknown;
         for attempt in 0..ATTEMPTS {
-            pause(attempt).await;
+            BACKOFF.wait(attempt).await;
             let Some(found) = load::<Connection>(self.store(), &self.connection_id).await? else {
                 return Ok(None);
             };
@@ -315,7 +315,7 @@ impl Work {
         let _turn = self.turn.lock().await;
         let mut last = SyncError::OutcomeUnknown;
         for attempt in 0..ATTEMPTS {
-            pause(attempt).await;
+            BACKOFF.wait(attempt).await;
             match self.settle_once(begun, answer, attempt > 0).await {
                 Ok(settled) => return Ok(settled),
                 Err(error) => last = error,
@@ -424,10 +424,5 @@ fn again(committed: Result<(), CommitError>) -> Result<Result<(), SyncError>, Sy
     }
 }
 
-/// The pause before a further attempt; none before the first.
-pub(super) async fn pause(attempt: u32) {
-    if attempt > 0 {
-        let most = Duration::from_millis(10 << attempt.min(6));
-        sleep(most.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-    }
-}
+/// Between attempts to commit.
+pub(super) const BACKOFF: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(640));

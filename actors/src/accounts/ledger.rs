@@ -144,7 +144,7 @@ impl Ledger {
                 page.push(transaction);
                 if page.len() == limit {
                     let more = next.is_some() || place + 1 < last;
-                    let cursor = page.last().filter(|_| more).map(|last| cursor(&query, &last.value));
+                    let cursor = page.last().filter(|_| more).map(|last| query.behind(&last.value));
                     return Ok((page, cursor));
                 }
             }
@@ -294,13 +294,5 @@ impl Ledger {
             return Err(EditError::Changed);
         }
         Ok(found)
-    }
-}
-
-/// The cursor behind a transaction on a page of this query.
-fn cursor(query: &Query, last: &Transaction) -> Cursor {
-    Cursor {
-        keys: query.sort_fields().iter().map(|_| last.date.as_str().into()).collect(),
-        id: last.id.clone(),
     }
 }

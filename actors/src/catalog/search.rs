@@ -13,7 +13,7 @@ use super::product::{BY_PRICE, LISTED, PRODUCTS, Product};
 use super::service::Catalog;
 use super::{labels, price};
 use crate::inventory::Stock;
-use crate::store::{Cursor, Entity, Query, Record, StoreError, Versioned, find, load_many, words};
+use crate::store::{Cursor, Query, StoreError, Versioned, find, load_many, words};
 
 /// Products that are read for one page at most.
 pub const MOST_EXAMINED: usize = 500;
@@ -197,7 +197,7 @@ impl Catalog {
                     examined += 1;
                     let fits = search.fits(&product.value, walk.shown, &available);
                     let (behind, more) =
-                        (position(&walk.query, &product), place + 1 < among || next.is_some());
+                        (walk.query.behind(&product.value), place + 1 < among || next.is_some());
                     if fits {
                         page.products.push(product);
                     }
@@ -257,13 +257,4 @@ impl Catalog {
         }
         Ok(available)
     }
-}
-
-/// Where a product stands in a walk.
-fn position(query: &Query, product: &Versioned<Product>) -> Cursor {
-    query.cursor(&Record {
-        id: product.value.id.clone(),
-        version: product.version,
-        body: product.value.body(),
-    })
 }

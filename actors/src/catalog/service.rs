@@ -8,10 +8,10 @@ use tokio::sync::Mutex;
 
 use super::change::{self, ProductChange};
 use super::product::{Product, SkuRecord, Variant};
+use crate::backoff::Backoff;
 use crate::cluster::Clock;
 use crate::inventory::{Sku, Stock};
 use crate::store::{Batch, CommitError, Store, StoreError, Versioned, load, load_many};
-use crate::users::pause;
 
 /// Attempts of one command that may come to nothing because others came first.
 const MOST_ATTEMPTS: u32 = 20;
@@ -311,11 +311,11 @@ impl Catalog {
             }
             match self.store.commit(batch).await {
                 Ok(()) => return Ok(value),
-                Err(CommitError::Conflict(_)) => pause(attempt).await,
+                Err(CommitError::Conflict(_)) => Backoff::CONTENTION.wait(attempt + 1).await,
                 Err(CommitError::OutcomeUnknown(reason)) => {
                     tracing::warn!(reason, "the outcome of a change of the catalogue is unknown");
                     in_doubt = true;
-                    pause(attempt).await;
+                    Backoff::CONTENTION.wait(attempt + 1).await;
                 }
                 Err(CommitError::Unavailable(_)) if in_doubt => return Err(CatalogError::OutcomeUnknown),
                 Err(CommitError::Unavailable(reason)) => return Err(CatalogError::unavailable(reason)),

@@ -10,11 +10,11 @@ use super::AccessTokens;
 use super::record::{BY_NUMBER, KEYS, Key, PublicKey, Purpose};
 use super::schedule::{self, Due, SigningKey};
 use super::token_key::TokenKey;
+use crate::backoff::Backoff;
 use crate::cluster::Clock;
 use crate::seal::{SealError, Sealer};
 use crate::store::{Batch, CommitError, Query, Store, StoreError, Versioned, find};
 use crate::time::Timestamp;
-use crate::users::pause;
 
 /// How often keys are looked at; far more often than [`schedule::PUBLISHED_AHEAD`].
 const LOOKED_AT_EVERY: Duration = Duration::from_secs(60);
@@ -251,7 +251,7 @@ async fn make(
             Err(KeysError::Store(StoreError::Unavailable(error.to_string())))
         }
         Err(_) => {
-            pause(attempt).await;
+            Backoff::CONTENTION.wait(attempt + 1).await;
             Ok(())
         }
     }

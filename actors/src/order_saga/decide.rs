@@ -6,6 +6,7 @@ use super::event::Event;
 use super::order::Order;
 use super::refund::Refund;
 use super::state::Step;
+use crate::backoff::Backoff;
 use crate::inventory::{HoldError, HoldStatus};
 use crate::providers::{Intent, IntentStatus, PaymentError, ProviderRefund, ProviderRefundStatus};
 use crate::time::Timestamp;
@@ -70,6 +71,12 @@ impl Default for Patience {
     }
 }
 
+impl Patience {
+    fn backoff(&self) -> Backoff {
+        Backoff::new(self.shortest, self.longest)
+    }
+}
+
 /// A try of a step.
 #[derive(Clone, Copy, Debug)]
 pub struct Attempt {
@@ -113,20 +120,17 @@ pub fn decide(
         }
         Answer::Wrong { reason } => {
             let note = order.stuck_since.is_none().then_some(Event::Stuck { reason });
-            Decision::Again { pause: jittered(patience.longest, attempt.jitter), note }
+            Decision::Again { pause: patience.backoff().pause(u32::MAX, attempt.jitter), note }
         }
     }
 }
 
 /// The pause after a failed attempt: doubled each time, jittered, at least what was asked for.
 pub fn pause(attempt: Attempt, asked: Option<Duration>, patience: &Patience) -> Duration {
-    let doubled = patience.shortest.saturating_mul(1 << attempt.number.saturating_sub(1).min(16));
-    let own = jittered(doubled.min(patience.longest), attempt.jitter);
-    own.max(asked.unwrap_or_default().min(patience.longest_asked))
-}
-
-fn jittered(pause: Duration, jitter: f64) -> Duration {
-    pause.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
+    patience
+        .backoff()
+        .pause(attempt.number, attempt.jitter)
+        .max(asked.unwrap_or_default().min(patience.longest_asked))
 }
 
 /// Whether what a call on an intent came to is still open, so that only a look-up can tell. Also

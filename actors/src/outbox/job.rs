@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::JobError;
+use crate::backoff::Backoff;
 use crate::store::{Collection, Entity, Field, Index, Kind};
 use crate::time::Timestamp;
 use crate::trace;
@@ -208,8 +209,7 @@ fn kept(error: &JobError) -> String {
 /// How a failed job is tried again.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Retry {
-    pub(super) shortest: Duration,
-    pub(super) longest: Duration,
+    pub(super) backoff: Backoff,
     pub(super) attempts: u32,
 }
 
@@ -218,8 +218,6 @@ impl Retry {
     /// asked for (a day at most).
     fn pause(&self, attempts: u32, asked: Option<Duration>, jitter: f64) -> Duration {
         const LONGEST_ASKED: Duration = Duration::from_secs(24 * 3600);
-        let doubled = self.shortest.saturating_mul(1 << attempts.saturating_sub(1).min(16));
-        let own = doubled.min(self.longest).mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);
-        own.max(asked.unwrap_or_default().min(LONGEST_ASKED))
+        self.backoff.pause(attempts, jitter).max(asked.unwrap_or_default().min(LONGEST_ASKED))
     }
 }

@@ -13,6 +13,7 @@ use tracing::{Instrument, info_span};
 
 use super::job::{JOBS, Job, JobStatus, Retry};
 use super::{JobError, Performer};
+use crate::backoff::Backoff;
 use crate::cluster::Clock;
 use crate::figures;
 use crate::store::{Batch, CommitError, Query, Store, StoreError, Versioned, find};
@@ -217,8 +218,7 @@ impl Inner {
             }
             Err(error) => {
                 let retry = Retry {
-                    shortest: self.options.shortest_pause,
-                    longest: self.options.longest_pause,
+                    backoff: Backoff::new(self.options.shortest_pause, self.options.longest_pause),
                     attempts: self.options.attempts,
                 };
                 let failed = job.failed(&error, self.clock.now(), &retry, fastrand::f64());

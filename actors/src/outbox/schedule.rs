@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::backoff::Backoff;
 use crate::cluster::Clock;
 use crate::figures;
 use crate::store::{
@@ -131,8 +132,7 @@ impl Schedule {
     /// The span until a turn that failed `failures` times in a row is tried again: doubled from
     /// a second, the schedule's own span at most.
     fn pause(&self, failures: u32, jitter: f64) -> Duration {
-        let doubled = Duration::from_secs(1).saturating_mul(1 << failures.saturating_sub(1).min(16));
-        doubled.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0).min(self.span(jitter))
+        Backoff::new(Duration::from_secs(1), self.every).pause(failures, jitter)
     }
 
     /// When this schedule is due, by its record: at once if the record is from a time when the

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::backoff::Backoff;
 use crate::cluster::Clock;
 use crate::supervision::lock;
 use crate::time::Timestamp;
@@ -126,8 +127,7 @@ impl Circuit {
             Stand::Open { .. } => return,
             Stand::Probing { opened, .. } => opened + 1,
         };
-        let doubled = self.options.shortest.saturating_mul(1 << opened.min(16));
-        let span = doubled.min(self.options.longest).mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);
+        let span = Backoff::new(self.options.shortest, self.options.longest).pause(opened + 1, jitter);
         self.stand = Stand::Open { until: now.plus(span), opened };
     }
 }

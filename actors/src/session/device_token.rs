@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::hex;
+use crate::hex;
 use crate::ids;
 use crate::keys::TokenKey;
 use crate::time::Timestamp;

@@ -3,9 +3,10 @@
 use super::record::BY_USER;
 use super::service::Sessions;
 use super::{Invalidation, SESSIONS, Session};
+use crate::backoff::Backoff;
 use crate::store::{Batch, CommitError, Cursor, Query, StoreError, Versioned, find, load};
 use crate::time::Timestamp;
-use crate::users::{ChangeError, User, pause};
+use crate::users::{ChangeError, User};
 
 /// Why a session was not ended, or may not have been.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -108,7 +109,7 @@ impl Sessions {
                 Err(CommitError::Unavailable(reason)) => return Err(not_changed(reason, &unknown).into()),
                 Err(CommitError::OutcomeUnknown(reason)) => unknown = Some(reason),
             }
-            pause(attempt).await;
+            Backoff::CONTENTION.wait(attempt + 1).await;
         }
         self.user_changed(user_id).await;
         Err(not_changed("others keep changing this user".to_owned(), &unknown).into())
@@ -215,7 +216,7 @@ impl Sessions {
                     reason = why;
                 }
             }
-            pause(attempt).await;
+            Backoff::CONTENTION.wait(attempt + 1).await;
         }
         Err(not_ended(reason, unknown))
     }

@@ -17,7 +17,6 @@ mod cache;
 mod device_token;
 mod ending;
 mod family;
-mod hex;
 mod invalidation;
 mod load;
 mod locator;

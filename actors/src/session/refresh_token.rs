@@ -10,7 +10,8 @@ use std::fmt;
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
-use super::{SessionToken, hex};
+use super::SessionToken;
+use crate::hex;
 use crate::ids;
 use crate::keys::TokenKey;
 

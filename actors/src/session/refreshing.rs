@@ -5,8 +5,9 @@ use super::refresh_token::Genuine;
 use super::service::{LoggedIn, Sessions};
 use super::{LogOutError, RefreshToken, Session};
 use crate::audit::{AuditEntry, By};
+use crate::backoff::Backoff;
 use crate::store::{Batch, CommitError, StoreError, Versioned, load};
-use crate::users::{mail, pause};
+use crate::users::mail;
 
 /// Why no tokens were given out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,7 +73,7 @@ impl Sessions {
                 Err(CommitError::Conflict(_)) => {}
                 Err(CommitError::Unavailable(why) | CommitError::OutcomeUnknown(why)) => reason = why,
             }
-            pause(attempt).await;
+            Backoff::CONTENTION.wait(attempt + 1).await;
         }
         Err(RefreshError::Unavailable(reason))
     }

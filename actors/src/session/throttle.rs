@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::hex;
+use crate::hex;
 use crate::limits::{Limits, Quota};
 
 const WINDOW: Duration = Duration::from_secs(15 * 60);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::hex;
+use crate::hex;
 
 /// A session token: a UUIDv4 ([RFC 9562](https://www.rfc-editor.org/rfc/rfc9562#section-5.4)) from
 /// the system's random source. Known to its holder only; can't be printed.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Collection, PRIMARY, Record};
+use super::{Collection, Entity, PRIMARY, Record};
 
 /// In which order a page runs through its index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -184,6 +184,11 @@ impl Query {
     pub fn sort_fields(&self) -> &'static [&'static str] {
         let fields = self.fields();
         &fields[self.equal.len().min(fields.len())..]
+    }
+
+    /// The cursor behind a value of the queried collection, in whatever way it was found.
+    pub fn behind<T: Entity>(&self, value: &T) -> Cursor {
+        self.cursor(&Record { id: value.id().to_owned(), version: 0, body: value.body() })
     }
 
     /// The cursor behind `record`.

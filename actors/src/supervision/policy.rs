@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::backoff::Backoff;
+
 /// How restarts are spaced and when they end.
 #[derive(Clone, Copy, Debug)]
 pub struct RestartPolicy {
@@ -64,8 +66,8 @@ impl History {
         if falls == 1 {
             return After::Restart(Duration::ZERO);
         }
-        let doubled = Duration::from_millis(50).saturating_mul(1 << (falls - 2).min(10));
-        After::Restart(doubled.min(policy.longest).mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0))
+        let again = u32::try_from(falls - 1).unwrap_or(u32::MAX);
+        After::Restart(Backoff::new(Duration::from_millis(50), policy.longest).pause(again, jitter))
     }
 }
 

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::HashError;
-use super::service::pause;
 use super::user::{BY_EMAIL, BY_USERNAME};
+use crate::backoff::Backoff;
 use crate::store::{Batch, CommitError, Conflict, Store, StoreError};
 
 /// Why a user or a role was not changed.
@@ -141,7 +141,7 @@ impl Attempts {
         if self.made >= ATTEMPTS {
             return Err(self.gave_up(reason));
         }
-        pause(self.made - 1).await;
+        Backoff::CONTENTION.wait(self.made).await;
         Ok(Tried::Again)
     }
 }

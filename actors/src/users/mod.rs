@@ -28,7 +28,6 @@ pub use edit::{Edit, Editor};
 pub use list::{UserFilter, UserSort};
 pub use passwords::{HashError, PasswordHash, PasswordHasher};
 pub use removal::USER_REMOVAL;
-pub(crate) use service::pause;
 pub use service::{FirstAdmin, RegisterError, Sample, Users};
 pub use tokens::USER_TOKENS;
 pub use user::{NewUser, USERS, User};

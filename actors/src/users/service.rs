@@ -12,6 +12,7 @@ use super::{
 };
 use async_trait::async_trait;
 
+use crate::backoff::Backoff;
 use crate::cluster::Clock;
 use crate::copies::Copies;
 use crate::ids;
@@ -335,7 +336,7 @@ impl Users {
                 Ok(()) => return Ok(Inserted::Made),
                 Err(CommitError::OutcomeUnknown(reason)) => {
                     unknown = Some(reason);
-                    pause(attempt).await;
+                    Backoff::CONTENTION.wait(attempt + 1).await;
                 }
                 Err(CommitError::Unavailable(reason)) => {
                     return Err(match unknown {
@@ -395,12 +396,6 @@ impl Users {
         let (found, _) = find(self.store.as_ref(), query).await?;
         Ok(found.into_iter().next())
     }
-}
-
-/// The pause before another attempt: 5 ms, doubled with each, jittered, 200 ms at most.
-pub(crate) async fn pause(attempt: u32) {
-    let longest = Duration::from_millis(5 << attempt.min(5)).min(Duration::from_millis(200));
-    tokio::time::sleep(longest.mul_f64(fastrand::f64().midpoint(1.0))).await;
 }
 
 #[async_trait]

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::values::key_of;
 use super::{ChangeError, User};
+use crate::hex;
 use crate::store::{Collection, Entity, Field, Index, Kind, Query, Store, StoreError, Versioned, find, load};
 use crate::time::Timestamp;
 
@@ -76,7 +77,7 @@ impl Entity for UserToken {
 }
 
 fn hash(token: &str) -> String {
-    Sha256::digest(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&Sha256::digest(token.as_bytes()))
 }
 
 impl UserToken {

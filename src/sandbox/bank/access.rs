@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use steward_actors::cluster::Clock;
+use steward_actors::hex;
 use steward_actors::ids::{is_well_formed, new_id};
 use steward_actors::store::{Batch, Collection, Entity, Field, Kind, Versioned, load};
 use steward_actors::time::Timestamp;
@@ -12,7 +13,6 @@ use uuid::Uuid;
 
 use crate::sandbox::World;
 use crate::sandbox::answer::Answer;
-use crate::sandbox::payments::hex;
 
 /// Setup tokens that were minted; those that are words are nowhere.
 pub(in crate::sandbox) static SETUP_TOKENS: Collection = Collection {
@@ -140,7 +140,7 @@ pub(super) async fn claim(world: &World, token: &str, user_id: Option<&str>) -> 
     let password = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
     let access = Access {
         id: new_id(),
-        password_digest: hex(&Sha256::digest(&password)),
+        password_digest: hex::encode(&Sha256::digest(&password)),
         user_id,
         created: world.clock.now(),
         fault,
@@ -164,7 +164,9 @@ pub(super) async fn admitted(world: &World, header: Option<&str>) -> Result<Vers
         .ok_or_else(refused)?;
     let (id, password) = credentials.split_once(':').ok_or_else(refused)?;
     let access: Option<Versioned<Access>> = load(&*world.store, id).await?;
-    access.filter(|access| access.value.password_digest == hex(&Sha256::digest(password))).ok_or_else(refused)
+    access
+        .filter(|access| access.value.password_digest == hex::encode(&Sha256::digest(password)))
+        .ok_or_else(refused)
 }
 
 /// Which turn of a fault it is, counted in the store.

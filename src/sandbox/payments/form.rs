@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
+use steward_actors::hex;
 
 use crate::sandbox::answer::Answer;
 
@@ -28,7 +29,7 @@ impl Form {
         for (name, value) in &self.fields {
             digest.update(format!("\n{}:{name}={value}", name.len()));
         }
-        hex(&digest.finalize())
+        hex::encode(&digest.finalize())
     }
 
     pub(super) fn take(&mut self, name: &str) -> Option<String> {
@@ -90,14 +91,4 @@ impl Form {
             }
         }
     }
-}
-
-/// Lower-case hexadecimal.
-pub(in crate::sandbox) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

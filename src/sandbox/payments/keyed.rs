@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use steward_actors::cluster::Clock;
+use steward_actors::hex;
 use steward_actors::store::{Batch, Collection, CommitError, Entity, Field, Kind, Versioned, load};
 use steward_actors::time::Timestamp;
 
 use super::decide::Delivery;
-use super::form::hex;
 use crate::sandbox::World;
 use crate::sandbox::answer::Answer;
 use crate::sandbox::control::Switches;
@@ -174,7 +174,7 @@ fn replay(request: &Keyed, known: KeptAnswer) -> Outcome {
 }
 
 fn key_id(key: &str) -> String {
-    hex(&Sha256::digest(key))
+    hex::encode(&Sha256::digest(key))
 }
 
 fn in_use() -> Answer {

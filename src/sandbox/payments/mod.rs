@@ -18,7 +18,6 @@ mod keyed;
 mod refund;
 mod routes;
 
-pub(super) use form::hex;
 pub(super) use intent::{INTENTS, Intent};
 pub(super) use keyed::KEPT_ANSWERS;
 pub(super) use refund::REFUNDS;

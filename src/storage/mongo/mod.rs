@@ -31,6 +31,7 @@ use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::{Client, Database};
 use secrecy::SecretString;
+use steward_actors::backoff::Backoff;
 use steward_actors::store::{
     Batch, Collection, CommitError, Conflict, Page, Query, Record, Sharing, Store, StoreError, Tally, Write,
 };
@@ -335,8 +336,5 @@ fn unreadable(error: mongodb::error::Error) -> StoreError {
     StoreError::Unavailable(Failure::from(error).reason())
 }
 
-/// How long to wait before the attempt that follows `attempts` others: from 5 ms, doubling, to
-/// 400 ms, of that a random part, so that those who met don't meet again.
-fn pause(attempts: u32) -> Duration {
-    Duration::from_millis(5 << attempts.min(6)).mul_f64(0.5 + fastrand::f64())
-}
+/// Before another attempt at what met others, or has no outcome yet.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(400));

@@ -11,11 +11,11 @@
 use bson::{Document, doc};
 use steward_actors::ids;
 use steward_actors::store::{Conflict, Write};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::document::{self, COMMIT, ID, VERSION};
 use super::failure::{self, Failure};
-use super::{Inner, NotCommitted, pause};
+use super::{BACKOFF, Inner, NotCommitted};
 
 /// Attempts against other writes of the same record that are under way.
 const CONTENDED_ATTEMPTS: u32 = 8;
@@ -32,7 +32,7 @@ impl Inner {
                 Err(Failure::NotSent(reason)) => return Err(NotCommitted::Unreachable(reason)),
                 Err(Failure::Refused(reason)) => return Err(refused(write, reason)),
                 Err(Failure::Lost(reason)) => return self.settle_one(write, &commit, reason, until).await,
-                Err(Failure::Contended(_)) => sleep(pause(attempts)).await,
+                Err(Failure::Contended(_)) => BACKOFF.wait(attempts + 1).await,
             }
         }
         Err(NotCommitted::Refused("other writes of the record are under way".to_owned()))
@@ -65,7 +65,7 @@ impl Inner {
             if Instant::now() >= until {
                 break;
             }
-            sleep(pause(attempts)).await;
+            BACKOFF.wait(attempts + 1).await;
         }
         Err(NotCommitted::Unknown(reason))
     }

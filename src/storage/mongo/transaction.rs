@@ -16,12 +16,12 @@ use mongodb::error::UNKNOWN_TRANSACTION_COMMIT_RESULT;
 use mongodb::options::{Acknowledgment, ReadConcern, WriteConcern};
 use steward_actors::ids;
 use steward_actors::store::{Collection, Conflict, Write};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::document::{self, ID, VERSION};
 use super::failure::{self, Failure};
 use super::single::{moved_on, refused, versions};
-use super::{Inner, NotCommitted, pause};
+use super::{BACKOFF, Inner, NotCommitted};
 
 /// Ids of commits, for as long as their outcome may be asked for.
 pub(super) const COMMITS: &str = "_commits";
@@ -103,7 +103,7 @@ impl Inner {
             if Instant::now() >= until {
                 return Err(NotCommitted::Refused(reason));
             }
-            sleep(pause(attempts)).await;
+            BACKOFF.wait(attempts + 1).await;
         }
         unreachable!("the loop ends at a deadline")
     }
@@ -137,7 +137,7 @@ impl Inner {
                 // server that doesn't know of the commit yet.
                 return Err(Attempt::Open(Box::new(session), failure::in_words(&error)));
             }
-            sleep(pause(attempts)).await;
+            BACKOFF.wait(attempts + 1).await;
         }
     }
 
@@ -193,7 +193,7 @@ impl Inner {
             if Instant::now() >= until {
                 break;
             }
-            sleep(pause(attempts)).await;
+            BACKOFF.wait(attempts + 1).await;
         }
         Settled::Open
     }

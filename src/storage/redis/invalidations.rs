@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use steward_actors::backoff::Backoff;
 use steward_actors::ids;
 use steward_actors::session::{Feed, Invalidation, Invalidations, Subscription, Unreached};
 use steward_actors::supervision::{InfrastructureTask, Tree, supervise_task};
@@ -27,8 +28,8 @@ pub const HEARTBEAT: Duration = Duration::from_millis(150);
 const SUBSCRIBE_DEADLINE: Duration = Duration::from_secs(2);
 /// A subscription on which nothing was heard for this long is dropped and made anew.
 const DEAF_AFTER: Duration = Duration::from_secs(2);
-/// The longest pause before something that failed is tried again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Before something that failed is tried again.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(1));
 /// Invalidations kept for when Redis is back. If there are more, everything is invalidated.
 const UNSENT: usize = 256;
 
@@ -91,7 +92,7 @@ impl RedisInvalidations {
             }
             failures += 1;
             tokio::select! {
-                () = sleep(pause(failures)) => {}
+                () = BACKOFF.wait(failures) => {}
                 _ = stop.wait_for(|stop| *stop) => return,
             }
         }
@@ -141,7 +142,7 @@ impl RedisInvalidations {
                 _ = stop.wait_for(|stop| *stop) => return,
             };
             failures = if sent.is_ok() { 0 } else { failures + 1 };
-            let pause = if failures == 0 { HEARTBEAT } else { pause(failures) };
+            let pause = if failures == 0 { HEARTBEAT } else { BACKOFF.pause(failures, fastrand::f64()) };
             tokio::select! {
                 () = sleep(pause) => {}
                 _ = stop.wait_for(|stop| *stop) => return,
@@ -199,10 +200,4 @@ impl Invalidations for RedisInvalidations {
     fn subscribe(&self) -> Subscription {
         self.feed.subscribe()
     }
-}
-
-/// The pause after so many failures in a row: 100 ms, doubled with each, jittered.
-fn pause(failures: u32) -> Duration {
-    let longest = Duration::from_millis(100 << failures.min(4)).min(LONGEST_PAUSE);
-    longest.mul_f64(fastrand::f64().midpoint(1.0))
 }

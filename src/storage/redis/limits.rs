@@ -68,8 +68,7 @@ impl RedisLimits {
 
     /// Redis's answer; none while it rests or if it gives none.
     async fn ask<T: redis::FromRedisValue>(&self, command: &Cmd) -> Option<T> {
-        let rests = |until: &mut Option<Instant>| until.is_some_and(|until| Instant::now() < until);
-        if rests(&mut self.rests_until.lock().unwrap_or_else(PoisonError::into_inner)) {
+        if self.rests() {
             return None;
         }
         match timeout(DEADLINE, self.pool.query(command)).await {
@@ -79,12 +78,29 @@ impl RedisLimits {
                     Ok(Err(error)) => error.to_string(),
                     _ => "no answer in time".to_owned(),
                 };
-                tracing::warn!(reason, "limits are counted by each replica alone for the moment");
-                let mut until = self.rests_until.lock().unwrap_or_else(PoisonError::into_inner);
-                *until = Some(Instant::now() + REST);
+                if self.begins_to_rest() {
+                    tracing::warn!(reason, "limits are counted by each replica alone for the moment");
+                }
                 None
             }
         }
+    }
+
+    fn rests(&self) -> bool {
+        let until = self.rests_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Nobody asks for a while. False if that is so already: of the many who waited for an answer
+    /// together, the first one ends the asking.
+    fn begins_to_rest(&self) -> bool {
+        let now = Instant::now();
+        let mut until = self.rests_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let rested = until.is_some_and(|until| now < until);
+        if !rested {
+            *until = Some(now + REST);
+        }
+        !rested
     }
 }
 

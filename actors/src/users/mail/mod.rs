@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 pub use send::UserMails;
 
 use super::{Email, User};
+use crate::hex;
 use crate::outbox::Job;
 use crate::store::Versioned;
 use crate::time::Timestamp;
@@ -106,8 +107,7 @@ pub(super) fn first_password(user: &User) -> Job {
 /// job whether or not anyone has the address.
 pub(super) fn password_reset(email: &Email, now: Timestamp) -> Job {
     let digest = Sha256::digest(email.key().as_bytes());
-    let address: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    let effect = format!("{address}.{}", now.as_millis() / 60_000);
+    let effect = format!("{}.{}", hex::encode(&digest[..16]), now.as_millis() / 60_000);
     job(Occasion::PasswordReset, &effect, To::Whoever(email.as_str().to_owned()), now)
 }
 

@@ -1,9 +1,9 @@
-//! Bytes as hexadecimal digits. Pure.
+//! Bytes as hexadecimal digits: the only place that makes or reads them. Pure.
 
 use std::fmt::Write;
 
 /// Two lower-case digits a byte.
-pub(super) fn encode(bytes: &[u8]) -> String {
+pub fn encode(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
@@ -11,7 +11,7 @@ pub(super) fn encode(bytes: &[u8]) -> String {
 }
 
 /// `N` bytes, if `text` is exactly what [`encode`] makes of them.
-pub(super) fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
     if text.len() != 2 * N {
         return None;
     }
