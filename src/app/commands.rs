@@ -4,12 +4,10 @@ use std::io::Write;
 
 use secrecy::ExposeSecret;
 
-use super::stores::{self, OpenStore};
+use super::stores;
 use super::{Asked, Share, Steward};
-use crate::cli::{Check, Failure};
+use crate::cli::Failure;
 use crate::config::Config;
-use crate::storage::mongo::MongoStore;
-use crate::storage::redis::RedisPool;
 
 /// Serves this share of the work until the process is told to stop.
 ///
@@ -68,53 +66,6 @@ pub async fn sandbox(config: Config) -> Result<(), Failure> {
         let _ = say(&format!("The sandbox is at {url} (ledger: {url}/_sandbox/ledger). Ctrl-C stops it.\n"));
     };
     stores::serve_sandbox(&config, told).await.map_err(Failure::new)
-}
-
-/// What `steward doctor` asks of the adapters.
-pub async fn checks(config: &Config) -> Vec<Check> {
-    let mut checks = vec![store(config).await];
-    if let Some(uri) = &config.redis.uri {
-        let remedy = "check redis.uri, and that Redis runs";
-        let there = match RedisPool::connect(uri, &config.redis.prefix) {
-            Ok(pool) => pool.ping().await,
-            Err(error) => Err(error),
-        };
-        checks.push(match there {
-            Ok(()) => Check::ok("redis", "answers"),
-            Err(error) => Check::fail("redis", error.to_string(), remedy),
-        });
-    } else if config.mongodb.uri.is_some() {
-        let detail = "without redis.uri only one replica can run on this database";
-        checks.push(Check::warn("redis", detail, "set redis.uri for more than one"));
-    }
-    checks
-}
-
-async fn store(config: &Config) -> Check {
-    let Some(uri) = &config.mongodb.uri else {
-        return match OpenStore::open(config).await {
-            Ok(opened) => {
-                let detail = opened.in_words();
-                opened.close().await;
-                Check::ok("store", detail)
-            }
-            Err(error) => {
-                Check::fail("store", error.to_string(), "stop the other process, or use another data.dir")
-            }
-        };
-    };
-    let found = MongoStore::connect(uri, &config.mongodb.database, super::schema::SCHEMA).await;
-    let store = match found {
-        Ok(store) => store,
-        Err(error) => {
-            return Check::fail("store", error.to_string(), "check mongodb.uri, and that MongoDB runs");
-        }
-    };
-    match store.missing().await {
-        Ok(missing) if missing.is_empty() => Check::ok("store", "MongoDB, migrated"),
-        Ok(missing) => Check::warn("store", missing.join("; "), "run `steward migrate`"),
-        Err(error) => Check::fail("store", error.to_string(), "check what this user may do"),
-    }
 }
 
 /// To standard output; a reader that has gone is no failure.

@@ -5,6 +5,7 @@
 //! decision of the domain.
 
 mod backup;
+mod checks;
 mod commands;
 mod first_admin;
 mod gauges;
@@ -64,7 +65,8 @@ use crate::storage::redis::{RedisError, RedisInvalidations, RedisLimits, RedisLo
 use crate::telemetry;
 
 pub use backup::{backup, restore};
-pub use commands::{checks, migrate, sandbox, seed, serve};
+pub use checks::checks;
+pub use commands::{migrate, sandbox, seed, serve};
 pub use first_admin::AdminError;
 pub use keys::OpenKeysError;
 pub use operators::{JobsAct, jobs, reseal_keys};

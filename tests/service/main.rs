@@ -16,6 +16,7 @@ mod bad_input;
 mod catalogue;
 mod command_line;
 mod credentials;
+mod doctor;
 mod drain;
 mod edge;
 mod figures;

@@ -40,6 +40,20 @@ impl SmtpMailer {
             .pool_config(PoolConfig::new().max_size(0));
         Ok(Self { builder, from, deadline })
     }
+
+    /// Connects, encrypts and logs in as for a mail, and sends none.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    pub async fn greet(&self) -> Result<(), String> {
+        let transport: AsyncSmtpTransport<Tokio1Executor> = self.builder.clone().build();
+        match tokio::time::timeout(self.deadline, transport.test_connection()).await {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) => Err("the mail server does not take mails".to_owned()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("the mail server did not answer in time".to_owned()),
+        }
+    }
 }
 
 #[async_trait]

@@ -179,6 +179,27 @@ impl MongoStore {
         .await
     }
 
+    /// How long the server lets a transaction stay open (`transactionLifetimeLimitSeconds`).
+    ///
+    /// # Errors
+    /// [`StoreError`], also if this user may not ask.
+    pub async fn transaction_lifetime(&self) -> Result<Duration, StoreError> {
+        const LIMIT: &str = "transactionLifetimeLimitSeconds";
+        self.read(|inner| async move {
+            let asked = doc! { "getParameter": 1, LIMIT: 1 };
+            let told = inner.client.database("admin").run_command(asked).await.map_err(unreadable)?;
+            let seconds = told.get_i32(LIMIT).ok().and_then(|seconds| u64::try_from(seconds).ok());
+            let odd = || StoreError::Unavailable(format!("{LIMIT} is no number"));
+            seconds.map(Duration::from_secs).ok_or_else(odd)
+        })
+        .await
+    }
+
+    /// Whether a transaction that a replica has left open is ended by the others.
+    pub fn ends_abandoned(&self) -> bool {
+        self.inner.own_name.is_some()
+    }
+
     async fn read<T, F>(&self, ask: impl FnOnce(Arc<Inner>) -> F) -> Result<T, StoreError>
     where
         T: Send + 'static,
