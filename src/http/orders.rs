@@ -25,7 +25,7 @@ use super::json::ValidJson;
 use super::page::{Binding, CursorText, Limit, Listed};
 use super::problem::{FieldError, Problem};
 use super::query::{InPath, PathId, Sku, ValidQuery};
-use super::values::{Amount, AmountInput, CurrencyCode, Time};
+use super::values::{Amount, AmountInput, CurrencyCode, Time, is_one_line};
 
 pub(super) fn configure(config: &mut ServiceConfig) {
     config.service(create_order).service(list_orders).service(get_order).service(order_timeline);
@@ -74,24 +74,24 @@ pub(super) struct LineInput {
 #[derive(Serialize, Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ShippingAddress {
-    #[garde(length(chars, min = 1, max = 200))]
+    #[garde(length(chars, min = 1, max = 200), custom(is_one_line))]
     #[schema(min_length = 1, max_length = 200)]
     name: String,
-    #[garde(length(chars, min = 1, max = 200))]
+    #[garde(length(chars, min = 1, max = 200), custom(is_one_line))]
     #[schema(min_length = 1, max_length = 200)]
     line1: String,
-    #[garde(length(chars, max = 200))]
+    #[garde(inner(length(chars, max = 200), custom(is_one_line)))]
     #[schema(max_length = 200)]
     #[serde(skip_serializing_if = "Option::is_none")]
     line2: Option<String>,
-    #[garde(length(chars, min = 1, max = 200))]
+    #[garde(length(chars, min = 1, max = 200), custom(is_one_line))]
     #[schema(min_length = 1, max_length = 200)]
     city: String,
-    #[garde(length(chars, max = 200))]
+    #[garde(inner(length(chars, max = 200), custom(is_one_line)))]
     #[schema(max_length = 200)]
     #[serde(skip_serializing_if = "Option::is_none")]
     region: Option<String>,
-    #[garde(length(chars, min = 1, max = 20))]
+    #[garde(length(chars, min = 1, max = 20), custom(is_one_line))]
     #[schema(min_length = 1, max_length = 20)]
     postal_code: String,
     /// ISO 3166-1 alpha-2.

@@ -218,12 +218,16 @@ impl PartialSchema for CurrencyCode {
 
 impl ToSchema for CurrencyCode {}
 
-/// For garde: a text of one line, without control characters.
+/// For garde: a text of one line, in which something can be seen, without control characters. Nothing
+/// at all is fine here.
 ///
 /// # Errors
-/// If there is one.
+/// If it is blank, or has one.
 pub fn is_one_line(text: &str, _: &()) -> garde::Result {
-    is_free_of(text, |c| c.is_control())
+    if !text.is_empty() && text.trim().is_empty() {
+        return Err(garde::Error::new("is blank"));
+    }
+    is_free_of(text, is_control)
 }
 
 /// For garde: a text of several lines; tabs and line ends are its only control characters.
@@ -231,7 +235,13 @@ pub fn is_one_line(text: &str, _: &()) -> garde::Result {
 /// # Errors
 /// If there is another one.
 pub fn is_text(text: &str, _: &()) -> garde::Result {
-    is_free_of(text, |c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
+    is_free_of(text, |c| is_control(c) && !matches!(c, '\n' | '\r' | '\t'))
+}
+
+/// Also those that turn the direction of what follows, which makes it seem to be something else:
+/// <https://www.unicode.org/reports/tr9/#Explicit_Directional_Embeddings>.
+fn is_control(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// For garde: a day that a person's accounts can have something to do with.
@@ -255,6 +265,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_line_can_be_seen_and_does_not_seem_to_be_another() {
+        for fine in ["", "x", "Frauenplan 1", "שלום", "日本", " x "] {
+            assert!(is_one_line(fine, &()).is_ok(), "{fine:?}");
+        }
+        for bad in [" ", "\u{a0}", "\n", "a\nb", "a\u{0}", "\u{202e}gpj.exe", "\u{2066}x"] {
+            assert!(is_one_line(bad, &()).is_err(), "{bad:?}");
+        }
+        assert!(is_text("a\n\tb\r\n", &()).is_ok());
+        assert!(is_text("a\u{202e}", &()).is_err());
+    }
 
     #[test]
     fn amounts_are_the_shortest_exact_numbers() {
