@@ -129,7 +129,8 @@ fn skewed(ahead: i64, uncertain: Duration) -> Check {
     let apart = Duration::from_millis(ahead.unsigned_abs()).saturating_sub(uncertain);
     let side = if ahead < 0 { "behind" } else { "ahead of" };
     let what = format!("this machine is {:.1} s {side} the database", apart.as_secs_f64());
-    let remedy = "have both follow a time server (NTP); others judge our tokens and certificates by the clock";
+    let remedy =
+        "have both follow a time server (NTP); others judge our tokens and certificates by the clock";
     match apart {
         apart if apart >= SKEW.1 => Check::fail("clock", what, remedy),
         apart if apart >= SKEW.0 => Check::warn("clock", what, remedy),
@@ -205,7 +206,8 @@ fn room(free: u64) -> Check {
 
 async fn mail(config: &Config) -> Option<Check> {
     let uri = config.email.smtp_uri.as_ref()?;
-    let remedy = "check email.smtp_uri (host, port, user, password), and that the server lets this machine in";
+    let remedy =
+        "check email.smtp_uri (host, port, user, password), and that the server lets this machine in";
     let greeted = match SmtpMailer::new(uri, &config.email.from, Duration::from_secs(10)) {
         Ok(mailer) => mailer.greet().await,
         Err(error) => Err(error.to_string()),
@@ -264,7 +266,8 @@ async fn rates(config: &Config) -> Option<Check> {
 async fn geocoding(config: &Config) -> Option<Check> {
     let asked = config.geocoding.enabled.then_some(&config.geocoding)?;
     let (url, key) = asked.url.clone().zip(asked.key.clone())?;
-    let remedy = "check geocoding.url, its key and what was paid for; meanwhile addresses are taken unchecked";
+    let remedy =
+        "check geocoding.url, its key and what was paid for; meanwhile addresses are taken unchecked";
     let provider = match OpenCage::new(&url, key, Timeouts::default()) {
         Ok(provider) => Arc::new(provider),
         Err(error) => return Some(Check::fail("geocoding.url", error.to_string(), remedy)),

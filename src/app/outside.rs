@@ -100,7 +100,7 @@ impl Outside {
             Arc::new(GuardedGeocoding::new(inner, breaker("opencage")))
         });
         let addresses = AddressCheck::new(addresses);
-        let banks = banks(sandbox_url.as_deref())?;
+        let banks = banks(config, sandbox_url.as_deref())?;
         let guarded = |(name, bank): (String, Arc<dyn Bank>)| {
             let bank: Arc<dyn Bank> = Arc::new(GuardedBank::new(bank, breaker(&name)));
             (name, bank)
@@ -161,10 +161,15 @@ fn payments(config: &Config, sandbox: Option<&str>) -> Result<Arc<dyn Payments>,
     Ok(Arc::new(StripePayments::new(&url, key, Timeouts::default())?))
 }
 
-fn banks(sandbox: Option<&str>) -> Result<BTreeMap<String, Arc<dyn Bank>>, OutsideError> {
+fn banks(
+    config: &Config,
+    sandbox: Option<&str>,
+) -> Result<BTreeMap<String, Arc<dyn Bank>>, OutsideError> {
     let mut banks: BTreeMap<String, Arc<dyn Bank>> = BTreeMap::new();
-    let hosts = ["bridge.simplefin.org".to_owned()];
-    banks.insert("simplefin".to_owned(), Arc::new(SimpleFinBank::new(&hosts, None, Timeouts::default())?));
+    banks.insert(
+        "simplefin".to_owned(),
+        Arc::new(SimpleFinBank::new(&config.simplefin.hosts, None, Timeouts::default())?),
+    );
     if let Some(url) = sandbox {
         let bank = SimpleFinBank::new(&[], Some(url), Timeouts::default())?;
         banks.insert("sandbox".to_owned(), Arc::new(bank));

@@ -196,6 +196,12 @@ impl Config {
             "is missing while the other of the two is there",
             "set both or neither",
         );
+        check(
+            self.simplefin.hosts.iter().all(|host| is_host(host)),
+            "simplefin.hosts",
+            "has something in it that is no host name",
+            "write names only, such as bridge.simplefin.org, without https:// and port",
+        );
         check(self.rates.url.as_deref().is_none_or(is_web), "rates.url", WEB.0, WEB.1);
         let geocoding = &self.geocoding;
         check(
@@ -270,6 +276,11 @@ fn is_safe_web(text: &str) -> bool {
                     None => false,
                 }
         })
+}
+
+/// A name, in the form in which URLs have it.
+fn is_host(text: &str) -> bool {
+    matches!(Host::parse(text), Ok(Host::Domain(name)) if name == text)
 }
 
 fn is_origin(text: &str) -> bool {

@@ -45,6 +45,8 @@ pub struct Config {
     /// Who moves money.
     #[serde(default)]
     pub payments: Payments,
+    /// Whose bank data is taken.
+    pub simplefin: SimpleFin,
     /// Who publishes exchange rates.
     #[serde(default)]
     pub rates: Rates,
@@ -194,6 +196,15 @@ pub struct Payments {
     pub stripe_key: Option<SecretString>,
     /// What its webhooks are signed with; absent: the sandbox's.
     pub webhook_secret: Option<SecretString>,
+}
+
+/// `[simplefin]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SimpleFin {
+    /// Hosts that setup tokens and access URLs may name; others are refused.
+    #[serde(deserialize_with = "load::list")]
+    pub hosts: Vec<String>,
 }
 
 /// `[rates]`.

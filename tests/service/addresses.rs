@@ -36,7 +36,9 @@ async fn an_address_that_nobody_knows_is_refused_by_its_field_and_a_provider_tha
     assert_eq!((&error["field"], &error["code"]), (&json!("/shippingAddress"), &json!("unknown_address")));
     assert_eq!(client.get("/v1/orders").await.expect(200)["items"], json!([]));
 
-    for (field, bad) in [("name", "A\nBcc: b@example.com"), ("city", " "), ("line1", "x\u{0}"), ("line2", "\u{202e}x")] {
+    for (field, bad) in
+        [("name", "A\nBcc: b@example.com"), ("city", " "), ("line1", "x\u{0}"), ("line2", "\u{202e}x")]
+    {
         let mut asked = sent_to(&sku, "Frauenplan 1");
         asked["shippingAddress"][field] = json!(bad);
         let refused = client.post_with_key("/v1/orders", asked, "k1").await.expect(422);

@@ -34,9 +34,11 @@ async fn a_local_start_is_well_and_says_what_it_is() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_is_asked_for_its_clock_and_its_transactions() {
-    let (report, status) =
-        doctor(&Backend::cluster(), &[("STEWARD__ADMIN__EMAIL", ADMIN_EMAIL), ("STEWARD__ADMIN__PASSWORD", ADMIN_PASSWORD)])
-            .await;
+    let (report, status) = doctor(
+        &Backend::cluster(),
+        &[("STEWARD__ADMIN__EMAIL", ADMIN_EMAIL), ("STEWARD__ADMIN__PASSWORD", ADMIN_PASSWORD)],
+    )
+    .await;
     // It is not migrated, which is a warning.
     assert_eq!(status, 0, "{report}");
     assert!(line(&report, "store").contains("steward migrate"), "{report}");
