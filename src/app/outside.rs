@@ -161,10 +161,7 @@ fn payments(config: &Config, sandbox: Option<&str>) -> Result<Arc<dyn Payments>,
     Ok(Arc::new(StripePayments::new(&url, key, Timeouts::default())?))
 }
 
-fn banks(
-    config: &Config,
-    sandbox: Option<&str>,
-) -> Result<BTreeMap<String, Arc<dyn Bank>>, OutsideError> {
+fn banks(config: &Config, sandbox: Option<&str>) -> Result<BTreeMap<String, Arc<dyn Bank>>, OutsideError> {
     let mut banks: BTreeMap<String, Arc<dyn Bank>> = BTreeMap::new();
     banks.insert(
         "simplefin".to_owned(),

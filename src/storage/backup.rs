@@ -11,6 +11,7 @@ use std::io::{self, BufRead, Write};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use steward_actors::hex;
 use steward_actors::store::{Body, Collection, Record};
 use steward_actors::time::Timestamp;
 
@@ -113,7 +114,7 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// [`BackupError::File`].
     pub fn end(mut self) -> Result<(u64, W), BackupError> {
-        let sha256 = hex(self.sum.clone().finalize().as_slice());
+        let sha256 = hex::encode(self.sum.clone().finalize().as_slice());
         let records = self.records;
         self.line(&Line::End { records, sha256 })?;
         self.to.flush()?;
@@ -181,7 +182,7 @@ impl<R: BufRead> Reader<R> {
                 Ok(Some((collection, Record { id, version, body })))
             }
             Ok(Line::End { records, sha256 }) => {
-                let sum = hex(self.sum.clone().finalize().as_slice());
+                let sum = hex::encode(self.sum.clone().finalize().as_slice());
                 if records != self.records || sha256 != sum {
                     return Err(self.broken("the sum is another: something was changed or left out"));
                 }
@@ -202,10 +203,6 @@ impl<R: BufRead> Reader<R> {
     fn broken(&self, reason: &str) -> BackupError {
         BackupError::Broken { line: self.line, reason: reason.to_owned() }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -14,11 +14,12 @@ use super::account::{ACCOUNTS, Account};
 use super::days::BALANCES;
 use super::service::Accounts;
 use super::transaction::TRANSACTIONS;
+use crate::backoff::Backoff;
 use crate::ids;
 use crate::outbox::{Job, JobError, Performer};
 use crate::store::{Batch, Collection, CommitError, Query, Store, StoreError, Write, load};
 use crate::time::Timestamp;
-use crate::users::{Belongings, Records, pause};
+use crate::users::{Belongings, Records};
 
 /// The kind of the job.
 pub const ACCOUNT_REMOVAL: &str = "account_removal";
@@ -76,7 +77,7 @@ async fn sweep_collection(
             // Another write came first, or it may have counted: the next page tells.
             Err(CommitError::Conflict(_) | CommitError::OutcomeUnknown(_)) if failed < MOST_FAILED => {
                 failed += 1;
-                pause(failed).await;
+                Backoff::CONTENTION.wait(failed).await;
             }
             Err(error) => return Err(StoreError::Unavailable(error.to_string())),
         }
