@@ -68,9 +68,14 @@ async fn an_order_that_comes_again_is_the_same_whatever_became_of_price_product_
     let first = client.post_with_key("/v1/orders", asked.clone(), "k").await.expect(202);
     crate::orders::ended(&client, first["id"].as_str().unwrap()).await;
 
+    let plain = order(&sku, 1, "pm_card_visa");
+    let other = client.post_with_key("/v1/orders", plain.clone(), "plain").await.expect(202);
+    crate::orders::ended(&client, other["id"].as_str().unwrap()).await;
     let again = async |why: &str| {
         let answer = client.post_with_key("/v1/orders", asked.clone(), "k").await.expect(202);
         assert_eq!((&answer["id"], &answer["total"]), (&first["id"], &json!(5)), "{why}");
+        let answer = client.post_with_key("/v1/orders", plain.clone(), "plain").await.expect(202);
+        assert_eq!((&answer["id"], &answer["total"]), (&other["id"], &json!(5)), "{why}");
         let other = client.post_with_key("/v1/orders", sent_to(&sku, "Frauenplan 2"), "k").await.expect(422);
         assert_eq!(other["code"], "idempotency_key_reused", "{why}");
     };
@@ -81,7 +86,7 @@ async fn an_order_that_comes_again_is_the_same_whatever_became_of_price_product_
     }
     admin.delete(&path).await.expect(204);
     again("it is archived").await;
-    assert_eq!(client.get("/v1/orders").await.expect(200)["items"].as_array().unwrap().len(), 1);
+    assert_eq!(client.get("/v1/orders").await.expect(200)["items"].as_array().unwrap().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
