@@ -272,7 +272,7 @@ async fn too_late(replica: &Replica) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "not passed yet: under load, runs that were cut off were not finished within 60 s"]
+#[ignore = "for a quiet machine: on a busy one a debug sandbox answers later than runs wait for it"]
 async fn what_a_replica_writes_that_stood_still_beyond_its_lease_is_refused() {
     let wanted = asked("STEWARD_CHAOS_LATE", 20);
     let world = World::new().await;
