@@ -230,10 +230,10 @@ impl Steward {
 
         let (channel, locator, mut telling) =
             session_ports(redis.as_ref(), &parts.store, &parts.clock, &parts.tree);
-        let limits = limits(redis.as_ref(), parts.clock.clone());
+        let (limits, guesses) = limits(redis.as_ref(), parts.clock.clone());
         let users = Users::new(parts.store.clone(), parts.clock.clone(), Arc::new(passwords))
             .telling(channel.clone())
-            .counting(limits.clone());
+            .counting(guesses.clone());
         let accounts = Accounts::new(parts.store.clone(), parts.clock.clone()).telling(channel.clone());
         let roles = Roles::new(parts.store.clone(), parts.clock.clone(), channel.clone());
         let admin = first_admin::ensure(&config, &users).await?;
@@ -249,7 +249,7 @@ impl Steward {
             store: parts.store.clone(),
             clock: parts.clock.clone(),
             users: users.clone(),
-            limits: limits.clone(),
+            limits: guesses,
             access: tokens.clone(),
             token_key,
             locator,
@@ -675,12 +675,15 @@ fn session_ports(
     (posted, Some(Arc::new(RedisLocator::new(pool.clone()))), telling)
 }
 
-/// Where uses are counted.
-fn limits(redis: Option<&RedisPool>, clock: Arc<StoreClock>) -> Arc<dyn Limits> {
-    let memory = MemoryLimits::new(clock, COUNTED_KEYS);
+/// Where requests are counted, and where guesses of passwords are.
+fn limits(redis: Option<&RedisPool>, clock: Arc<StoreClock>) -> (Arc<dyn Limits>, Arc<dyn Limits>) {
+    let memory = || MemoryLimits::new(clock.clone(), COUNTED_KEYS);
     match redis {
-        Some(pool) => Arc::new(RedisLimits::new(pool.clone(), memory)),
-        None => Arc::new(memory),
+        Some(pool) => (
+            Arc::new(RedisLimits::new(pool.clone(), memory())),
+            Arc::new(RedisLimits::of_guesses(pool.clone(), memory())),
+        ),
+        None => (Arc::new(memory()), Arc::new(memory())),
     }
 }
 

@@ -60,3 +60,19 @@ async fn without_redis_each_replica_counts_for_itself() {
     }
     assert!(!alone.take(&QUOTA, "ann").await.allowed);
 }
+
+#[tokio::test]
+async fn guesses_that_redis_has_counted_are_not_given_anew_when_it_goes_away() {
+    let mut redis = crate::redis_server::RedisServer::start();
+    let pool = RedisPool::connect(&redis.uri(), "t:").unwrap();
+    let counted = RedisLimits::of_guesses(pool, MemoryLimits::new(Arc::new(ManualClock::default()), 1000));
+    for _ in 0..4 {
+        assert!(counted.take(&QUOTA, "ann").await.allowed);
+    }
+    counted.give_back(&QUOTA, "ann").await;
+    redis.kill();
+    let after = [(); 3].map(|()| counted.take(&QUOTA, "ann"));
+    let allowed: Vec<bool> =
+        futures_util::future::join_all(after).await.iter().map(|decision| decision.allowed).collect();
+    assert_eq!(allowed, [true, true, false]);
+}

@@ -16,6 +16,8 @@ use super::RedisPool;
 
 /// How long a request waits for its count.
 const DEADLINE: Duration = Duration::from_millis(100);
+/// How long a log-in waits for its count, which costs far more to give out wrongly.
+const PATIENT_DEADLINE: Duration = Duration::from_secs(1);
 /// How long nobody asks a Redis that did not answer.
 const REST: Duration = Duration::from_secs(1);
 
@@ -50,13 +52,20 @@ return 1
 pub struct RedisLimits {
     pool: RedisPool,
     memory: MemoryLimits,
+    patient: bool,
     rests_until: Mutex<Option<Instant>>,
 }
 
 impl RedisLimits {
     /// Counts in this Redis, otherwise in `memory`.
     pub fn new(pool: RedisPool, memory: MemoryLimits) -> Self {
-        Self { pool, memory, rests_until: Mutex::default() }
+        Self { pool, memory, patient: false, rests_until: Mutex::default() }
+    }
+
+    /// The same for guesses: waits longer for Redis, and counts in `memory` too what Redis has let pass, so
+    /// that a Redis that goes away gives nobody all of a replica's guesses anew.
+    pub fn of_guesses(pool: RedisPool, memory: MemoryLimits) -> Self {
+        Self { patient: true, ..Self::new(pool, memory) }
     }
 
     fn command(&self, script: &str, quota: &Quota, key: &str) -> Cmd {
@@ -71,7 +80,8 @@ impl RedisLimits {
         if self.rests() {
             return None;
         }
-        match timeout(DEADLINE, self.pool.query(command)).await {
+        let deadline = if self.patient { PATIENT_DEADLINE } else { DEADLINE };
+        match timeout(deadline, self.pool.query(command)).await {
             Ok(Ok(answer)) => Some(answer),
             failed => {
                 let reason = match failed {
@@ -108,13 +118,18 @@ impl RedisLimits {
 impl Limits for RedisLimits {
     async fn take(&self, quota: &Quota, key: &str) -> Decision {
         match self.ask::<(u8, u64)>(&self.command(TAKE, quota, key)).await {
-            Some((allowed, busy_micros)) => quota.decision(allowed == 1, busy_micros),
+            Some((allowed, busy_micros)) => {
+                if self.patient && allowed == 1 {
+                    self.memory.take(quota, key).await;
+                }
+                quota.decision(allowed == 1, busy_micros)
+            }
             None => self.memory.take(quota, key).await,
         }
     }
 
     async fn give_back(&self, quota: &Quota, key: &str) {
-        if self.ask::<u8>(&self.command(GIVE_BACK, quota, key)).await.is_none() {
+        if self.ask::<u8>(&self.command(GIVE_BACK, quota, key)).await.is_none() || self.patient {
             self.memory.give_back(quota, key).await;
         }
     }
