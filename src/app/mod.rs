@@ -7,66 +7,61 @@
 mod backup;
 mod checks;
 mod commands;
+mod errors;
 mod first_admin;
 mod gauges;
 mod keys;
+mod neighbours;
 mod operations;
 mod operators;
 mod outside;
 mod oversight;
+mod parts;
 mod people;
 mod readiness;
 mod schedules;
 pub mod schema;
 mod screen;
 mod share;
+mod shared;
 mod stores;
+mod worker;
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use actix_web::web::Data;
-use secrecy::SecretString;
-use steward_actors::account_sync::{Connections, Revocations, SyncOptions, SyncParts};
+use steward_actors::account_sync::{Connections, Revocations};
 use steward_actors::accounts::{AccountRemoval, Accounts, Ledger};
-use steward_actors::addresses::AddressCheck;
 use steward_actors::catalog::Catalog;
 use steward_actors::cluster::{Lease, Membership, Slots, StoreClock};
 use steward_actors::inventory::Inventory;
-use steward_actors::limits::{Limits, MemoryLimits};
-use steward_actors::order_saga::{Adoption, CrashPoints, OrderMails, Orders, OrdersOptions, OrdersParts};
-use steward_actors::outbox::{Jobs, Outbox, OutboxOptions, Performer, Waker};
+use steward_actors::order_saga::{OrderMails, Orders};
+use steward_actors::outbox::{Jobs, Performer, Waker};
 use steward_actors::rates::Rates;
-use steward_actors::seal::Sealer;
-use steward_actors::session::{
-    Invalidations, LocalInvalidations, Posted, SessionLocator, SessionParts, Sessions,
-};
-use steward_actors::store::{CommitError, MeasuredStore, Store, StoreError};
-use steward_actors::supervision::{Arbiters, Escalation, InfrastructureTask, Tree, Watchdog, supervise_task};
+use steward_actors::session::{SessionParts, Sessions};
+use steward_actors::store::MeasuredStore;
+use steward_actors::supervision::{Arbiters, InfrastructureTask, Tree, Watchdog, supervise_task};
+use steward_actors::users::Users;
 use steward_actors::users::mail::UserMails;
 use steward_actors::users::roles::Roles;
-use steward_actors::users::{Belongings, Records, UserRemoval, Users};
-use steward_actors::{session, users};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::config::{Config, Profile};
-use crate::http::caller::Authenticator;
 use crate::http::health::Health;
 use crate::http::keys::PublishedKeys;
 use crate::http::metrics::Figures;
 use crate::http::order_events::Streams;
-use crate::http::webhooks::StripeWebhooks;
 use crate::http::{Limiting, Listener, Server};
 use crate::passwords::Argon2Passwords;
-use crate::storage::redis::{RedisError, RedisInvalidations, RedisLimits, RedisLocator, RedisPool};
+use crate::storage::redis::RedisPool;
 use crate::telemetry;
 
 pub use backup::{backup, restore};
 pub use checks::checks;
 pub use commands::{migrate, sandbox, seed, serve};
+pub use errors::ServeError;
 pub use first_admin::AdminError;
 pub use keys::OpenKeysError;
 pub use operators::{JobsAct, jobs, reseal_keys};
@@ -76,71 +71,19 @@ pub use people::{UserAct, rotate_keys, user};
 pub use share::{NothingToDo, Role, Share};
 pub use stores::OpenStoreError;
 
+use neighbours::{channel, host, others_hear_us};
 use operations::Operations;
 use outside::Outside;
+use parts::{Parts, crash_points};
 use readiness::ReplicaReadiness;
+use shared::{limits, session_ports};
 use stores::OpenStore;
+use worker::Worker;
 
 /// Tokens that each worker thread's session actor remembers.
 const REMEMBERED_TOKENS: usize = 10_000;
-/// Users and addresses whose requests are counted in memory.
-const COUNTED_KEYS: usize = 100_000;
 /// How long each part may take to finish what it has when the replica stops.
 const DRAIN: Duration = Duration::from_secs(10);
-
-/// Why Steward did not start, or had to end.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// Production refuses this configuration.
-    #[error("{}", .0.join("\n"))]
-    Refused(Vec<String>),
-    /// The store cannot be opened.
-    #[error(transparent)]
-    Open(#[from] OpenStoreError),
-    /// The store does not answer.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The store does not take this replica's record.
-    #[error("this replica cannot join: {0}")]
-    Join(#[from] CommitError),
-    /// There are no keys for tokens.
-    #[error(transparent)]
-    Keys(#[from] OpenKeysError),
-    /// Several replicas need one Redis to tell each other about sessions.
-    #[error(
-        "{host} runs on this database with {theirs}, this replica has {ours}: replicas need the same \
-         redis.uri and redis.prefix to tell each other which sessions were ended; set them, or stop \
-         the other replica"
-    )]
-    OneRedisNeeded {
-        /// Where the other one runs.
-        host: String,
-        /// What it has.
-        theirs: String,
-        /// What this one has.
-        ours: String,
-    },
-    /// Redis cannot be used.
-    #[error("Redis: {0}")]
-    Redis(#[from] RedisError),
-    /// A provider, the sandbox or the mailer cannot be made.
-    #[error(transparent)]
-    Outside(#[from] OutsideError),
-    /// The first admin cannot be made.
-    #[error(transparent)]
-    Admin(#[from] AdminError),
-    /// The address is taken, or the system gives no threads.
-    #[error("{what}: {source}")]
-    System {
-        /// What was tried.
-        what: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A part that the replica cannot do without fell too often.
-    #[error("{} fell too often: {}", .0.kind, .0.reason)]
-    Escalated(Escalation),
-}
 
 /// A running replica.
 pub struct Steward {
@@ -458,291 +401,6 @@ struct Patience {
     drain: Duration,
     /// For what is being answered then.
     grace: Duration,
-}
-
-/// What the actors are made of.
-struct Parts {
-    store: Arc<dyn Store>,
-    clock: Arc<StoreClock>,
-    tree: Tree,
-    arbiters: Arc<Arbiters>,
-    incarnation: String,
-    slots: Arc<Slots>,
-}
-
-impl Parts {
-    fn inventory(&self) -> Inventory {
-        let (arbiters, tree) = (self.arbiters.clone(), self.tree.clone());
-        Inventory::new(self.store.clone(), self.clock.clone(), arbiters, tree, Inventory::OPTIONS)
-    }
-
-    fn orders(
-        &self,
-        inventory: &Inventory,
-        outside: &Outside,
-        waker: &Waker,
-        crash_points: &CrashPoints,
-        share: &Share,
-    ) -> Orders {
-        let parts = OrdersParts {
-            store: self.store.clone(),
-            clock: self.clock.clone(),
-            holds: Arc::new(inventory.clone()),
-            payments: outside.payments.clone(),
-            outbox: waker.clone(),
-            incarnation: self.incarnation.clone(),
-            crash_points: crash_points.clone(),
-        };
-        let options = OrdersOptions { runs_sagas: share.has(Role::Orders), ..OrdersOptions::default() };
-        Orders::new(parts, options, self.arbiters.clone(), self.tree.clone())
-    }
-
-    /// What lets go of users who are gone.
-    fn removal(
-        &self,
-        connections: &Connections,
-        accounts: &Accounts,
-        orders: &Orders,
-        inventory: &Inventory,
-    ) -> UserRemoval {
-        let records = |collection, index| -> Arc<dyn Belongings> {
-            Arc::new(Records::new(self.store.clone(), collection, index))
-        };
-        UserRemoval::new(vec![
-            records(&session::SESSIONS, "user"),
-            records(&users::USER_TOKENS, "user"),
-            Arc::new(connections.clone()),
-            // What the connections left, and what was kept by hand.
-            Arc::new(accounts.clone()),
-            Arc::new(orders.clone()),
-            Arc::new(inventory.clone()),
-        ])
-    }
-
-    fn connections(
-        &self,
-        config: &Config,
-        outside: &Outside,
-        channel: Arc<dyn Invalidations>,
-        sealer: Arc<dyn Sealer>,
-    ) -> Connections {
-        let parts = SyncParts {
-            store: self.store.clone(),
-            clock: self.clock.clone(),
-            banks: outside.banks.clone(),
-            sealer,
-            replica: self.incarnation.clone(),
-            channel,
-            territory: self.slots.clone(),
-            options: SyncOptions {
-                interval: Duration::from_secs(config.sync.interval_seconds),
-                ..SyncOptions::default()
-            },
-        };
-        Connections::new(parts, self.arbiters.clone(), self.tree.clone())
-    }
-
-    /// The loops that look in the store for work of this replica's share.
-    #[allow(clippy::too_many_arguments, reason = "each loop has its own part")]
-    fn claiming(
-        &self,
-        share: &Share,
-        orders: &Orders,
-        membership: &Arc<Membership>,
-        connections: &Connections,
-        inventory: &Inventory,
-        outside: &Outside,
-        sealer: Arc<dyn Sealer>,
-        waker: Waker,
-        performers: Vec<Arc<dyn Performer>>,
-    ) -> Vec<InfrastructureTask> {
-        let mut claiming = Vec::new();
-        if share.has(Role::Orders) {
-            let adoption = Arc::new(Adoption::new(orders.clone(), membership.clone()));
-            claiming.push(supervise_task(&self.tree, "adoption", move |stop| {
-                let adoption = adoption.clone();
-                async move { adoption.run(stop).await }
-            }));
-        }
-        if share.has(Role::Sync) {
-            let slots = self.slots.clone();
-            claiming.push(supervise_task(&self.tree, "slots", move |stop| {
-                let slots = slots.clone();
-                async move { slots.run(stop).await }
-            }));
-            let connections = connections.clone();
-            claiming.push(supervise_task(&self.tree, "sync-schedule", move |stop| {
-                let connections = connections.clone();
-                async move { connections.schedule(stop).await }
-            }));
-        }
-        if share.has(Role::Jobs) {
-            let outbox = Arc::new(Outbox::new(
-                self.store.clone(),
-                self.clock.clone(),
-                self.incarnation.clone(),
-                waker,
-                performers,
-                OutboxOptions::default(),
-            ));
-            claiming.push(supervise_task(&self.tree, "outbox", move |stop| {
-                let outbox = outbox.clone();
-                async move { outbox.run(stop).await }
-            }));
-            claiming.push(schedules::start(self, inventory, orders, outside, sealer));
-        }
-        claiming
-    }
-}
-
-/// What each HTTP thread gets.
-#[derive(Clone)]
-struct Worker {
-    published: PublishedKeys,
-    sessions: Sessions,
-    users: Users,
-    roles: Roles,
-    catalog: Catalog,
-    rates: Rates,
-    addresses: AddressCheck,
-    accounts: Accounts,
-    ledger: Ledger,
-    inventory: Inventory,
-    orders: Orders,
-    connections: Connections,
-    operations: Operations,
-    streams: Arc<Streams>,
-    webhook_secret: Option<SecretString>,
-    clock: Arc<StoreClock>,
-    membership: Arc<Membership>,
-    slots: Arc<Slots>,
-    readiness: ReplicaReadiness,
-    in_detail: bool,
-    threads: Arc<AtomicUsize>,
-}
-
-impl Worker {
-    fn configure(&self, app: &mut actix_web::web::ServiceConfig) {
-        let thread = self.threads.fetch_add(1, Ordering::Relaxed);
-        let authenticator: Authenticator = Rc::new(self.sessions.on_this_thread(&format!("http-{thread}")));
-        self.operations.configure(app);
-        app.app_data(authenticator)
-            .app_data(Health { readiness: Rc::new(self.readiness.clone()), in_detail: self.in_detail });
-        if self.in_detail {
-            app.app_data(Figures(telemetry::figures));
-        }
-        app.app_data(Data::new(self.published.clone()))
-            .app_data(Data::new(self.sessions.clone()))
-            .app_data(Data::new(self.users.clone()))
-            .app_data(Data::new(self.roles.clone()))
-            .app_data(Data::new(self.catalog.clone()))
-            .app_data(Data::new(self.rates.clone()))
-            .app_data(Data::new(self.addresses.clone()))
-            .app_data(Data::new(self.accounts.clone()))
-            .app_data(Data::new(self.ledger.clone()))
-            .app_data(Data::new(self.inventory.clone()))
-            .app_data(Data::new(self.orders.clone()))
-            .app_data(Data::from(self.streams.clone()))
-            .app_data(Data::new(StripeWebhooks {
-                secret: self.webhook_secret.clone(),
-                clock: self.clock.clone(),
-            }))
-            .app_data(Data::new(self.connections.clone()))
-            .app_data(Data::from(self.membership.clone()))
-            .app_data(Data::from(self.slots.clone()));
-    }
-}
-
-type SessionPorts = (Arc<dyn Invalidations>, Option<Arc<dyn SessionLocator>>, Vec<InfrastructureTask>);
-
-fn session_ports(
-    redis: Option<&RedisPool>,
-    store: &Arc<dyn Store>,
-    clock: &Arc<StoreClock>,
-    tree: &Tree,
-) -> SessionPorts {
-    let Some(pool) = redis else { return (Arc::new(LocalInvalidations::default()), None, Vec::new()) };
-    let (channel, tasks) = RedisInvalidations::start(pool.clone(), tree);
-    let posted = Arc::new(Posted::new(channel, store.clone(), clock.clone()));
-    let mut telling = Vec::from(tasks);
-    telling.push(supervise_task(tree, "posted-revocations", {
-        let posted = posted.clone();
-        move |stop| {
-            let posted = posted.clone();
-            async move { posted.run(stop).await }
-        }
-    }));
-    (posted, Some(Arc::new(RedisLocator::new(pool.clone()))), telling)
-}
-
-/// Where requests are counted, and where guesses of passwords are.
-fn limits(redis: Option<&RedisPool>, clock: Arc<StoreClock>) -> (Arc<dyn Limits>, Arc<dyn Limits>) {
-    let memory = || MemoryLimits::new(clock.clone(), COUNTED_KEYS);
-    match redis {
-        Some(pool) => (
-            Arc::new(RedisLimits::new(pool.clone(), memory())),
-            Arc::new(RedisLimits::of_guesses(pool.clone(), memory())),
-        ),
-        None => (Arc::new(memory()), Arc::new(memory())),
-    }
-}
-
-/// How this replica tells others which sessions were ended.
-fn channel(config: &Config) -> String {
-    match &config.redis.uri {
-        Some(_) => format!("redis, prefix {}", config.redis.prefix),
-        None => "no Redis".to_owned(),
-    }
-}
-
-/// Waits until every other live replica on this database can be told which sessions were ended: by
-/// the same Redis, or because there is no other. One that crashed lapses meanwhile.
-async fn others_hear_us(config: &Config, membership: &Membership, lease: Lease) -> Result<(), ServeError> {
-    let until = Instant::now() + lease.length + lease.heartbeat;
-    let me = membership.incarnation();
-    let channel = channel(config);
-    let alone = config.redis.uri.is_none();
-    loop {
-        membership.heartbeat().await?;
-        let live = membership.live().await?;
-        let deaf = live.into_iter().find(|other| other.id != me && (alone || other.channel != channel));
-        let Some(other) = deaf else { return Ok(()) };
-        if Instant::now() >= until {
-            return Err(ServeError::OneRedisNeeded {
-                host: other.host,
-                theirs: other.channel,
-                ours: channel,
-            });
-        }
-        tracing::warn!(
-            host = other.host,
-            theirs = other.channel,
-            ours = channel,
-            "waiting for another replica to leave"
-        );
-        sleep(lease.heartbeat.min(Duration::from_secs(1))).await;
-    }
-}
-
-/// Outside production, `STEWARD_CRASH_POINT=name:n` ends the process the hard way when it passes
-/// that point of a saga for the n-th time: what the recovery tests kill it with.
-fn crash_points(profile: Profile) -> CrashPoints {
-    let wanted = std::env::var("STEWARD_CRASH_POINT").ok().filter(|_| profile != Profile::Production);
-    let Some(wanted) = wanted else { return CrashPoints::default() };
-    let (name, nth) = wanted.split_once(':').unwrap_or((&wanted, "1"));
-    let (name, nth) = (name.to_owned(), nth.parse().unwrap_or(1));
-    let passed = AtomicUsize::new(0);
-    CrashPoints::new(move |point| {
-        if point == name && passed.fetch_add(1, Ordering::SeqCst) + 1 == nth {
-            std::process::abort();
-        }
-    })
-}
-
-fn host() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name = if name.trim().is_empty() { "localhost" } else { name.trim() };
-    format!("{name}:{}", std::process::id())
 }
 
 async fn told_to_stop() -> Asked {
