@@ -74,6 +74,7 @@ fn every_key_is_documented_and_every_documented_key_exists() {
         "sandbox",
         "limits",
         "cluster",
+        "sync",
         "log",
         "telemetry",
         "allow",
