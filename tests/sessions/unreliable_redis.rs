@@ -153,10 +153,12 @@ async fn what_one_replica_could_not_say_it_says_when_it_reaches_redis_again() {
     lonely.sessions.log_out(&world.other.session_id).await.unwrap();
     assert_eq!(lonely.check(&world.other).await, REFUSED);
     // then the others hear of it as soon as Redis lets them.
-    let mut listening = world.b.listen();
+    let mut listening = [world.a.listen(), world.b.listen()];
     world.b.pool.query::<()>(&admit("on")).await.unwrap();
     let ended = Invalidation::Session(world.other.session_id.clone());
-    heard(&mut listening, &ended, LONG).await;
+    for listening in &mut listening {
+        heard(listening, &ended, LONG).await;
+    }
     world.all_is_well(&world.other).await;
 }
 
