@@ -168,7 +168,7 @@ async fn page(
     cursor: Option<&str>,
 ) -> Result<Listed<AccountView>, Problem> {
     let binding = Binding::new("accounts", &(user_id, kind));
-    let after = cursor.map(|text| binding.open(text)).transpose()?;
+    let after = binding.after(cursor)?;
     let (found, next) = accounts.page(user_id, kind.map(AccountType::from), limit.get(), after).await?;
     let found = found.into_iter().map(|account| AccountView::of(account.value)).collect();
     Ok(Listed::new(found, next.as_ref(), &binding))

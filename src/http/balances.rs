@@ -87,7 +87,7 @@ async fn list_balances(
     accounts.get(&caller.user_id, &id).await?.ok_or_else(Problem::not_found)?;
     let days = (filter.from.map(|day| day.to_string()), filter.to.map(|day| day.to_string()));
     let binding = Binding::new("balances", &(&caller.user_id, &id, &days));
-    let after = filter.cursor.as_deref().map(|text| binding.open(text)).transpose()?;
+    let after = binding.after(filter.cursor.as_deref())?;
     let between = (days.0.as_deref(), days.1.as_deref());
     let (found, next) = accounts.balances(&id, between, filter.limit.get(), after).await?;
     let found = found.into_iter().map(|day| DayBalanceView::of(day.value)).collect();

@@ -147,7 +147,7 @@ async fn list_categories(
 ) -> Result<HttpResponse, Problem> {
     let filter = filter.0;
     let binding = Binding::new("categories", &filter.parent_id);
-    let after = filter.cursor.as_deref().map(|text| binding.open(text)).transpose()?;
+    let after = binding.after(filter.cursor.as_deref())?;
     let (found, next) = catalog.categories(filter.parent_id.as_deref(), filter.limit.get(), after).await?;
     let found = found.iter().map(CategoryView::of).collect();
     Ok(Listed::new(found, next.as_ref(), &binding).respond(&request))

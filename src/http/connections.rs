@@ -15,7 +15,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::caller::Caller;
 use super::etag;
 use super::json::ValidJson;
-use super::page::{Binding, CursorText, Limit, Listed};
+use super::page::{Binding, Listed, Paging};
 use super::problem::Problem;
 use super::query::{InPath, PathId, ValidQuery};
 use super::values::Time;
@@ -166,20 +166,6 @@ async fn create_connection(
         .json(connection))
 }
 
-/// What narrows a list.
-#[derive(Deserialize, Validate, IntoParams)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct Paging {
-    #[serde(default)]
-    #[garde(skip)]
-    #[param(inline)]
-    limit: Limit,
-    #[garde(skip)]
-    #[param(inline)]
-    cursor: Option<CursorText>,
-}
-
 /// My connections, oldest first.
 #[utoipa::path(
     tag = "accounts",
@@ -196,7 +182,7 @@ async fn list_connections(
 ) -> Result<HttpResponse, Problem> {
     let paging = paging.0;
     let binding = Binding::new("connections", &caller.user_id);
-    let after = paging.cursor.as_deref().map(|text| binding.open(text)).transpose()?;
+    let after = binding.after(paging.cursor.as_deref())?;
     let (found, next) = connections.list(&caller.user_id, paging.limit.get(), after).await?;
     let found = found.into_iter().map(|connection| ConnectionView::of(connection.value)).collect();
     Ok(Listed::new(found, next.as_ref(), &binding).respond(&request))
@@ -305,7 +291,7 @@ async fn list_runs(
 ) -> Result<HttpResponse, Problem> {
     let (id, paging) = (id.0.0, paging.0);
     let binding = Binding::new("runs", &(&caller.user_id, &id));
-    let after = paging.cursor.as_deref().map(|text| binding.open(text)).transpose()?;
+    let after = binding.after(paging.cursor.as_deref())?;
     let (found, next) = connections.runs(&caller.user_id, &id, paging.limit.get(), after).await?;
     let found = found.into_iter().map(|run| RunView::of(run.value)).collect();
     Ok(Listed::new(found, next.as_ref(), &binding).respond(&request))

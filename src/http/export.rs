@@ -1,8 +1,7 @@
 //! All that is mine, page by page: what a person may ask for of what is kept about them.
 
 use actix_web::{HttpRequest, HttpResponse, get, web};
-use garde::Validate;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 use steward_actors::account_sync::Connections;
 use steward_actors::accounts::{Accounts, Ledger, TransactionFilter};
@@ -11,7 +10,7 @@ use steward_actors::order_saga::Orders;
 use steward_actors::session::Sessions;
 use steward_actors::store::Cursor;
 use steward_actors::users::Users;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::accounts::AccountView;
@@ -20,7 +19,7 @@ use super::caller::Caller;
 use super::connections::ConnectionView;
 use super::holds::{self, HoldView};
 use super::orders::OrderView;
-use super::page::{Binding, CursorText, Limit, Listed};
+use super::page::{Binding, Listed, Paging};
 use super::problem::Problem;
 use super::query::ValidQuery;
 use super::sessions::SessionView;
@@ -44,20 +43,6 @@ struct ExportedItem {
 /// The kinds, in their order.
 const KINDS: [&str; 8] =
     ["profile", "session", "connection", "account", "balance", "transaction", "hold", "order"];
-
-/// Where to begin.
-#[derive(Deserialize, Validate, IntoParams)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct ExportPage {
-    #[serde(default)]
-    #[garde(skip)]
-    #[param(inline)]
-    limit: Limit,
-    #[garde(skip)]
-    #[param(inline)]
-    cursor: Option<CursorText>,
-}
 
 struct Export<'a> {
     caller: &'a Caller,
@@ -139,19 +124,19 @@ fn read_place(cursor: Option<Cursor>) -> Result<(usize, Option<Cursor>), Problem
 /// holds, orders, one after the other.
 #[utoipa::path(
     tag = "users",
-    params(ExportPage),
+    params(Paging),
     responses((status = 200, body = Listed<ExportedItem>)),
     security(("bearer" = [])),
 )]
 #[get("/users/me/export")]
 async fn export_me(
     caller: Caller,
-    page: ValidQuery<ExportPage>,
+    page: ValidQuery<Paging>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let export = Export { caller: &caller, request: &request };
     let binding = Binding::new("users/me/export", &caller.user_id);
-    let after = page.0.cursor.as_deref().map(|text| binding.open(text)).transpose()?;
+    let after = binding.after(page.0.cursor.as_deref())?;
     let (mut kind, mut within) = read_place(after)?;
     let (mut items, limit) = (Vec::new(), page.0.limit.get());
     let next = loop {

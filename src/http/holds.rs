@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use steward_actors::inventory::{Hold, HoldLine, HoldRequest, HoldStatus, Inventory};
 use steward_actors::store::Cursor;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::caller::Caller;
 use super::idempotency::{IdempotencyKey, REPLAYED};
 use super::json::ValidJson;
-use super::page::{Binding, CursorText, Limit, Listed};
+use super::page::{Binding, Listed, Paging};
 use super::problem::{FieldError, Problem};
 use super::query::{InPath, PathId, Sku, ValidQuery};
 use super::values::Time;
@@ -142,37 +142,23 @@ fn no_sku_twice(lines: &[LineOfHold]) -> Result<(), Problem> {
     if errors.is_empty() { Ok(()) } else { Err(Problem::invalid(errors)) }
 }
 
-/// What narrows the list.
-#[derive(Deserialize, Validate, IntoParams)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct HoldFilter {
-    #[serde(default)]
-    #[garde(skip)]
-    #[param(inline)]
-    limit: Limit,
-    #[garde(skip)]
-    #[param(inline)]
-    cursor: Option<CursorText>,
-}
-
 /// My live holds, newest first.
 #[utoipa::path(
     tag = "stock",
-    params(HoldFilter),
+    params(Paging),
     responses((status = 200, body = Listed<HoldView>)),
     security(("bearer" = [])),
 )]
 #[get("/holds")]
 async fn list_holds(
     caller: Caller,
-    filter: ValidQuery<HoldFilter>,
+    filter: ValidQuery<Paging>,
     inventory: web::Data<Inventory>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let filter = filter.0;
     let binding = Binding::new("holds", &caller.user_id);
-    let after = filter.cursor.as_deref().map(|text| binding.open(text)).transpose()?;
+    let after = binding.after(filter.cursor.as_deref())?;
     let live = inventory.live_holds_of(&caller.user_id).await?;
     let (live, next) = page(live, filter.limit.get(), after);
     let live = live.into_iter().map(HoldView::of).collect();

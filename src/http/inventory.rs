@@ -5,13 +5,13 @@ use garde::Validate;
 use serde::{Deserialize, Serialize};
 use steward_actors::inventory::{Adjusted, Adjustment, Inventory, Movement, MovementKind, Stock};
 use steward_actors::store::Versioned;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::caller::{Caller, MaybeCaller};
 use super::idempotency::{IdempotencyKey, REPLAYED};
 use super::json::ValidJson;
-use super::page::{Binding, CursorText, Limit, Listed};
+use super::page::{Binding, Listed, Paging};
 use super::problem::Problem;
 use super::query::{InPath, Sku, ValidQuery};
 use super::values::Time;
@@ -160,37 +160,23 @@ async fn create_adjustment(
     Ok(response.json(MovementView::of(movement)))
 }
 
-/// What narrows the list.
-#[derive(Deserialize, Validate, IntoParams)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct MovementFilter {
-    #[serde(default)]
-    #[garde(skip)]
-    #[param(inline)]
-    limit: Limit,
-    #[garde(skip)]
-    #[param(inline)]
-    cursor: Option<CursorText>,
-}
-
 /// The ledger of a SKU, newest first.
 #[utoipa::path(
     tag = "stock",
-    params(("sku" = String, Path), MovementFilter),
+    params(("sku" = String, Path), Paging),
     responses((status = 200, body = Listed<MovementView>)),
     security(("bearer" = ["inventory:read"])),
 )]
 #[get("/inventory/{sku}/movements")]
 async fn list_movements(
     sku: InPath<Sku>,
-    filter: ValidQuery<MovementFilter>,
+    filter: ValidQuery<Paging>,
     inventory: web::Data<Inventory>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let (sku, filter) = (sku.0.0, filter.0);
     let binding = Binding::new("movements", &sku);
-    let after = filter.cursor.as_deref().map(|text| binding.open(text)).transpose()?;
+    let after = binding.after(filter.cursor.as_deref())?;
     let (found, next) = inventory.movements(&sku, filter.limit.get(), after).await?;
     let found = found.into_iter().map(MovementView::of).collect();
     Ok(Listed::new(found, next.as_ref(), &binding).respond(&request))

@@ -13,7 +13,7 @@ use steward_actors::money::Currency;
 use steward_actors::order_saga::{
     OrderCommand, Orders, Reason, Refund, RefundStatus, RequestRefund, Share, Whose,
 };
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::caller::Caller;
@@ -21,7 +21,7 @@ use super::etag::{self, IfMatch};
 use super::idempotency::{IdempotencyKey, REPLAYED, fingerprint};
 use super::json::OptionalJson;
 use super::orders::{LineInput, OrderView, visible};
-use super::page::{Binding, CursorText, Limit, Listed};
+use super::page::{Binding, Listed, Paging};
 use super::problem::{FieldError, Problem};
 use super::query::{InPath, PathId, ValidQuery};
 use super::values::{Amount, AmountInput, CurrencyCode, Time};
@@ -277,24 +277,10 @@ async fn refund_order(
     Ok(response.json(RefundView::of(requested.refund)))
 }
 
-/// Which page.
-#[derive(Deserialize, Validate, IntoParams)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct RefundFilter {
-    #[serde(default)]
-    #[garde(skip)]
-    #[param(inline)]
-    limit: Limit,
-    #[garde(skip)]
-    #[param(inline)]
-    cursor: Option<CursorText>,
-}
-
 /// The refunds of an order, newest first.
 #[utoipa::path(
     tag = "orders",
-    params(("id" = String, Path), RefundFilter),
+    params(("id" = String, Path), Paging),
     responses((status = 200, body = Listed<RefundView>)),
     security(("bearer" = [])),
 )]
@@ -302,14 +288,14 @@ struct RefundFilter {
 async fn list_refunds(
     caller: Caller,
     id: InPath<PathId>,
-    filter: ValidQuery<RefundFilter>,
+    filter: ValidQuery<Paging>,
     orders: web::Data<Orders>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let filter = filter.0;
     let order = visible(&caller, &orders, &id.0.0).await?.value;
     let binding = Binding::new("refunds", &order.id);
-    let after = filter.cursor.as_deref().map(|text| binding.open(text)).transpose()?;
+    let after = binding.after(filter.cursor.as_deref())?;
     let (found, next) = orders.refunds(&order.id, filter.limit.get(), after).await?;
     let found = found.into_iter().map(RefundView::of).collect();
     Ok(Listed::new(found, next.as_ref(), &binding).respond(&request))

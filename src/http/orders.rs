@@ -408,7 +408,7 @@ async fn list_orders(
     }
     let status = filter.status.map(|status| status.0);
     let binding = Binding::new("orders", &(whose, status));
-    let after = filter.cursor.as_deref().map(|text| binding.open(text)).transpose()?;
+    let after = binding.after(filter.cursor.as_deref())?;
     let user_id = Some(whose).filter(|whose| *whose != "*");
     let (found, next) = orders.page(user_id, status, filter.limit.get(), after).await?;
     let found = found.into_iter().map(OrderView::of).collect();

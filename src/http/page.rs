@@ -10,12 +10,13 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use garde::Validate;
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha256};
 use steward_actors::store::{Cursor, Query};
 use url::form_urlencoded;
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
-use utoipa::{PartialSchema, ToSchema};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::problem::{FieldError, Problem};
 
@@ -68,6 +69,20 @@ impl PartialSchema for Limit {
 
 impl ToSchema for Limit {}
 
+/// Which page of a list that nothing narrows.
+#[derive(Deserialize, Validate, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Paging {
+    #[serde(default)]
+    #[garde(skip)]
+    #[param(inline)]
+    pub(super) limit: Limit,
+    #[garde(skip)]
+    #[param(inline)]
+    pub(super) cursor: Option<CursorText>,
+}
+
 /// What a cursor belongs to: the route and all of its filters, but not `limit`.
 pub struct Binding([u8; 8]);
 
@@ -88,11 +103,15 @@ impl Binding {
         URL_SAFE_NO_PAD.encode([self.check(&inside).as_slice(), &inside].concat())
     }
 
-    /// Reads a client's cursor.
+    /// What the page that a client asks for comes after: what its cursor says, or nothing.
     ///
     /// # Errors
-    /// 400 if it was not made for this route and these filters.
-    pub fn open(&self, text: &str) -> Result<Cursor, Problem> {
+    /// 400 if the cursor was not made for this route and these filters.
+    pub fn after(&self, cursor: Option<&str>) -> Result<Option<Cursor>, Problem> {
+        cursor.map(|text| self.open(text)).transpose()
+    }
+
+    fn open(&self, text: &str) -> Result<Cursor, Problem> {
         let bad = || {
             Problem::bad_request("bad_cursor", "The cursor was not made for this list")
                 .field(FieldError::new("cursor", "invalid", "was not made for this list"))
@@ -135,7 +154,7 @@ fn first_eight(hash: Sha256) -> [u8; 8] {
 /// # Errors
 /// 400 if the cursor is not one of this list.
 pub fn paged(query: Query, limit: Limit, cursor: Option<&str>, binding: &Binding) -> Result<Query, Problem> {
-    let after = cursor.map(|text| binding.open(text)).transpose()?;
+    let after = binding.after(cursor)?;
     if let Some(after) = &after
         && after.keys.len() != query.sort_fields().len()
     {

@@ -256,7 +256,7 @@ async fn list_users(
     let mut filter = asked.parse()?;
     let narrowed = (&asked.q, &asked.email, asked.min_age, asked.max_age, &asked.role, asked.sort);
     let binding = Binding::new("users", &narrowed);
-    filter.after = asked.cursor.as_deref().map(|text| binding.open(text)).transpose()?;
+    filter.after = binding.after(asked.cursor.as_deref())?;
     let (found, next) = users.list(&filter).await?;
     let items = found.into_iter().map(|user| ItemView::of(user, asked.expand)).collect();
     Ok(Listed::new(items, next.as_ref(), &binding).respond(&request))

@@ -159,7 +159,7 @@ impl ProductQuery {
         let bound =
             (&q, &filter.category, min_price, max_price, filter.in_stock, &attributes, format!("{sort:?}"));
         let binding = Binding::new("products", &bound);
-        let after = filter.cursor.as_deref().map(|text| binding.open(text)).transpose()?;
+        let after = binding.after(filter.cursor.as_deref())?;
         let search = ProductSearch {
             words: q,
             category: filter.category,

@@ -206,7 +206,7 @@ async fn page(
             (&wanted.words, wanted.min_amount, wanted.max_amount, wanted.pending),
         ),
     );
-    let after = cursor.as_deref().map(|text| binding.open(text)).transpose()?;
+    let after = binding.after(cursor.as_deref())?;
     let (found, next) = ledger.page(user_id, &wanted, limit.get(), after).await?;
     let found = found.into_iter().map(|transaction| transaction.value.into()).collect();
     Ok(Listed::new(found, next.as_ref(), &binding))

@@ -53,7 +53,7 @@ async fn make(body: ValidJson<Thing>) -> HttpResponse {
 
 async fn list(request: HttpRequest, query: ValidQuery<Things>) -> Result<HttpResponse, Problem> {
     let binding = Binding::new("things", &query.0.kind);
-    let after = query.0.cursor.as_deref().map(|text| binding.open(text)).transpose()?;
+    let after = binding.after(query.0.cursor.as_deref())?;
     let first = after.map_or(0, |cursor| cursor.keys[0].as_u64().unwrap());
     let last = first + query.0.limit.get() as u64;
     let next = Cursor { keys: vec![json!(last)], id: "x".into() };

@@ -34,6 +34,27 @@ async fn world() -> World {
 }
 
 impl World {
+    /// A replica that Redis can refuse without refusing the others.
+    async fn lonely(&self) -> Replica {
+        self.admit_the_lonely("on").await;
+        let lonely = self.cluster.replica_at(self.redis.uri_of("lonely", "secret"));
+        lonely.trusted().await;
+        lonely
+    }
+
+    async fn refuse_the_lonely(&self) {
+        self.admit_the_lonely("off").await;
+        let mut kill = redis::cmd("CLIENT");
+        kill.arg("KILL").arg("USER").arg("lonely");
+        self.b.pool.query::<i64>(&kill).await.unwrap();
+    }
+
+    async fn admit_the_lonely(&self, state: &str) {
+        let mut acl = redis::cmd("ACL");
+        acl.arg("SETUSER").arg("lonely").arg(state).arg(">secret").arg("~*").arg("&*").arg("+@all");
+        self.b.pool.query::<()>(&acl).await.unwrap();
+    }
+
     async fn all_is_well(&self, revoked: &LoggedIn) {
         let fresh = self.cluster.replica_without_redis();
         for (name, replica) in [("a", &self.a), ("b", &self.b), ("fresh", &fresh)] {
@@ -136,25 +157,15 @@ async fn what_was_said_while_the_subscription_was_cut_off_is_not_missed() {
 #[actix_rt::test]
 async fn what_one_replica_could_not_say_it_says_when_it_reaches_redis_again() {
     let world = world().await;
-    let admit = |state: &str| {
-        let mut acl = redis::cmd("ACL");
-        acl.arg("SETUSER").arg("lonely").arg(state).arg(">secret").arg("~*").arg("&*").arg("+@all");
-        acl
-    };
-    world.b.pool.query::<()>(&admit("on")).await.unwrap();
-    let lonely = world.cluster.replica_at(world.redis.uri_of("lonely", "secret"));
-    lonely.trusted().await;
+    let lonely = world.lonely().await;
     // Given a replica that Redis refuses, while the others hear each other,
-    world.b.pool.query::<()>(&admit("off")).await.unwrap();
-    let mut kill = redis::cmd("CLIENT");
-    kill.arg("KILL").arg("USER").arg("lonely");
-    world.b.pool.query::<i64>(&kill).await.unwrap();
+    world.refuse_the_lonely().await;
     // when something is revoked there
     lonely.sessions.log_out(&world.other.session_id).await.unwrap();
     assert_eq!(lonely.check(&world.other).await, REFUSED);
     // then the others hear of it as soon as Redis lets them.
     let mut listening = [world.a.listen(), world.b.listen()];
-    world.b.pool.query::<()>(&admit("on")).await.unwrap();
+    world.admit_the_lonely("on").await;
     let ended = Invalidation::Session(world.other.session_id.clone());
     for listening in &mut listening {
         heard(listening, &ended, LONG).await;
@@ -165,19 +176,9 @@ async fn what_one_replica_could_not_say_it_says_when_it_reaches_redis_again() {
 #[actix_rt::test]
 async fn what_one_replica_cannot_say_others_find_in_the_store() {
     let world = world().await;
-    let admit = |state: &str| {
-        let mut acl = redis::cmd("ACL");
-        acl.arg("SETUSER").arg("lonely").arg(state).arg(">secret").arg("~*").arg("&*").arg("+@all");
-        acl
-    };
-    world.b.pool.query::<()>(&admit("on")).await.unwrap();
-    let lonely = world.cluster.replica_at(world.redis.uri_of("lonely", "secret"));
-    lonely.trusted().await;
+    let lonely = world.lonely().await;
     // Given a replica that Redis refuses for good, while the others hear each other and remember,
-    world.b.pool.query::<()>(&admit("off")).await.unwrap();
-    let mut kill = redis::cmd("CLIENT");
-    kill.arg("KILL").arg("USER").arg("lonely");
-    world.b.pool.query::<i64>(&kill).await.unwrap();
+    world.refuse_the_lonely().await;
     world.b.check_until_cached(&world.other).await;
     // when a session is ended there,
     lonely.sessions.log_out(&world.other.session_id).await.unwrap();

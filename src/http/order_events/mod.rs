@@ -2,8 +2,8 @@
 //! ([HTML, 9.2](https://html.spec.whatwg.org/multipage/server-sent-events.html)), resumable by
 //! `Last-Event-ID`; and as a list.
 //!
-//! The store is what is streamed ([`source`]). A commit in this replica wakes a stream at once, one
-//! elsewhere is found by looking again ([`feed`]). What never happens here: a stream that outlives
+//! The store is what is streamed (`source.rs`). A commit in this replica wakes a stream at once, one
+//! elsewhere is found by looking again (`feed.rs`). What never happens here: a stream that outlives
 //! its session, or the permission it was opened with, by more than a second, or that keeps a replica
 //! from stopping.
 
@@ -123,7 +123,7 @@ async fn events(
         respond(&request, &caller, needs, orders, &streams, watched, source)?
     } else {
         let binding = Binding::new("events", &whose);
-        let after = filter.cursor.as_deref().map(|text| binding.open(text)).transpose()?;
+        let after = binding.after(filter.cursor.as_deref())?;
         let (found, next) = orders.events(user_id.as_deref(), filter.limit.get(), after).await?;
         let found = found.into_iter().map(EventView::of).collect();
         Listed::new(found, next.as_ref(), &binding).respond(&request)
