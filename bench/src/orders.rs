@@ -1,10 +1,10 @@
 //! Orders from accepted to confirmed: how many a second, how soon, at what cost, and whether that
 //! stays as the store grows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
@@ -13,7 +13,8 @@ use steward::app::schema::SCHEMA;
 use steward::storage::mongo::MongoStore;
 use steward_actors::order_saga::{ORDERS, Order, OrderEvent, OrderStatus};
 use steward_actors::store::{Query, Store, find};
-use tokio::time::sleep;
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
 
 use crate::Failure;
 use crate::flash_sale::fresh;
@@ -32,6 +33,9 @@ const LOOKED_AT: usize = 300;
 const PATIENCE: Duration = Duration::from_secs(300);
 /// What confirmed orders a second should be of bare inserts a second.
 const AIM: f64 = 0.15;
+/// The span between two looks for orders that have ended: one look serves all clients, because
+/// each asking for itself would be most of the load.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// What is to be run.
 pub struct Plan {
@@ -96,15 +100,11 @@ impl Measured {
 pub async fn run(plan: &Plan) -> Result<String, Failure> {
     let database = fresh();
     let (data, beside) = (tempfile::tempdir()?, tempfile::tempdir()?);
-    let place = |directory| -> Result<Place, Failure> {
-        let mut place = Place::new(plan.binary.clone(), directory)?;
-        place.set("MONGODB__URI", plan.uri.expose_secret());
-        place.set("MONGODB__DATABASE", &database);
-        Ok(place)
-    };
-    // A process of its own, so that what the faked provider costs is not counted as the server's.
-    let sandbox = place(beside.path())?.start("sandbox").await?;
-    let mut place = place(data.path())?;
+    // A process and a store of its own, so that what the faked provider costs is not counted as ours.
+    let sandbox = Place::new(plan.binary.clone(), beside.path())?.start("sandbox").await?;
+    let mut place = Place::new(plan.binary.clone(), data.path())?;
+    place.set("MONGODB__URI", plan.uri.expose_secret());
+    place.set("MONGODB__DATABASE", &database);
     place.set("REDIS__URI", plan.redis.expose_secret());
     place.set("REDIS__PREFIX", format!("{database}:"));
     place.set("SANDBOX__URL", &sandbox.sandbox);
@@ -177,8 +177,12 @@ impl World {
         let used = || processes.map(|(who, pid)| (who, pid.map_or(Duration::ZERO, cpu)));
         let before = used();
         let next = Arc::new(AtomicUsize::new(0));
-        let placed = (0..clients).map(|n| self.client(n, clients, orders, next.clone()));
-        let ids: Vec<String> = try_join_all(placed).await?.concat();
+        let waiting = Waiting::default();
+        let placed = (0..clients).map(|n| self.client(n, orders, next.clone(), &waiting));
+        let ids: Vec<String> = tokio::select! {
+            placed = try_join_all(placed) => placed?.concat(),
+            failed = waiting.look(self.store.as_ref()) => return Err(failed),
+        };
         self.all_ended().await?;
         let cpu = used()
             .into_iter()
@@ -192,14 +196,12 @@ impl World {
     async fn client(
         &self,
         n: usize,
-        clients: usize,
         orders: usize,
         next: Arc<AtomicUsize>,
+        waiting: &Waiting,
     ) -> Result<Vec<String>, Failure> {
         let person = &self.people[n % self.people.len()];
         let mut wire = Wire::connect(self.server.address()).await?;
-        // Far more clients than processors: asking all the time would be most of the load.
-        let pause = Duration::from_millis(u64::try_from(clients / 4).unwrap_or(0).clamp(2, 25));
         let mut ids = Vec::new();
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
@@ -221,18 +223,9 @@ impl World {
             }
             let order: serde_json::Value = serde_json::from_slice(&body)?;
             let id = order["id"].as_str().ok_or("an order without an id")?.to_owned();
-            let path = format!("/v1/orders/{id}");
-            let until = Instant::now() + PATIENCE;
-            loop {
-                sleep(pause).await;
-                let (_, body) = wire.ask("GET", &path, token, None, "").await?;
-                let order: serde_json::Value = serde_json::from_slice(&body)?;
-                if matches!(order["status"].as_str(), Some("confirmed" | "rejected")) {
-                    break;
-                }
-                if Instant::now() > until {
-                    return Err(format!("order {id} does not end").into());
-                }
+            let ended = waiting.add(&id);
+            if timeout(PATIENCE, ended).await.is_err() {
+                return Err(format!("order {id} does not end").into());
             }
             ids.push(id);
         }
@@ -285,5 +278,39 @@ impl World {
             cpu,
             steps,
         })
+    }
+}
+
+/// Orders whose clients wait for their end.
+#[derive(Default)]
+struct Waiting(Mutex<HashMap<String, oneshot::Sender<()>>>);
+
+impl Waiting {
+    fn add(&self, id: &str) -> oneshot::Receiver<()> {
+        let (end, ended) = oneshot::channel();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), end);
+        ended
+    }
+
+    /// Tells clients of the ends of their orders, until the store fails.
+    async fn look(&self, store: &dyn Store) -> Failure {
+        loop {
+            sleep(LOOK).await;
+            let ids: Vec<String> =
+                self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
+            for ids in ids.chunks(500) {
+                let found = match steward_actors::store::load_many::<Order>(store, ids).await {
+                    Ok(found) => found,
+                    Err(error) => return error.into(),
+                };
+                for order in found.into_iter().map(|order| order.value) {
+                    if matches!(order.status, OrderStatus::Confirmed | OrderStatus::Rejected) {
+                        let end = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&order.id);
+                        // A client that has given up does not listen.
+                        let _ = end.map(|end| end.send(()));
+                    }
+                }
+            }
+        }
     }
 }

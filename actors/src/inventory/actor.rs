@@ -150,9 +150,10 @@ impl StockActor {
 
     fn commit(&self, books: Books, group: Vec<Pending>, context: &mut Context<Self>) {
         let (store, clock) = (self.store.clone(), self.clock.clone());
+        let contended = self.pace.is_contended();
         let attempt = async move {
             let began = Instant::now();
-            let attempt = round::attempt(store.as_ref(), clock.as_ref(), books, group).await;
+            let attempt = round::attempt(store.as_ref(), clock.as_ref(), contended, books, group).await;
             (attempt, began.elapsed())
         };
         context.spawn(wrap_future(attempt).map(|(attempt, took), actor: &mut Self, context| {

@@ -31,6 +31,8 @@ use crate::supervision::{Envelope, Registry};
 const GROUPS: usize = 4;
 /// SKUs of one group at most, unless a single bundle has more.
 const MOST_SKUS: usize = 200;
+/// How long stock counts as contended after a conflict with another replica.
+const CONTENDED_FOR: Duration = Duration::from_secs(5);
 /// How long a group waits for its SKUs. Those that came are parked meanwhile.
 const PARKING: Duration = Duration::from_millis(500);
 
@@ -41,6 +43,8 @@ pub(super) struct BundleActor {
     /// The SKUs of the groups under way.
     in_hand: BTreeSet<String>,
     groups: usize,
+    /// When another replica was met last.
+    conflicted: Option<Instant>,
 }
 
 #[derive(Clone)]
@@ -58,7 +62,7 @@ struct Waiting {
 impl BundleActor {
     pub(super) fn new(registry: Registry<StockActor>, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
         let parts = Parts { registry, store, clock };
-        Self { parts, waiting: VecDeque::new(), in_hand: BTreeSet::new(), groups: 0 }
+        Self { parts, waiting: VecDeque::new(), in_hand: BTreeSet::new(), groups: 0, conflicted: None }
     }
 
     fn enqueue(&mut self, lines: &[HoldLine], work: Work, context: &mut Context<Self>) {
@@ -77,11 +81,15 @@ impl BundleActor {
             self.in_hand.extend(skus.iter().cloned());
             self.groups += 1;
             let parts = self.parts.clone();
+            let contended = self.conflicted.is_some_and(|at| at.elapsed() < CONTENDED_FOR);
             let run = async move {
-                let again = run(&parts, &skus, group).await;
-                (skus, again)
+                let done = run(&parts, contended, &skus, group).await;
+                (skus, done)
             };
-            context.spawn(wrap_future(run).map(|(skus, again), actor: &mut Self, context| {
+            context.spawn(wrap_future(run).map(|(skus, (again, conflicted)), actor: &mut Self, context| {
+                if conflicted {
+                    actor.conflicted = Some(Instant::now());
+                }
                 actor.groups -= 1;
                 actor.in_hand.retain(|sku| !skus.contains(sku));
                 for bundle in again.into_iter().rev() {
@@ -146,8 +154,14 @@ fn take<T>(
     group
 }
 
-/// Parks the SKUs, commits the group, lets the SKUs go on; what is to be tried again.
-async fn run(parts: &Parts, skus: &BTreeSet<String>, group: Vec<Waiting>) -> Vec<Waiting> {
+/// Parks the SKUs, commits the group, lets the SKUs go on; what is to be tried again, and whether
+/// others were in the way.
+async fn run(
+    parts: &Parts,
+    contended: bool,
+    skus: &BTreeSet<String>,
+    group: Vec<Waiting>,
+) -> (Vec<Waiting>, bool) {
     let mut parked = BTreeMap::new();
     let mut busy = BTreeMap::new();
     for (sku, answer) in skus.iter().zip(join_all(skus.iter().map(|sku| park(parts, sku))).await) {
@@ -166,11 +180,11 @@ async fn run(parts: &Parts, skus: &BTreeSet<String>, group: Vec<Waiting>) -> Vec
         }
     }
     let known = parked.iter().map(|(sku, parked): (&String, &Parked)| (sku.clone(), parked.known.clone()));
-    let (books, again) = commit(parts, Books::of(known), able).await;
+    let (books, again, conflicted) = commit(parts, contended, Books::of(known), able).await;
     for (sku, parked) in parked {
         parked.unpark(books.known(&sku));
     }
-    again
+    (again, conflicted)
 }
 
 async fn park(parts: &Parts, sku: &str) -> Result<Parked, String> {
@@ -181,9 +195,14 @@ async fn park(parts: &Parts, sku: &str) -> Result<Parked, String> {
     }
 }
 
-async fn commit(parts: &Parts, mut books: Books, group: Vec<Waiting>) -> (Books, Vec<Waiting>) {
+async fn commit(
+    parts: &Parts,
+    contended: bool,
+    mut books: Books,
+    group: Vec<Waiting>,
+) -> (Books, Vec<Waiting>, bool) {
     let until = Instant::now() + PARKED_FOR;
-    let mut pace = Pace::default();
+    let (mut pace, mut conflicted) = (Pace::default(), false);
     // By its record a command is known again when the attempt hands it back.
     let mut places = BTreeMap::new();
     let mut commands = Vec::with_capacity(group.len());
@@ -193,8 +212,10 @@ async fn commit(parts: &Parts, mut books: Books, group: Vec<Waiting>) -> (Books,
     }
     while !commands.is_empty() && Instant::now() < until {
         let began = Instant::now();
-        let attempt = round::attempt(parts.store.as_ref(), parts.clock.as_ref(), books, commands).await;
+        let (store, clock) = (parts.store.as_ref(), parts.clock.as_ref());
+        let attempt = round::attempt(store, clock, contended || conflicted, books, commands).await;
         (books, commands) = (attempt.books, attempt.again);
+        conflicted |= attempt.end == End::Conflicted;
         if attempt.end == End::Conflicted && !commands.is_empty() {
             sleep(pace.came_too_late(began.elapsed(), fastrand::f64())).await;
         }
@@ -203,7 +224,7 @@ async fn commit(parts: &Parts, mut books: Books, group: Vec<Waiting>) -> (Books,
         let skus = places.get(&command.record())?.clone();
         Some(Waiting { skus, command })
     });
-    (books, again.collect())
+    (books, again.collect(), conflicted)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::holds::{Hold, HoldError, HoldRequest, HoldStatus, Placed, totals};
 use super::records::{Movement, MovementKind};
 use super::shopper::{MOST_LIVE, Shopper};
 use super::state::{MOST_ON_HAND, NotAdjustable, Stock};
-use crate::store::{Batch, Entity, Versioned};
+use crate::store::{Batch, Entity, Sharing, Versioned};
 use crate::time::Timestamp;
 
 /// Why a command is refused, and what that rests on.
@@ -62,23 +62,46 @@ pub(super) struct Plan {
 
 struct Planned<T> {
     value: T,
-    /// The version read; 0 for a record that the plan makes.
-    based_on: u64,
-    changed: bool,
+    from: From<T>,
+}
+
+/// Where a planned record comes from.
+enum From<T> {
+    /// It is as it was read at this version.
+    Unchanged(u64),
+    /// It was read like this.
+    Changed(Versioned<T>),
+    /// The plan makes it.
+    Made,
 }
 
 impl<T> Planned<T> {
     fn read(record: Versioned<T>) -> Self {
-        Self { value: record.value, based_on: record.version, changed: false }
+        Self { value: record.value, from: From::Unchanged(record.version) }
     }
 
     fn made(value: T) -> Self {
-        Self { value, based_on: 0, changed: true }
+        Self { value, from: From::Made }
     }
 
     fn become_(&mut self, value: T) {
-        self.value = value;
-        self.changed = true;
+        let before = std::mem::replace(&mut self.value, value);
+        if let From::Unchanged(version) = self.from {
+            self.from = From::Changed(Versioned { value: before, version });
+        }
+    }
+
+    fn is_changed(&self) -> bool {
+        !matches!(self.from, From::Unchanged(_))
+    }
+
+    /// The version of the record once the plan is committed.
+    fn version(&self) -> u64 {
+        match &self.from {
+            From::Unchanged(version) => *version,
+            From::Changed(before) => before.version + 1,
+            From::Made => 1,
+        }
     }
 }
 
@@ -229,24 +252,25 @@ impl Plan {
 
     /// Whether it changes nothing.
     pub(super) fn is_empty(&self) -> bool {
-        !self.stocks.values().any(|stock| stock.changed) && !self.holds.values().any(|hold| hold.changed)
+        !self.stocks.values().any(Planned::is_changed) && !self.holds.values().any(Planned::is_changed)
     }
 
-    /// What is to be committed. Stock is what many write at once, so it never shares a
-    /// transaction with strangers.
-    pub(super) fn batch(&self) -> Batch {
+    /// What is to be committed.
+    pub(super) fn batch(&self, sharing: Sharing) -> Batch {
         fn put<T: Entity>(batch: Batch, records: &BTreeMap<String, Planned<T>>) -> Batch {
-            let changed = records.values().filter(|record| record.changed);
-            changed.fold(batch, |batch, record| batch.put(&record.value, record.based_on))
+            records.values().fold(batch, |batch, record| match &record.from {
+                From::Unchanged(_) => batch,
+                From::Changed(before) => batch.change(before, &record.value),
+                From::Made => batch.insert(&record.value),
+            })
         }
-        put(put(put(put(Batch::new(), &self.stocks), &self.holds), &self.movements), &self.shoppers)
+        let batch = Batch { sharing, ..Batch::default() };
+        put(put(put(put(batch, &self.stocks), &self.holds), &self.movements), &self.shoppers)
     }
 
     /// The counters once the batch is committed.
     pub(super) fn committed(self) -> impl Iterator<Item = Versioned<Stock>> {
-        self.stocks
-            .into_values()
-            .map(|stock| Versioned { value: stock.value, version: stock.based_on + u64::from(stock.changed) })
+        self.stocks.into_values().map(|stock| Versioned { version: stock.version(), value: stock.value })
     }
 
     fn end(&mut self, id: &str, status: HoldStatus, now: Timestamp) -> Result<Hold, Refusal<HoldError>> {

@@ -42,6 +42,11 @@ impl Default for Pace {
 }
 
 impl Pace {
+    /// Whether others were met lately.
+    pub(super) fn is_contended(&self) -> bool {
+        self.alone < LATELY
+    }
+
     /// The pause after an attempt that came too late and took `took`; `chance` is 0..1.
     pub(super) fn came_too_late(&mut self, took: Duration, chance: f64) -> Duration {
         (self.turn, self.alone) = (Duration::ZERO, Duration::ZERO);

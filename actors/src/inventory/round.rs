@@ -16,7 +16,7 @@ use super::records::{Movement, STOCK};
 use super::shopper::Shopper;
 use super::state::Stock;
 use crate::cluster::Clock;
-use crate::store::{CommitError, Conflict, Store, StoreError, Versioned, load_many};
+use crate::store::{CommitError, Conflict, Sharing, Store, StoreError, Versioned, load_many};
 use crate::time::Timestamp;
 
 /// Records that the store reads at once.
@@ -196,18 +196,29 @@ pub(super) struct Attempt {
     pub(super) end: End,
 }
 
+/// Commands whose commit shares a transaction, at most: more are worth one of their own.
+const MOST_SHARED: usize = 16;
+
 /// Tries to commit all of `pending` at once, and answers those that it can. All of them must have
 /// arrived before it is called: its reads and its commit are what confirms their refusals.
+///
+/// A few commands share a transaction with whatever else is committed at the time, unless the stock
+/// is `contended`: its conflicts would be in the others' way.
 pub(super) async fn attempt(
     store: &dyn Store,
     clock: &dyn Clock,
+    contended: bool,
     mut books: Books,
     mut pending: Vec<Pending>,
 ) -> Attempt {
     for hold in pending.iter().filter_map(Pending::brought) {
         books.learn_hold(hold.clone());
     }
-    let (again, end) = match commit(store, clock, &mut books, &mut pending).await {
+    let sharing = match contended || pending.len() > MOST_SHARED {
+        true => Sharing::Alone,
+        false => Sharing::Shared,
+    };
+    let (again, end) = match commit(store, clock, sharing, &mut books, &mut pending).await {
         Ok(()) => finish(store, &mut books, pending).await,
         Err(error) => try_again(store, &mut books, pending, error).await,
     };
@@ -226,6 +237,7 @@ pub(super) async fn attempt(
 async fn commit(
     store: &dyn Store,
     clock: &dyn Clock,
+    sharing: Sharing,
     books: &mut Books,
     pending: &mut [Pending],
 ) -> Result<(), CommitError> {
@@ -242,7 +254,7 @@ async fn commit(
         plan = decide(clock, books, pending);
     }
     if !plan.is_empty() {
-        store.commit(plan.batch()).await?;
+        store.commit(plan.batch(sharing)).await?;
         books.stocks = Some(plan.committed().map(|stock| (stock.value.sku().to_owned(), stock)).collect());
     }
     Ok(())

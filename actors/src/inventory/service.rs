@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
+use moka::sync::Cache;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -28,6 +29,9 @@ use crate::time::Timestamp;
 pub(super) const DEADLINE: Duration = Duration::from_secs(2);
 /// The key of the one actor of all bundles.
 pub(super) const BUNDLES: &str = "all";
+
+/// Placed holds that are remembered, and for how long.
+const PLACED: (u64, Duration) = (10_000, Duration::from_secs(60));
 
 impl From<AskError> for Trouble {
     fn from(error: AskError) -> Self {
@@ -54,6 +58,9 @@ pub struct Inventory {
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) lapses: Arc<Lapses>,
+    /// Holds of orders that were placed here lately. A hint, read instead of the store where the
+    /// commit that follows states the version.
+    placed: Cache<String, Versioned<Hold>>,
 }
 
 /// Looks for lapsed holds that somebody waits for: one look serves all who asked before it began.
@@ -98,7 +105,8 @@ impl Inventory {
             }
         });
         let lapses = Arc::new(Lapses { begun: AtomicU64::new(0), last: Mutex::new((0, Ok(0))) });
-        Self { registry, bundles, store, clock, lapses }
+        let placed = Cache::builder().max_capacity(PLACED.0).time_to_live(PLACED.1).build();
+        Self { registry, bundles, store, clock, lapses, placed }
     }
 
     /// Takes no more commands, and waits until those taken are answered, `deadline` at most.
@@ -218,11 +226,20 @@ impl Inventory {
             Some(sku) => self.registry.ask(&sku, PlaceHold(request), DEADLINE).await,
             None => self.bundles.ask(BUNDLES, PlaceHold(request), DEADLINE).await,
         };
-        asked.unwrap_or_else(|error| Err(Trouble::from(error).into()))
+        let placed: Placed = asked.unwrap_or_else(|error| Err(Trouble::from(error).into()))?;
+        if !placed.replayed && !placed.hold.is_shoppers() {
+            let hold = Versioned { value: placed.hold.clone(), version: 1 };
+            self.placed.insert(placed.hold.id.clone(), hold);
+        }
+        Ok(placed)
     }
 
     async fn read_and_settle(&self, id: &str, settlement: Settlement) -> Result<Hold, HoldError> {
-        let hold = load::<Hold>(self.store.as_ref(), id).await.map_err(Trouble::from)?;
+        let hold = match self.placed.remove(id) {
+            // Whatever has become of it, its end is refused at this version and decided again.
+            Some(placed) => Some(placed),
+            None => load::<Hold>(self.store.as_ref(), id).await.map_err(Trouble::from)?,
+        };
         self.settle(hold.ok_or(HoldError::NotFound)?, settlement).await
     }
 

@@ -60,7 +60,10 @@ pub struct OrderSaga {
 
 impl OrderSaga {
     pub(super) async fn load(ports: Arc<Ports>, id: &str, lifeline: Lifeline) -> Result<Self, StartError> {
-        let stored: Option<Versioned<Order>> = load(ports.store.as_ref(), id).await?;
+        let stored: Option<Versioned<Order>> = match ports.accepted.remove(id) {
+            Some(accepted) => Some(accepted),
+            None => load(ports.store.as_ref(), id).await?,
+        };
         let saga = stored.map(|stored| Saga::new(ports, stored));
         let status = SagaStatus { step: None, attempts: 0, waiting: None, version: 0 };
         let status = saga.as_ref().map_or(status, status_of);

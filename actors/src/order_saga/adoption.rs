@@ -141,7 +141,7 @@ impl Adoption {
 
     async fn adopt(&self, found: Versioned<Order>) -> bool {
         let ports = &self.orders.ports;
-        let mut order = found.value;
+        let mut order = found.value.clone();
         let event = Event::Adopted { by: ports.incarnation.clone() };
         let record = match apply(&mut order, event, 0, ports.clock.now()) {
             Ok(record) => record,
@@ -151,7 +151,7 @@ impl Adoption {
             }
         };
         ports.crash_points.pass("adopt.before_commit");
-        let batch = Batch::shared().replace(&order, found.version).insert(&record);
+        let batch = Batch::shared().change(&found, &order).insert(&record);
         let committed = ports.store.commit(batch).await;
         ports.crash_points.pass("adopt.after_commit");
         match committed {

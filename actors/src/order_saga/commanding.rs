@@ -198,8 +198,8 @@ impl Orders {
         doubt: &mut Doubt,
         attempt: u32,
     ) -> Result<Option<Versioned<Order>>, CommandError> {
-        let Versioned { value: mut order, version } = found;
-        let (batch, to_do) = self.batch_of(batch, &mut order, events, version)?;
+        let mut order = found.value.clone();
+        let (batch, to_do) = self.batch_of(batch, &found, &mut order, events)?;
         self.ports.crash_points.pass("command.before_commit");
         let committed = self.ports.store.commit(batch).await;
         self.ports.crash_points.pass("command.after_commit");
@@ -212,7 +212,7 @@ impl Orders {
                 if order.shipped_at.is_some() {
                     self.ports.outbox.wake();
                 }
-                return Ok(Some(Versioned { value: order, version: version + 1 }));
+                return Ok(Some(Versioned { value: order, version: found.version + 1 }));
             }
             Err(CommitError::Conflict(_)) => {}
             Err(CommitError::Unavailable(reason)) if !doubt.is_in_doubt() => {
@@ -233,9 +233,9 @@ impl Orders {
     fn batch_of(
         &self,
         batch: Batch,
+        found: &Versioned<Order>,
         order: &mut Order,
         events: Vec<Event>,
-        version: u64,
     ) -> Result<(Batch, bool), Impossible> {
         let now = self.ports.clock.now();
         let to_do = events.iter().any(|event| !event.is_note());
@@ -247,7 +247,7 @@ impl Orders {
         if to_do && order.step.is_some() && order.owner.as_deref() != Some(owner) {
             records.push(apply(order, Event::Adopted { by: owner.to_owned() }, 1, now)?);
         }
-        let mut batch = batch.replace(order, version);
+        let mut batch = batch.change(found, order);
         for record in &records {
             batch = batch.insert(record);
             batch = mails::job(record).iter().fold(batch, Batch::insert);

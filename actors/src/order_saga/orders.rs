@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use moka::sync::Cache;
 use serde_json::{Map, Value};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
@@ -29,6 +30,9 @@ use crate::providers::Payments;
 use crate::store::{Batch, CommitError, Cursor, Query, Store, StoreError, Versioned, find, load};
 use crate::supervision::{Arbiters, AskError, Registry, RegistryOptions, Tree};
 use crate::time::Timestamp;
+
+/// How long the saga of an accepted order need not read it: it begins at once, or much later.
+const ACCEPTED_JUST_NOW: Duration = Duration::from_secs(5);
 
 /// What orders are built on.
 pub struct OrdersParts {
@@ -161,6 +165,10 @@ impl Orders {
             crash_points: parts.crash_points,
             incarnation: parts.incarnation,
             hub: Hub::default(),
+            accepted: Cache::builder()
+                .max_capacity(options.capacity as u64)
+                .time_to_live(ACCEPTED_JUST_NOW)
+                .build(),
             patience: options.patience,
             call_deadline: options.call_deadline,
         });
@@ -220,6 +228,10 @@ impl Orders {
         match committed {
             Ok(()) => {
                 self.ports.hub.changed(&order.id, &order.user_id);
+                if self.options.runs_sagas {
+                    let stored = Versioned { value: order.clone(), version: 1 };
+                    self.ports.accepted.insert(order.id.clone(), stored);
+                }
                 self.start(&order.id);
                 Ok(Accepted { order: Versioned { value: order, version: 1 }, replayed: false })
             }
@@ -511,6 +523,7 @@ impl Orders {
             self.recovery.wake.notify_one();
         } else if let Err(error) = self.registry.get(order_id) {
             tracing::debug!(order = order_id, %error, "an order's saga starts later");
+            self.ports.accepted.invalidate(order_id);
             self.look_for_left_over();
         }
     }

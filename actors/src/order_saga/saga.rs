@@ -185,7 +185,7 @@ impl Saga {
     }
 
     async fn record(&mut self) -> Recorded {
-        let mut batch = Batch::shared().replace(&self.order, self.stored.version);
+        let mut batch = Batch::shared().change(&self.stored, &self.order);
         for record in &self.unrecorded {
             batch = batch.insert(record);
             let due = self.stored.value.refund_of(&record.event);

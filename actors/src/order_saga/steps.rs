@@ -7,6 +7,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use moka::sync::Cache;
 use tokio::time::timeout;
 
 use super::crash_points::CrashPoints;
@@ -18,7 +19,7 @@ use crate::cluster::Clock;
 use crate::inventory::{Hold, HoldError, HoldRequest, HoldStatus, Holds};
 use crate::outbox::Waker;
 use crate::providers::{IntentRequest, PaymentError, Payments, RefundRequest};
-use crate::store::Store;
+use crate::store::{Store, Versioned};
 
 /// What a saga reaches the outside through.
 pub(super) struct Ports {
@@ -30,6 +31,8 @@ pub(super) struct Ports {
     pub(super) crash_points: CrashPoints,
     pub(super) incarnation: String,
     pub(super) hub: Hub,
+    /// Orders that were accepted here a moment ago: their sagas begin without reading them again.
+    pub(super) accepted: Cache<String, Versioned<Order>>,
     pub(super) patience: Patience,
     pub(super) call_deadline: Duration,
 }

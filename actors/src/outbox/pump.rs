@@ -1,13 +1,13 @@
 //! The loop that claims jobs and has them performed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::counter;
 use tokio::sync::{Notify, watch};
-use tokio::task::{JoinError, JoinSet};
-use tokio::time::timeout;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{sleep, timeout};
 use tracing::field::Empty;
 use tracing::{Instrument, info_span};
 
@@ -30,6 +30,12 @@ impl Waker {
     /// There may be a job.
     pub fn wake(&self) {
         self.notify.notify_one();
+    }
+
+    /// Where one job is, more follow: a little later one look finds them all.
+    async fn woken(&self) {
+        self.notify.notified().await;
+        sleep(GATHERING).await;
     }
 }
 
@@ -67,6 +73,11 @@ impl Default for OutboxOptions {
     }
 }
 
+/// What may be claimed once its time has come: a running job whose lease has lapsed is due as well.
+const CLAIMABLE: [JobStatus; 2] = [JobStatus::Due, JobStatus::Running];
+/// How long jobs gather after the first one of which the outbox is told.
+const GATHERING: Duration = Duration::from_millis(20);
+
 /// The outbox of one replica.
 pub struct Outbox {
     inner: Arc<Inner>,
@@ -99,9 +110,10 @@ impl Outbox {
     /// Claims and performs jobs until `stop` becomes true; then finishes those it has begun.
     pub async fn run(&self, mut stop: watch::Receiver<bool>) {
         let inner = &self.inner;
-        let mut running = JoinSet::new();
+        let mut running = Running::default();
+        let mut looks_for: &[JobStatus] = &CLAIMABLE;
         loop {
-            let full = match self.claim(&mut running).await {
+            let full = match self.claim(&mut running, looks_for).await {
                 Ok(full) => full,
                 Err(error) => {
                     tracing::warn!(%error, "due jobs could not be looked for");
@@ -109,13 +121,13 @@ impl Outbox {
                 }
             };
             tokio::select! {
-                () = inner.clock.sleep(inner.options.poll), if !full => {}
-                () = inner.waker.notify.notified(), if !full => {}
-                Some(ended) = running.join_next() => report(ended),
+                () = inner.clock.sleep(inner.options.poll), if !full => looks_for = &CLAIMABLE,
+                () = inner.waker.woken(), if !full => looks_for = &[JobStatus::Due],
+                () = running.one_ended(), if full => {}
                 _ = stop.wait_for(|stop| *stop) => break,
             }
         }
-        finish(running).await;
+        running.all_ended().await;
     }
 
     /// Claims what is due now, performs all of it and waits for that. How many were claimed.
@@ -123,22 +135,18 @@ impl Outbox {
     /// # Errors
     /// [`StoreError`].
     pub async fn round(&self) -> Result<usize, StoreError> {
-        let mut running = JoinSet::new();
-        self.claim(&mut running).await?;
+        let mut running = Running::default();
+        self.claim(&mut running, &CLAIMABLE).await?;
         let claimed = running.len();
-        finish(running).await;
+        running.all_ended().await;
         Ok(claimed)
     }
 
     /// Starts due jobs as long as there is room; whether there is none left.
-    async fn claim(&self, running: &mut JoinSet<()>) -> Result<bool, StoreError> {
+    async fn claim(&self, running: &mut Running, looks_for: &[JobStatus]) -> Result<bool, StoreError> {
         let inner = &self.inner;
-        // A finished task that was not joined yet takes no room.
-        while let Some(ended) = running.try_join_next() {
-            report(ended);
-        }
-        // A running job whose lease has lapsed is due as well.
-        for status in [JobStatus::Due, JobStatus::Running] {
+        running.forget_ended();
+        for status in looks_for {
             let room = inner.options.concurrency.saturating_sub(running.len());
             if room == 0 {
                 return Ok(true);
@@ -147,29 +155,79 @@ impl Outbox {
             let query = Query::by(&JOBS, "status")
                 .equal(status.name())
                 .range(None, Some(until.as_millis().into()))
-                .limit(room);
+                // Those in hand may still be due in the store: their claims are under way.
+                .limit(room + running.len());
             let (due, _) = find::<Job>(inner.store.as_ref(), query).await?;
-            for job in due {
-                let inner = inner.clone();
-                let span = info_span!("job", job = job.value.id(), kind = job.value.kind(), trace = Empty);
-                trace::adopt(&span, job.value.trace());
-                running.spawn(async move { inner.take(job).await }.instrument(span));
+            let fresh: Vec<_> = due.into_iter().filter(|job| !running.has(job.value.id())).collect();
+            for job in fresh.into_iter().take(room) {
+                running.begin(inner.clone(), job);
             }
         }
         Ok(running.len() >= inner.options.concurrency)
     }
 }
 
-async fn finish(mut running: JoinSet<()>) {
-    while let Some(ended) = running.join_next().await {
-        report(ended);
-    }
+/// The jobs that this outbox has in hand, from before their claim until after their end.
+#[derive(Default)]
+struct Running {
+    tasks: JoinSet<()>,
+    ids: HashMap<Id, String>,
+    jobs: HashSet<String>,
 }
 
-/// A performer that fell leaves its job claimed; the lease lapses and the job is begun again.
-fn report(ended: Result<(), JoinError>) {
-    if let Err(error) = ended {
-        tracing::error!(%error, "a job fell");
+impl Running {
+    fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    fn has(&self, job: &str) -> bool {
+        self.jobs.contains(job)
+    }
+
+    fn begin(&mut self, inner: Arc<Inner>, job: Versioned<Job>) {
+        let id = job.value.id().to_owned();
+        let span = info_span!("job", job = id, kind = job.value.kind(), trace = Empty);
+        trace::adopt(&span, job.value.trace());
+        let task = self.tasks.spawn(async move { inner.take(job).await }.instrument(span));
+        self.ids.insert(task.id(), id.clone());
+        self.jobs.insert(id);
+    }
+
+    async fn one_ended(&mut self) {
+        if let Some(ended) = self.tasks.join_next_with_id().await {
+            self.forget(ended);
+        }
+    }
+
+    /// One that ended takes no room, and may be found again.
+    fn forget_ended(&mut self) {
+        while let Some(ended) = self.tasks.try_join_next_with_id() {
+            self.forget(ended);
+        }
+    }
+
+    async fn all_ended(&mut self) {
+        while !self.is_empty() {
+            self.one_ended().await;
+        }
+    }
+
+    /// A performer that fell leaves its job claimed; the lease lapses and the job is begun again.
+    fn forget(&mut self, ended: Result<(Id, ()), JoinError>) {
+        let task = match ended {
+            Ok((task, ())) => task,
+            Err(error) => {
+                tracing::error!(%error, "a job fell");
+                error.id()
+            }
+        };
+        if let Some(job) = self.ids.remove(&task) {
+            self.jobs.remove(&job);
+        }
     }
 }
 
@@ -183,7 +241,7 @@ impl Inner {
     async fn take(&self, found: Versioned<Job>) {
         let lapses = self.clock.now().plus(self.options.lease);
         let job = found.value.claimed(&self.incarnation, lapses);
-        let claim = Batch::shared().replace(&job, found.version);
+        let claim = Batch::shared().change(&found, &job);
         match self.store.commit(claim).await {
             Ok(()) => {}
             // Another replica was first.
@@ -225,7 +283,7 @@ impl Inner {
                 let (kind, attempts, status) = (job.kind(), job.attempts(), failed.status().name());
                 tracing::warn!(job = job.id(), kind, attempts, status, %error, "a job was not done");
                 self.count(kind, if failed.status() == JobStatus::Dead { "dead" } else { "retry" });
-                Batch::shared().replace(&failed, claimed.version)
+                Batch::shared().change(&claimed, &failed)
             }
         };
         // If this does not count, the lease lapses and the job is performed once more.

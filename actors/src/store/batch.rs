@@ -24,6 +24,9 @@ pub enum Write {
         version: u64,
         /// What is stored from now on.
         body: Body,
+        /// What is stored at that version, if the caller knows: then it is enough to write what
+        /// differs ([`difference`]).
+        before: Option<Body>,
     },
     /// A record that has this version vanishes.
     Delete {
@@ -52,6 +55,15 @@ impl Write {
             Self::Insert { id, .. } | Self::Replace { id, .. } | Self::Delete { id, .. } => id,
         }
     }
+}
+
+/// The top-level fields in which `after` differs from `before`: what is to be set, and the names of
+/// what is gone. A null and an absent field are the same.
+pub fn difference(before: &Body, after: &Body) -> (Body, Vec<String>) {
+    let is_there = |body: &Body, name: &str| body.get(name).is_some_and(|value| !value.is_null());
+    let set = after.iter().filter(|(name, value)| !value.is_null() && before.get(*name) != Some(value));
+    let gone = before.keys().filter(|name| is_there(before, name) && !is_there(after, name));
+    (set.map(|(name, value)| (name.clone(), value.clone())).collect(), gone.cloned().collect())
 }
 
 /// Whether a batch may share a transaction with batches of others.
@@ -104,6 +116,21 @@ impl Batch {
             id: entity.id().to_owned(),
             version: based_on,
             body: entity.body(),
+            before: None,
+        });
+        self
+    }
+
+    /// [`Self::replace`] for a caller that still has what was read: only what differs is written
+    /// where the store can do that, which is much cheaper for a record with many indexes.
+    #[must_use]
+    pub fn change<T: Entity>(mut self, before: &Versioned<T>, after: &T) -> Self {
+        self.writes.push(Write::Replace {
+            collection: T::collection(),
+            id: after.id().to_owned(),
+            version: before.version,
+            body: after.body(),
+            before: Some(before.value.body()),
         });
         self
     }

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
-pub use batch::{Batch, Sharing, Write};
+pub use batch::{Batch, Sharing, Write, difference};
 pub use entity::{Entity, Versioned, find, load, load_many};
 pub use measured::MeasuredStore;
 pub use query::{Cursor, MOST_TALLIED, Order, Page, Query, Range, Tally};

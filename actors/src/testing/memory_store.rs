@@ -12,7 +12,7 @@ use super::ManualClock;
 use crate::cluster::Clock;
 use crate::store::{
     Batch, Body, Collection, CommitError, Conflict, Cursor, Index, Order, Page, Query, Record, Store,
-    StoreError, Write,
+    StoreError, Write, difference,
 };
 use crate::supervision::lock;
 use crate::time::Timestamp;
@@ -223,7 +223,8 @@ fn check(collections: &Collections, batch: &Batch) -> Result<(), Conflict> {
 impl Contents {
     fn apply(&mut self, write: Write) {
         let collection = write.collection();
-        if let Some(old) = self.records.remove(write.id()) {
+        let old = self.records.remove(write.id());
+        if let Some(old) = &old {
             for (index, key) in unique_keys(collection, &old.body) {
                 let key = (index.name, key);
                 // Another write of the batch may have taken the key over already.
@@ -234,7 +235,16 @@ impl Contents {
         }
         let (id, version, body) = match write {
             Write::Insert { id, body, .. } => (id, 1, body),
-            Write::Replace { id, version, body, .. } => (id, version + 1, body),
+            Write::Replace { id, version, body, before: None, .. } => (id, version + 1, body),
+            // As a database does it that writes what differs: a caller that is wrong about what
+            // was there is found out.
+            Write::Replace { id, version, body, before: Some(before), .. } => {
+                let (set, gone) = difference(&before, &body);
+                let mut body = old.map(|old| old.body).unwrap_or_default();
+                body.extend(set);
+                body.retain(|name, _| !gone.contains(name));
+                (id, version + 1, body)
+            }
             Write::Delete { .. } => return,
         };
         for (index, key) in unique_keys(collection, &body) {

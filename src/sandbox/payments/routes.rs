@@ -70,7 +70,7 @@ async fn create(world: web::Data<World>, request: HttpRequest, body: web::Bytes)
     match read.await {
         Ok((intent, keyed)) => {
             let attempt = async || {
-                let batch = Batch::new().insert(&intent);
+                let batch = Batch::shared().insert(&intent);
                 Ok(Attempt {
                     batch,
                     answer: Answer::ok(intent.shown()),
@@ -191,7 +191,8 @@ async fn operate(
             decide(&before.value, &operation, world.clock.now())?;
         let changed = intent.as_ref().filter(|_| kept);
         let event = changed.and_then(|intent| Some((intent.event()?, intent.shown())));
-        let batch = intent.map_or_else(Batch::new, |after| Batch::new().replace(&after, before.version));
+        let batch =
+            intent.map_or_else(Batch::shared, |after| Batch::shared().replace(&after, before.version));
         Ok(Attempt { batch, answer, kept, delivery, event })
     };
     perform(world, &keyed, attempt).await
@@ -229,7 +230,8 @@ async fn refund(world: web::Data<World>, request: HttpRequest, body: web::Bytes)
         let before = intent(&world, &id).await?;
         let (Decided { intent, answer, kept, delivery }, refund) =
             give_back(&before.value, amount, metadata.clone(), world.clock.now())?;
-        let batch = intent.map_or_else(Batch::new, |after| Batch::new().replace(&after, before.version));
+        let batch =
+            intent.map_or_else(Batch::shared, |after| Batch::shared().replace(&after, before.version));
         let batch = refund.iter().fold(batch, Batch::insert);
         let event = refund.as_ref().map(|refund| ("refund.created", refund.shown()));
         Ok(Attempt { batch, answer, kept, delivery, event })
@@ -247,7 +249,7 @@ pub(in crate::sandbox) async fn charge(world: &World, order_id: &str) -> Result<
         intent.received = intent.amount;
         intent.capturable = 0;
         intent.captures += 1;
-        world.store.commit(Batch::new().replace(&intent, version)).await?;
+        world.store.commit(Batch::shared().replace(&intent, version)).await?;
         tell(world, "payment_intent.succeeded", intent.shown()).await;
         charged.push(intent.shown());
     }

@@ -5,7 +5,7 @@
 
 use bson::{Bson, DateTime, Decimal128, Document, doc};
 use serde_json::{Map, Number, Value};
-use steward_actors::store::{Body, Collection, Kind, Record, StoreError, words};
+use steward_actors::store::{Body, Collection, Kind, Record, StoreError, difference, words};
 
 /// The record's id.
 pub(super) const ID: &str = "_id";
@@ -36,6 +36,36 @@ pub(super) fn of_record(
         document.insert(escaped(name, true), field_value(collection, name, value));
     }
     document
+}
+
+/// The update that makes a record what [`of_record`] says: of what differs, if it is known what is
+/// there. Words are made of the whole record, and a name with a point is a path to an update.
+pub(super) fn update(
+    collection: &'static Collection,
+    id: &str,
+    version: i64,
+    (body, before): (&Body, Option<&Body>),
+    commit: Option<&str>,
+) -> Document {
+    let whole = || of_record(collection, id, version, body, commit);
+    let Some(before) = before.filter(|_| !collection.is_searched()) else { return whole() };
+    let (set, gone) = difference(before, body);
+    if set.keys().chain(&gone).any(|name| name.is_empty() || name.contains('.')) {
+        return whole();
+    }
+    let mut fields = doc! { VERSION: version };
+    if let Some(commit) = commit {
+        fields.insert(COMMIT, commit);
+    }
+    for (name, value) in &set {
+        fields.insert(escaped(name, true), field_value(collection, name, value));
+    }
+    let mut update = doc! { "$set": fields };
+    if !gone.is_empty() {
+        let gone: Document = gone.iter().map(|name| (escaped(name, true), Bson::from(""))).collect();
+        update.insert("$unset", gone);
+    }
+    update
 }
 
 /// The value of a top-level field as it is stored: times are dates.

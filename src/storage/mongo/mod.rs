@@ -46,6 +46,7 @@ pub use migrate::{MigrateError, Report};
 pub use schema::script;
 
 use failure::Failure;
+use transaction::CONTENDED_ATTEMPTS;
 
 /// Calls of each kind, reads and commits, that may be under way; more are turned away at once.
 const MOST_CALLS: usize = 2048;
@@ -348,7 +349,7 @@ impl Inner {
         match writes {
             [write @ (Write::Insert { .. } | Write::Replace { .. })] => self.write_one(write, until).await,
             // Also a single delete: what a lost answer to it was cannot be seen afterwards.
-            writes => self.transact(writes, until).await,
+            writes => self.transact(writes, CONTENDED_ATTEMPTS, until).await,
         }
     }
 }

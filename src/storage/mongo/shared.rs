@@ -20,6 +20,9 @@ use super::{Inner, MOST_CALLS, NotCommitted, document};
 const MOST_BATCHES: usize = 256;
 /// Bytes that share a transaction, at most, about.
 const MOST_BYTES: usize = 1 << 20;
+/// Attempts against other transactions on the same records, before all go alone: who is in whose way
+/// is not told.
+const CONTENDED_ATTEMPTS: u32 = 1;
 /// Batches that are taken out of a transaction for being in the way, before all go alone.
 const MOST_TAKEN_OUT: usize = 3;
 
@@ -111,7 +114,7 @@ async fn commit_group(inner: &Arc<Inner>, mut group: Vec<Waiting>) {
         }
         let writes: Vec<&Write> = group.iter().flat_map(|waiting| &waiting.batch.writes).collect();
         let until = group.iter().map(|waiting| waiting.until).min().unwrap_or_else(Instant::now);
-        match inner.transact(&writes, until).await {
+        match inner.transact(&writes, CONTENDED_ATTEMPTS, until).await {
             Err(NotCommitted::Conflict(position, _)) => {
                 commit_alone(inner, group.remove(owner(&group, position)));
             }

@@ -78,12 +78,17 @@ impl Inner {
                 documents.insert_one(document::of_record(collection, id, 1, body, Some(commit))).await?;
                 Ok(true)
             }
-            Write::Replace { collection, id, version, body } => {
+            Write::Replace { collection, id, version, body, before } => {
                 let Some((based_on, next)) = versions(*version) else { return Ok(false) };
-                let document = document::of_record(collection, id, next, body, Some(commit));
+                let known = (body, before.as_ref());
+                let update = document::update(collection, id, next, known, Some(commit));
                 let filter = doc! { ID: id, VERSION: based_on };
-                let replaced = documents.replace_one(filter, document).await?;
-                Ok(replaced.matched_count == 1)
+                // An update of fields is marked as such by its first name, and a record has none like it.
+                let changed = match update.contains_key("$set") {
+                    true => documents.update_one(filter, update).await?,
+                    false => documents.replace_one(filter, update).await?,
+                };
+                Ok(changed.matched_count == 1)
             }
             Write::Delete { .. } => unreachable!("a delete is a transaction"),
         }

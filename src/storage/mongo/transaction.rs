@@ -31,7 +31,7 @@ pub(super) const SENT_AT: &str = "at";
 const VOID: &str = "void";
 
 /// Attempts against other transactions on the same records.
-const CONTENDED_ATTEMPTS: u32 = 8;
+pub(super) const CONTENDED_ATTEMPTS: u32 = 8;
 /// Attempts after which it is looked whether the other transaction was abandoned.
 const LOOKING_AFTER: u32 = 4;
 /// Attempts to reach the store when no answer came before the commit was sent.
@@ -67,8 +67,14 @@ enum Settled {
 }
 
 impl Inner {
-    /// Commits all writes or none.
-    pub(super) async fn transact(&self, writes: &[&Write], until: Instant) -> Result<(), NotCommitted> {
+    /// Commits all writes or none. Other transactions on the same records may be in the way
+    /// `contended` times before it is given up as [`NotCommitted::Refused`].
+    pub(super) async fn transact(
+        &self,
+        writes: &[&Write],
+        contended: u32,
+        until: Instant,
+    ) -> Result<(), NotCommitted> {
         let statements =
             statements(writes).map_err(|(position, reason)| refused(writes[position], reason))?;
         for attempts in 0.. {
@@ -81,7 +87,7 @@ impl Inner {
                     "records moved on and back".to_owned()
                 }
                 Err(Attempt::Contended(reason)) => {
-                    if attempts >= CONTENDED_ATTEMPTS {
+                    if attempts >= contended {
                         self.name_culprit(writes).await?;
                         return Err(NotCommitted::Refused(reason));
                     }
@@ -287,9 +293,9 @@ fn statements(writes: &[&Write]) -> Result<Vec<Statement>, (usize, String)> {
                 Write::Insert { id, body, .. } => {
                     (&mut insert, document::of_record(collection, id, 1, body, None))
                 }
-                Write::Replace { id, version, body, .. } => {
+                Write::Replace { id, version, body, before, .. } => {
                     let (based_on, next) = versions(*version).unwrap_or((0, 1));
-                    let record = document::of_record(collection, id, next, body, None);
+                    let record = document::update(collection, id, next, (body, before.as_ref()), None);
                     (&mut update, doc! { "q": { ID: id, VERSION: based_on }, "u": record })
                 }
                 Write::Delete { id, version, .. } => {

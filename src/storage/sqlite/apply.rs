@@ -79,7 +79,7 @@ impl PreparedWrite {
             Write::Insert { collection, id, body } => {
                 Self { collection, id, change: Change::Insert(content(collection, body)) }
             }
-            Write::Replace { collection, id, version, body } => {
+            Write::Replace { collection, id, version, body, .. } => {
                 let change = Change::Replace(stored(version), content(collection, body));
                 Self { collection, id, change }
             }

@@ -76,7 +76,7 @@ fn insert(id: &str, fields: Value) -> Write {
 }
 
 fn replace(id: &str, version: u64, fields: Value) -> Write {
-    Write::Replace { collection: &LETTERS, id: id.to_owned(), version, body: body(fields) }
+    Write::Replace { collection: &LETTERS, id: id.to_owned(), version, body: body(fields), before: None }
 }
 
 fn batch(writes: impl IntoIterator<Item = Write>) -> Batch {

@@ -65,7 +65,7 @@ pub fn insert(collection: &'static Collection, id: &str, fields: Value) -> Write
 }
 
 pub fn replace(collection: &'static Collection, id: &str, version: u64, fields: Value) -> Write {
-    Write::Replace { collection, id: id.to_owned(), version, body: body(id, fields) }
+    Write::Replace { collection, id: id.to_owned(), version, body: body(id, fields), before: None }
 }
 
 pub fn delete(collection: &'static Collection, id: &str, version: u64) -> Write {

@@ -104,7 +104,7 @@ async fn random_batch(rng: &mut Rng, memory: &MemoryStore) -> Batch {
             (None, _) => 1,
         };
         let mut fields = random_fields(rng, collection);
-        let id = id.to_owned();
+        let (id, before) = (id.to_owned(), now.clone());
         writes.push(match (&now, rng.u8(..) % 10) {
             (Some(_), 0) | (None, 0..=7) => {
                 Write::Insert { collection, body: body(&id, Value::Object(fields)), id }
@@ -121,7 +121,10 @@ async fn random_batch(rng: &mut Rng, memory: &MemoryStore) -> Batch {
                     }
                 }
                 changed_keys.push(collection.name);
-                Write::Replace { collection, version, body: body(&id, Value::Object(fields)), id }
+                // Whoever knows what is there may say so, and is right.
+                let known = before.filter(|before| before.version == version && rng.bool());
+                let (body, before) = (body(&id, Value::Object(fields)), known.map(|known| known.body));
+                Write::Replace { collection, version, body, before, id }
             }
         });
     }

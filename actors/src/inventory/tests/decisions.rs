@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::inventory::decide::{Plan, Refusal, Settlement};
 use crate::inventory::shopper::Shopper;
-use crate::store::{Entity, Write};
+use crate::store::{Entity, Sharing, Write};
 
 #[derive(Clone, Debug)]
 enum Asked {
@@ -123,7 +123,7 @@ proptest! {
                 ask(&mut plan, asked, Timestamp::from_millis(at));
             }
             if *committed {
-                let (empty, batch) = (plan.is_empty(), plan.batch());
+                let (empty, batch) = (plan.is_empty(), plan.batch(Sharing::Alone));
                 prop_assert_eq!(empty, batch.writes.is_empty());
                 stored.apply(batch);
                 for (known, kept) in plan.committed().zip(stored.stocks.values()) {
@@ -197,7 +197,7 @@ fn commands_of_one_group_build_on_each_other_and_each_record_is_written_once() {
     assert_eq!((again.hold.status, again.replayed), (HoldStatus::Held, true));
     plan.settle("h1", Settlement::Release, NOW).unwrap();
     plan.hold(&request("h2", &[("tee", 1)]), NOW).unwrap();
-    let batch = plan.batch();
+    let batch = plan.batch(Sharing::Alone);
     let mut written: Vec<_> = batch.writes.iter().map(|write| write.id().to_owned()).collect();
     written.sort();
     assert_eq!(written, ["h1", "h1:held:tee", "h1:released:tee", "h2", "h2:held:tee", "tee"]);
