@@ -155,7 +155,8 @@ impl Steward {
             Some(uri) => Some(RedisPool::connect(uri, &config.redis.prefix)?),
             None => None,
         };
-        let outside = Outside::start(&config, listener.public_url(), clock.clone()).await?;
+        let (limits, guesses) = limits(redis.as_ref(), clock.clone());
+        let outside = Outside::start(&config, listener.public_url(), clock.clone(), limits.clone()).await?;
 
         let tree = Tree::new(clock.clone());
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
@@ -173,7 +174,6 @@ impl Steward {
 
         let (channel, locator, mut telling) =
             session_ports(redis.as_ref(), &parts.store, &parts.clock, &parts.tree);
-        let (limits, guesses) = limits(redis.as_ref(), parts.clock.clone());
         let users = Users::new(parts.store.clone(), parts.clock.clone(), Arc::new(passwords))
             .telling(channel.clone())
             .counting(guesses.clone());
@@ -257,6 +257,7 @@ impl Steward {
             operations: Operations::new(&parts, jobs, outside.breakers.clone()),
             streams: Arc::new(Streams::new(drains.clone())),
             webhook_secret: outside.webhook_secret.clone(),
+            plaid_webhooks: outside.plaid_webhooks.clone(),
             clock: parts.clock.clone(),
             membership: membership.clone(),
             slots: parts.slots.clone(),

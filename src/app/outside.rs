@@ -9,15 +9,17 @@ use secrecy::SecretString;
 use steward_actors::account_sync::Banks;
 use steward_actors::addresses::AddressCheck;
 use steward_actors::cluster::Clock;
+use steward_actors::limits::Limits;
 use steward_actors::providers::{
-    Bank, Breaker, BreakerOptions, ExchangeRates, Geocoding, GuardedBank, GuardedGeocoding, GuardedMailer,
-    GuardedPayments, GuardedRates, Mailer, Payments,
+    Bank, Breaker, BreakerOptions, Budget, ExchangeRates, Geocoding, GuardedBank, GuardedGeocoding,
+    GuardedMailer, GuardedPayments, GuardedRates, Mailer, Payments,
 };
 
 use super::stores::{OpenStore, OpenStoreError};
 use crate::config::Config;
 use crate::providers::{
-    EcbRates, FileMailer, OpenCage, SetupError, SimpleFinBank, SmtpMailer, StripePayments, Timeouts,
+    Courier, EcbRates, FileMailer, OpenCage, PlaidBank, PlaidSettings, PlaidWebhooks, SetupError,
+    SimpleFinBank, SmtpMailer, StripePayments, Timeouts,
 };
 use crate::sandbox::{Running, Sandbox, SandboxError, SandboxOptions};
 
@@ -51,6 +53,8 @@ pub(super) struct Outside {
     pub(super) payments: Arc<dyn Payments>,
     pub(super) banks: Banks,
     pub(super) mailer: Arc<dyn Mailer>,
+    /// What tells which webhooks of banks are genuine, where there is Plaid.
+    pub(super) plaid_webhooks: Option<Arc<PlaidWebhooks>>,
     /// What payment webhooks are signed with, if that is known.
     pub(super) webhook_secret: Option<SecretString>,
     /// The breakers of all providers, for figures.
@@ -68,6 +72,7 @@ impl Outside {
         config: &Config,
         own: &str,
         clock: Arc<dyn Clock>,
+        limits: Arc<dyn Limits>,
     ) -> Result<Self, OutsideError> {
         let sandbox = if config.runs_sandbox() {
             let opened = OpenStore::open_for_sandbox(config).await?;
@@ -100,14 +105,35 @@ impl Outside {
             Arc::new(GuardedGeocoding::new(inner, breaker("opencage")))
         });
         let addresses = AddressCheck::new(addresses);
-        let banks = banks(config, sandbox_url.as_deref())?;
+        let budget = |provider, per_minute| {
+            Courier::within(Budget::new(provider, per_minute, limits.clone(), clock.clone()))
+        };
+        let simplefin = budget("simplefin", config.simplefin.requests_per_minute);
+        let mut banks = banks(config, sandbox_url.as_deref(), simplefin)?;
+        let courier = budget("plaid", config.plaid.requests_per_minute);
+        let plaid = plaid(config, own, sandbox_url.as_deref(), clock.clone(), courier)?;
+        if let Some(plaid) = &plaid {
+            banks.insert("plaid".to_owned(), plaid.clone());
+        }
+        let plaid_webhooks = plaid.map(|plaid| Arc::new(PlaidWebhooks::new(plaid, clock.clone())));
         let guarded = |(name, bank): (String, Arc<dyn Bank>)| {
             let bank: Arc<dyn Bank> = Arc::new(GuardedBank::new(bank, breaker(&name)));
             (name, bank)
         };
         let banks = banks.into_iter().map(guarded).collect::<BTreeMap<_, _>>();
         let mailer = Arc::new(GuardedMailer::new(mailer(config)?, breaker("mail")));
-        Ok(Self { payments, banks, mailer, webhook_secret, breakers, rates, addresses, sandbox_url, sandbox })
+        Ok(Self {
+            payments,
+            banks,
+            mailer,
+            plaid_webhooks,
+            webhook_secret,
+            breakers,
+            rates,
+            addresses,
+            sandbox_url,
+            sandbox,
+        })
     }
 
     pub(super) fn sandbox_url(&self) -> Option<&str> {
@@ -161,14 +187,42 @@ fn payments(config: &Config, sandbox: Option<&str>) -> Result<Arc<dyn Payments>,
     Ok(Arc::new(StripePayments::new(&url, key, Timeouts::default())?))
 }
 
-fn banks(config: &Config, sandbox: Option<&str>) -> Result<BTreeMap<String, Arc<dyn Bank>>, OutsideError> {
+/// Plaid: the one that is configured, or the sandbox's.
+fn plaid(
+    config: &Config,
+    own: &str,
+    sandbox: Option<&str>,
+    clock: Arc<dyn Clock>,
+    courier: Courier,
+) -> Result<Option<Arc<PlaidBank>>, OutsideError> {
+    let given = &config.plaid;
+    let configured = given.url.clone().zip(given.client_id.clone()).zip(given.secret.clone());
+    let at_sandbox = || {
+        let url = sandbox?.to_owned();
+        Some(((url, "sandbox".to_owned()), SecretString::from("sandbox")))
+    };
+    let Some(((url, client_id), secret)) = configured.or_else(at_sandbox) else { return Ok(None) };
+    let own = || format!("{}/v1/webhooks/plaid", own.trim_end_matches('/'));
+    let settings = PlaidSettings {
+        url,
+        client_id,
+        secret,
+        webhook_url: Some(given.webhook_url.clone().unwrap_or_else(own)),
+        country_codes: given.country_codes.clone(),
+    };
+    Ok(Some(Arc::new(PlaidBank::new(settings, clock, Timeouts::default(), courier)?)))
+}
+
+fn banks(
+    config: &Config,
+    sandbox: Option<&str>,
+    simplefin: Courier,
+) -> Result<BTreeMap<String, Arc<dyn Bank>>, OutsideError> {
     let mut banks: BTreeMap<String, Arc<dyn Bank>> = BTreeMap::new();
-    banks.insert(
-        "simplefin".to_owned(),
-        Arc::new(SimpleFinBank::new(&config.simplefin.hosts, None, Timeouts::default())?),
-    );
+    let simplefin = SimpleFinBank::new(&config.simplefin.hosts, None, Timeouts::default(), simplefin)?;
+    banks.insert("simplefin".to_owned(), Arc::new(simplefin));
     if let Some(url) = sandbox {
-        let bank = SimpleFinBank::new(&[], Some(url), Timeouts::default())?;
+        let bank = SimpleFinBank::new(&[], Some(url), Timeouts::default(), Courier::free("sandbox"))?;
         banks.insert("sandbox".to_owned(), Arc::new(bank));
     }
     Ok(banks)

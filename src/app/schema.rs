@@ -24,6 +24,7 @@ pub static SCHEMA: &[&Collection] = &[
     &account_sync::CONNECTIONS,
     &account_sync::RUNS,
     &rates::EXCHANGE_RATES,
+    &account_sync::BANK_NOTICES,
     &catalog::CATEGORIES,
     &catalog::CATEGORY_TREE,
     &catalog::PRODUCTS,

@@ -26,6 +26,7 @@ use crate::http::keys::PublishedKeys;
 use crate::http::metrics::Figures;
 use crate::http::order_events::Streams;
 use crate::http::webhooks::StripeWebhooks;
+use crate::providers::PlaidWebhooks;
 use crate::telemetry;
 
 /// What each HTTP thread gets.
@@ -46,6 +47,7 @@ pub(super) struct Worker {
     pub(super) operations: Operations,
     pub(super) streams: Arc<Streams>,
     pub(super) webhook_secret: Option<SecretString>,
+    pub(super) plaid_webhooks: Option<Arc<PlaidWebhooks>>,
     pub(super) clock: Arc<StoreClock>,
     pub(super) membership: Arc<Membership>,
     pub(super) slots: Arc<Slots>,
@@ -80,6 +82,7 @@ impl Worker {
                 secret: self.webhook_secret.clone(),
                 clock: self.clock.clone(),
             }))
+            .app_data(Data::new(self.plaid_webhooks.clone()))
             .app_data(Data::new(self.connections.clone()))
             .app_data(Data::from(self.membership.clone()))
             .app_data(Data::from(self.slots.clone()));

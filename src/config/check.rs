@@ -34,7 +34,8 @@ impl Config {
         }
         let faked = self.sandbox.enabled == Some(true)
             || self.sandbox.url.is_some()
-            || self.payments.stripe_url.is_none();
+            || self.payments.stripe_url.is_none()
+            || self.plaid.url.as_deref().is_some_and(is_faked_plaid);
         let key = self.secrets.key.as_ref().map(|key| key.expose_secret());
         let made_up = key.is_none_or(|key| key.contains(EXAMPLE_KEY));
         let found = [
@@ -42,7 +43,7 @@ impl Config {
                 faked && !self.allow.sandbox,
                 Refusal {
                     what: "providers that are faked",
-                    remedy: "set payments.stripe_url and payments.stripe_key, leave [sandbox] alone",
+                    remedy: "set payments.stripe_url and payments.stripe_key to the real ones, and plaid.url if there is one; leave [sandbox] alone",
                     permit: "allow.sandbox",
                 },
             ),
@@ -136,6 +137,8 @@ impl Config {
         for (key, uses) in [
             ("limits.user_per_minute", self.limits.user_per_minute),
             ("limits.address_per_minute", self.limits.address_per_minute),
+            ("plaid.requests_per_minute", self.plaid.requests_per_minute),
+            ("simplefin.requests_per_minute", self.simplefin.requests_per_minute),
         ] {
             check((1..=1_000_000).contains(&uses), key, "is out of range", "use 1 to 1000000");
         }
@@ -216,6 +219,36 @@ impl Config {
             "is missing while the other of the two is there",
             "set both or neither",
         );
+        check(
+            self.plaid.url.as_deref().is_none_or(is_safe_web),
+            "plaid.url",
+            "is no encrypted web address, and a secret is sent there",
+            "write https://host, without a query",
+        );
+        let plaid = &self.plaid;
+        for (key, is_there) in [
+            ("plaid.url", plaid.url.is_some()),
+            ("plaid.client_id", plaid.client_id.is_some()),
+            ("plaid.secret", plaid.secret.is_some()),
+        ] {
+            let none = plaid.url.is_none() && plaid.client_id.is_none() && plaid.secret.is_none();
+            check(
+                none || is_there,
+                key,
+                "is missing while others of plaid are there",
+                "set all three or none",
+            );
+        }
+        let identified = plaid.client_id.as_deref().is_none_or(is_visible);
+        check(identified, "plaid.client_id", NAME.0, "use the client_id that Plaid's dashboard shows");
+        check(plaid.webhook_url.as_deref().is_none_or(is_web), "plaid.webhook_url", WEB.0, WEB.1);
+        let country = |code: &String| code.len() == 2 && code.bytes().all(|b| b.is_ascii_uppercase());
+        check(
+            !plaid.country_codes.is_empty() && plaid.country_codes.iter().all(country),
+            "plaid.country_codes",
+            "has something in it that is no country",
+            "write two capital letters each, such as US",
+        );
         check(is_address(&self.sandbox.bind), "sandbox.bind", ADDRESS.0, ADDRESS.1);
         let webhooks = self.sandbox.webhook_url.as_deref().is_none_or(is_web);
         check(webhooks, "sandbox.webhook_url", WEB.0, WEB.1);
@@ -252,6 +285,11 @@ fn is_address(text: &str) -> bool {
         let bare_v6 = host.contains(':') && !host.starts_with('[');
         !host.is_empty() && !bare_v6 && port.parse::<u16>().is_ok()
     })
+}
+
+/// Plaid's own sandbox, or something that is not even behind TLS.
+fn is_faked_plaid(url: &str) -> bool {
+    !url.starts_with("https://") || url.contains("//sandbox.plaid.com")
 }
 
 fn is_web(text: &str) -> bool {

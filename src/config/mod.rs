@@ -52,6 +52,8 @@ pub struct Config {
     pub rates: Rates,
     /// Who knows addresses.
     pub geocoding: Geocoding,
+    /// Banks by Plaid.
+    pub plaid: Plaid,
     /// Faked providers.
     pub sandbox: Sandbox,
     /// How often clients may ask.
@@ -205,6 +207,8 @@ pub struct SimpleFin {
     /// Hosts that setup tokens and access URLs may name; others are refused.
     #[serde(deserialize_with = "load::list")]
     pub hosts: Vec<String>,
+    /// Requests in a minute, of all replicas together.
+    pub requests_per_minute: u32,
 }
 
 /// `[rates]`.
@@ -225,6 +229,25 @@ pub struct Geocoding {
     pub url: Option<String>,
     /// Its key.
     pub key: Option<SecretString>,
+}
+
+/// `[plaid]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plaid {
+    /// Where it is; absent: the sandbox.
+    pub url: Option<String>,
+    /// Who we are there.
+    pub client_id: Option<String>,
+    /// Our secret.
+    pub secret: Option<SecretString>,
+    /// Where it sends webhooks; from `http.public_url` if absent.
+    pub webhook_url: Option<String>,
+    /// ISO 3166 codes of the countries whose banks can be linked.
+    #[serde(deserialize_with = "load::list")]
+    pub country_codes: Vec<String>,
+    /// Requests in a minute, of all replicas together.
+    pub requests_per_minute: u32,
 }
 
 /// `[sandbox]`.

@@ -68,6 +68,7 @@ fn every_key_is_documented_and_every_documented_key_exists() {
         "admin",
         "email",
         "payments",
+        "plaid",
         "simplefin",
         "rates",
         "geocoding",
@@ -202,6 +203,8 @@ fn a_bad_value_is_named_with_its_key_and_what_would_do() {
         ("STEWARD__RATES__URL", "ftp://h", "rates.url"),
         ("STEWARD__SIMPLEFIN__HOSTS", "https://bridge.simplefin.org", "simplefin.hosts"),
         ("STEWARD__SIMPLEFIN__HOSTS", "10.0.0.1", "simplefin.hosts"),
+        ("STEWARD__PLAID__COUNTRY_CODES", "us", "plaid.country_codes"),
+        ("STEWARD__PLAID__REQUESTS_PER_MINUTE", "0", "plaid.requests_per_minute"),
         ("STEWARD__GEOCODING__ENABLED", "maybe", "geocoding.enabled"),
         ("STEWARD__CLUSTER__HEARTBEAT_SECONDS", "9", "cluster.heartbeat_seconds"),
         ("STEWARD__LOG__FILTER", "steward=loud", "log.filter"),
@@ -247,6 +250,13 @@ fn a_key_is_sent_only_where_nobody_reads_along() {
     for bad in ["http://api.opencagedata.com/geocode/v1/json", "http://10.0.0.1/x", "https://h/?key=1", "x"] {
         assert_eq!(with_key(bad).unwrap_err()[0].key, "geocoding.url", "{bad}");
     }
+    let plaid = |url| {
+        let who = [("STEWARD__PLAID__CLIENT_ID", "c"), ("STEWARD__PLAID__SECRET", "s")];
+        with(&[("STEWARD__PLAID__URL", url), who[0], who[1]])
+    };
+    plaid("https://production.plaid.com").unwrap();
+    plaid("http://127.0.0.1:1").unwrap();
+    assert_eq!(plaid("http://production.plaid.com").unwrap_err()[0].key, "plaid.url");
 }
 
 #[test]

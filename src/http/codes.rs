@@ -99,6 +99,7 @@ const CODES: &[Code] = &[
         "The Idempotency-Key was used for a command that said something else.",
     ),
     row("invalid_fields", 422, "Values won't do; errors names each with a code and a reason."),
+    row("no_link_page", 422, "The provider has no page for this. Link anew with a token of its own."),
     row("setup_token_refused", 422, "The provider, or Steward, refuses the setup token."),
     row("rate_limited", 429, "Too many requests. Come back after Retry-After seconds."),
     row("head_too_large", 431, "The request line and headers are too large together."),

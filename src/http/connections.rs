@@ -3,18 +3,15 @@
 use actix_web::http::header::LOCATION;
 use actix_web::{HttpRequest, HttpResponse, delete, get, post, web};
 use garde::Validate;
-use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use steward_actors::account_sync::{
-    Connection, ConnectionStatus, Connections, Disposal, LinkRequest, Outcome, Run, RunStatus,
+    Connection, ConnectionStatus, Connections, Disposal, Outcome, Run, RunStatus,
 };
-use steward_actors::ids;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::caller::Caller;
 use super::etag;
-use super::json::ValidJson;
 use super::page::{Binding, Listed, Paging};
 use super::problem::Problem;
 use super::query::{InPath, PathId, ValidQuery};
@@ -22,38 +19,12 @@ use super::values::Time;
 
 pub(super) fn configure(config: &mut ServiceConfig) {
     config
-        .service(create_connection)
         .service(list_connections)
         .service(get_connection)
         .service(delete_connection)
         .service(request_sync)
         .service(list_runs)
         .service(get_run);
-}
-
-/// What links an institution.
-#[derive(Deserialize, Validate, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct NewConnection {
-    /// `sandbox` or `simplefin`.
-    #[garde(length(chars, min = 1, max = 64))]
-    #[schema(min_length = 1, max_length = 64)]
-    provider: String,
-    /// From the provider. The sandbox takes `sandbox`, and with a fault `sandbox-slow`,
-    /// `sandbox-rate-limited`, `sandbox-expired`, `sandbox-broken-pages`, `sandbox-down`,
-    /// `sandbox-hostile`.
-    #[garde(custom(is_token))]
-    #[schema(value_type = String, min_length = 1, max_length = 4096)]
-    setup_token: SecretString,
-}
-
-fn is_token(token: &SecretString, _: &()) -> garde::Result {
-    use secrecy::ExposeSecret;
-    if (1..=4096).contains(&token.expose_secret().len()) {
-        Ok(())
-    } else {
-        Err(garde::Error::new("is not 1 to 4096 characters long"))
-    }
 }
 
 /// A link to an institution.
@@ -83,6 +54,10 @@ pub(super) struct ConnectionView {
 }
 
 impl ConnectionView {
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
     pub(super) fn of(connection: Connection) -> Self {
         Self {
             next_attempt_at: connection.next_attempt_at().map(Time::from),
@@ -110,11 +85,11 @@ struct RunView {
     /// ended.
     #[schema(required = true)]
     outcome: Option<&'static str>,
-    /// Accounts that appeared.
+    /// Accounts and transactions that appeared.
     added: u32,
-    /// Accounts that changed.
+    /// Accounts and transactions that changed.
     modified: u32,
-    /// Accounts that the institution no longer tells of.
+    /// Accounts and transactions that the institution no longer tells of.
     removed: u32,
     #[schema(required = true)]
     started_at: Option<Time>,
@@ -140,30 +115,6 @@ impl RunView {
             reason: run.reason,
         }
     }
-}
-
-/// Links an institution. Its first run is queued.
-#[utoipa::path(
-    tag = "accounts",
-    request_body = NewConnection,
-    responses(
-        (status = 201, body = ConnectionView),
-        (status = 422, description = "The token was refused (`setup_token_refused`)"),
-    ),
-    security(("bearer" = [])),
-)]
-#[post("/connections")]
-async fn create_connection(
-    caller: Caller,
-    body: ValidJson<NewConnection>,
-    connections: web::Data<Connections>,
-) -> Result<HttpResponse, Problem> {
-    let NewConnection { provider, setup_token } = body.0;
-    let request = LinkRequest { id: ids::new_id(), user_id: caller.user_id.clone(), provider, setup_token };
-    let connection = ConnectionView::of(connections.link(request).await?);
-    Ok(HttpResponse::Created()
-        .insert_header((LOCATION, format!("/v1/connections/{}", connection.id)))
-        .json(connection))
 }
 
 /// My connections, oldest first.

@@ -10,9 +10,10 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use utoipa_actix_web::{AppExt, scope};
 
 use super::{
-    accounts, admin, balances, categories, codes, connections, docs, export, health, hello, holds, inventory,
-    keys, links, metrics, net_worth, openapi, order_commands, order_events, orders, people, product_search,
-    products, profiles, recovery, roles, sessions, transactions, users, webhooks,
+    accounts, admin, balances, bank_webhooks, categories, codes, connections, docs, export, health, hello,
+    holds, inventory, keys, linking, links, metrics, net_worth, openapi, order_commands, order_events,
+    orders, people, product_search, products, profiles, recovery, roles, sessions, transactions, users,
+    webhooks,
 };
 
 /// A bounded context: what may be deployed and scaled apart from the rest.
@@ -73,7 +74,9 @@ fn v1(config: &mut ServiceConfig, served: &Served) {
                 .configure(order_events::configure)
                 .configure(webhooks::configure),
             Context::Accounts => config
+                .configure(linking::configure)
                 .configure(connections::configure)
+                .configure(bank_webhooks::configure)
                 .configure(accounts::configure)
                 .configure(balances::configure)
                 .configure(net_worth::configure)

@@ -82,6 +82,7 @@ impl From<MergedFrom> for MergedFromView {
             rule: match from.rule {
                 MergeRule::PendingPosted => "pending_posted",
                 MergeRule::SameUnderAnotherId => "same_under_another_id",
+                MergeRule::NamedByProvider => "named_by_provider",
             },
             at: from.at.into(),
         }

@@ -29,7 +29,7 @@ pub(super) fn configure(config: &mut ServiceConfig) {
 }
 
 /// The raw body: a signature is over its bytes.
-struct Raw(web::BytesMut);
+pub(super) struct Raw(pub(super) web::BytesMut);
 
 impl FromRequest for Raw {
     type Error = Problem;

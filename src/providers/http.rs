@@ -8,6 +8,8 @@ use reqwest::header::RETRY_AFTER;
 use reqwest::{Client, RequestBuilder, Response, redirect};
 use steward_actors::{figures, trace};
 use tracing::Instrument;
+
+use super::public_dns::PublicDns;
 use url::Url;
 
 /// The longest that a provider can make us wait.
@@ -59,10 +61,26 @@ pub(super) fn endpoint(text: &str) -> Result<Url, SetupError> {
 
 /// A client of its own for one provider.
 pub(super) fn client(timeouts: Timeouts, trust: Trust) -> Result<Client, SetupError> {
-    let builder = match trust {
+    built(timeouts, trust, None)
+}
+
+/// A client for addresses that strangers give: it connects to the public internet only.
+pub(super) fn guarded_client(timeouts: Timeouts, dns: PublicDns) -> Result<Client, SetupError> {
+    built(timeouts, Trust::System, Some(dns.clone())).or_else(|error| {
+        // A server without a bank is better than no server.
+        tracing::warn!(%error, "no bank can be reached over https");
+        built(timeouts, Trust::Nobody, Some(dns))
+    })
+}
+
+fn built(timeouts: Timeouts, trust: Trust, dns: Option<PublicDns>) -> Result<Client, SetupError> {
+    let mut builder = match trust {
         Trust::System => Client::builder(),
         Trust::Nobody => Client::builder().tls_certs_only([]),
     };
+    if let Some(dns) = dns {
+        builder = builder.dns_resolver(dns);
+    }
     builder
         .connect_timeout(timeouts.connect)
         .timeout(timeouts.call)

@@ -1,5 +1,6 @@
-//! The sandbox: a payment provider (Stripe's API), a bank (SimpleFIN's), a publisher of exchange rates
-//! (the ECB's form) and one who knows addresses (OpenCage's API) that are not real, served over real HTTP on a port of their own, so that Steward works out of the box and its tests
+//! The sandbox: a payment provider (Stripe's API), a bank (SimpleFIN's and Plaid's), a publisher of
+//! exchange rates (the ECB's form) and one who knows addresses (OpenCage's API) that are not real,
+//! served over real HTTP on a port of their own, so that Steward works out of the box and its tests
 //! talk to something that fails as the real ones do.
 //!
 //! Who calls it: the composition root starts it; from then on only HTTP requests reach it, also
@@ -26,6 +27,7 @@ use actix_web::{App, HttpServer, web};
 use secrecy::SecretString;
 use steward_actors::cluster::StoreClock;
 use steward_actors::store::{Collection, Store, StoreError};
+use steward_actors::time::Timestamp;
 
 /// Everything that the sandbox keeps. Whoever opens its store opens it with these.
 pub static SCHEMA: &[&Collection] = &[
@@ -34,6 +36,11 @@ pub static SCHEMA: &[&Collection] = &[
     &payments::KEPT_ANSWERS,
     &bank::SETUP_TOKENS,
     &bank::ACCESSES,
+    &bank::LEDGERS,
+    &bank::POSTINGS,
+    &bank::plaid::PUBLIC_TOKENS,
+    &bank::plaid::ITEMS,
+    &bank::plaid::WEBHOOK_KEYS,
     &control::SWITCHES,
 ];
 
@@ -79,6 +86,8 @@ struct World {
     store: Arc<dyn Store>,
     clock: Arc<StoreClock>,
     webhooks: webhooks::Webhooks,
+    /// What signs webhooks of the bank.
+    signing: bank::plaid::Signing,
     options: SandboxOptions,
     /// Idempotency keys whose first call is still running in this process.
     in_flight: Mutex<HashSet<String>>,
@@ -89,6 +98,7 @@ pub struct Running {
     url: String,
     handle: ServerHandle,
     webhooks: webhooks::Webhooks,
+    signing: bank::plaid::Signing,
 }
 
 impl Sandbox {
@@ -106,9 +116,11 @@ impl Sandbox {
         let failed = |source| SandboxError::Bind { address: bind, source };
         let clock = Arc::new(StoreClock::start(&*store).await?);
         let secret = control::webhook_secret(&*store).await?;
-        let webhooks = webhooks::Webhooks::new(secret, clock.clone());
-        let sender = webhooks.clone();
-        let world = web::Data::new(World { store, clock, webhooks, options, in_flight: Mutex::default() });
+        let signing = bank::plaid::Signing::load(&*store).await?;
+        let webhooks = webhooks::Webhooks::new(secret, signing.clone(), clock.clone());
+        let (sender, signs) = (webhooks.clone(), signing.clone());
+        let world =
+            web::Data::new(World { store, clock, webhooks, signing, options, in_flight: Mutex::default() });
         let server = HttpServer::new(move || {
             App::new()
                 .app_data(world.clone())
@@ -118,6 +130,8 @@ impl Sandbox {
                 .configure(bank::routes)
                 .configure(rates::routes)
                 .configure(geocoding::routes)
+                .configure(bank::plaid::routes)
+                .configure(bank::plaid::control)
                 .configure(control::routes)
         })
         .workers(1)
@@ -128,7 +142,7 @@ impl Sandbox {
         let server = server.run();
         let handle = server.handle();
         tokio::spawn(server);
-        Ok(Running { url: format!("http://{address}"), handle, webhooks: sender })
+        Ok(Running { url: format!("http://{address}"), handle, webhooks: sender, signing: signs })
     }
 }
 
@@ -143,9 +157,18 @@ impl Running {
         self.webhooks.secret()
     }
 
-    /// From now on every change to an intent is told there.
+    /// From now on every change to an intent is told there; what is new at the bank, at the same
+    /// address with `plaid` in place of `stripe` at its end.
     pub fn send_webhooks_to(&self, url: String) {
         self.webhooks.send_to(url);
+    }
+
+    /// What `Plaid-Verification` says of a webhook's body, signed as the bank does at `now`.
+    ///
+    /// # Errors
+    /// The key cannot sign.
+    pub fn sign_bank_webhook(&self, body: &[u8], now: Timestamp) -> Result<String, String> {
+        self.signing.sign(body, now)
     }
 
     /// Stops at once: open connections break. What was answered is in the store.

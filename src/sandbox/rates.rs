@@ -37,7 +37,8 @@ async fn daily(world: web::Data<World>) -> HttpResponse {
     };
     let document = document(&last_working_day(&world));
     match fault {
-        None => whole(document),
+        None | Some(Fault::NotReady | Fault::Shuffled | Fault::Mutating) => whole(document),
+        Some(Fault::Hanging) => std::future::pending().await,
         Some(Fault::Slow) => {
             tokio::time::sleep(world.options.slow).await;
             whole(document)
@@ -46,7 +47,9 @@ async fn daily(world: web::Data<World>) -> HttpResponse {
             .insert_header(("Retry-After", world.options.retry_after.as_secs().to_string()))
             .finish(),
         Some(Fault::Expired) => HttpResponse::Forbidden().finish(),
-        Some(Fault::Down) => Answer::unavailable("The sandbox's rates are switched off.").respond(),
+        Some(Fault::Down | Fault::InstitutionDown) => {
+            Answer::unavailable("The sandbox's rates are switched off.").respond()
+        }
         Some(Fault::BrokenPages) => whole(document[..document.len() / 2].to_owned()),
         Some(Fault::Hostile) => endless("text/xml", b"<?xml version=\"1.0\"?><Envelope><Cube>"),
     }

@@ -1,4 +1,4 @@
-//! Webhooks as Stripe sends them: signed, again until they are taken, and if it is told to several
+//! Webhooks as Stripe and Plaid send them: signed, again until they are taken, and if it is told to several
 //! times and in any order. Kept in memory: the real ones, too, are no promise.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +13,7 @@ use steward_actors::ids::new_id;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
+use super::bank::plaid::Signing;
 use crate::providers::stripe_webhook::sign;
 
 /// How often one is sent until somebody takes it.
@@ -39,6 +40,13 @@ pub(super) enum Sending {
     Shuffled,
 }
 
+/// In whose form one is sent.
+#[derive(Clone, Copy)]
+enum By {
+    Stripe,
+    Plaid,
+}
+
 /// Sends them. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Webhooks {
@@ -47,6 +55,7 @@ pub(super) struct Webhooks {
 
 struct Inner {
     secret: SecretString,
+    signing: Signing,
     clock: Arc<StoreClock>,
     client: Client,
     target: Mutex<Option<String>>,
@@ -55,11 +64,12 @@ struct Inner {
 }
 
 impl Webhooks {
-    pub(super) fn new(secret: SecretString, clock: Arc<StoreClock>) -> Self {
+    pub(super) fn new(secret: SecretString, signing: Signing, clock: Arc<StoreClock>) -> Self {
         // Plain http to this machine or the next; https needs no authority that it could not have.
         let client = Client::builder().timeout(DEADLINE).no_proxy().tls_certs_only([]).build();
         let inner = Inner {
             secret,
+            signing,
             clock,
             client: client.unwrap_or_default(),
             target: Mutex::new(None),
@@ -93,7 +103,19 @@ impl Webhooks {
             "type": kind,
             "data": {"object": object},
         });
-        let body = event.to_string();
+        self.send_body(target, event.to_string(), By::Stripe, sending);
+    }
+
+    /// Sends what is new at the bank, in the background.
+    pub(super) fn send_of_bank(&self, body: String, sending: Sending) {
+        let target = self.target().filter(|_| sending != Sending::Down);
+        let target = target.and_then(|url| Some(format!("{}plaid", url.strip_suffix("stripe")?)));
+        if let Some(target) = target {
+            self.send_body(target, body, By::Plaid, sending);
+        }
+    }
+
+    fn send_body(&self, target: String, body: String, by: By, sending: Sending) {
         let (copies, latest) = match sending {
             Sending::Shuffled => (fastrand::u32(1..=3), Duration::from_millis(500)),
             _ => (1, Duration::ZERO),
@@ -103,7 +125,7 @@ impl Webhooks {
             let (inner, target, body) = (self.inner.clone(), target.clone(), body.clone());
             tokio::spawn(async move {
                 sleep(latest.mul_f64(fastrand::f64())).await;
-                inner.deliver(&target, &body).await;
+                inner.deliver(&target, &body, by).await;
                 drop(place);
             });
         }
@@ -111,15 +133,21 @@ impl Webhooks {
 }
 
 impl Inner {
-    async fn deliver(&self, target: &str, body: &str) {
+    async fn deliver(&self, target: &str, body: &str, by: By) {
         for attempt in 0..ATTEMPTS {
             let Ok(turn) = self.attempts.acquire().await else { return };
-            let signature = sign(&self.secret, body.as_bytes(), self.clock.now());
+            let now = self.clock.now();
+            let (header, signature) = match by {
+                By::Stripe => ("Stripe-Signature", sign(&self.secret, body.as_bytes(), now)),
+                By::Plaid => {
+                    ("Plaid-Verification", self.signing.sign(body.as_bytes(), now).unwrap_or_default())
+                }
+            };
             let sent = self
                 .client
                 .post(target)
                 .header("Content-Type", "application/json; charset=utf-8")
-                .header("Stripe-Signature", signature)
+                .header(header, signature)
                 .body(body.to_owned())
                 .send()
                 .await;

@@ -28,10 +28,13 @@ async fn a_user_has_three_accounts_that_are_the_same_each_time() {
         matches!(&checking.details, BankDetails::Checking { routing_number, .. } if routing_number.len() == 9)
     );
     assert!(matches!(&savings.details, BankDetails::Savings { .. }));
-    let BankDetails::Credit { credit_limit, available_credit, due_date, .. } = &credit.details else {
+    let BankDetails::Credit {
+        credit_limit: Some(limit), available_credit: Some(available), due_date, ..
+    } = &credit.details
+    else {
         panic!()
     };
-    assert_eq!(credit_limit.minor - available_credit.minor, credit.balance.minor);
+    assert_eq!(limit.minor - available.minor, credit.balance.minor);
     assert!(credit.balance.minor >= 0 && due_date.is_some());
     assert_eq!(credit.institution, "Sandbox Bank");
 }

@@ -10,6 +10,7 @@ mod payments;
 mod payments_faults;
 #[path = "../support/peer.rs"]
 mod peer;
+mod plaid;
 mod rates;
 mod smtp;
 mod support;

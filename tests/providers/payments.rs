@@ -253,11 +253,11 @@ impl Store for Rendezvous {
 
 #[tokio::test]
 async fn of_two_captures_decided_at_the_same_time_one_decides_again() {
-    // Commit 0 makes the webhooks' secret; 1 and 2 create and confirm.
+    // Commits 0 and 1 make the webhooks' secrets; 2 and 3 create and confirm.
     let store = Rendezvous {
         inner: MemoryStore::default(),
         commits: AtomicUsize::new(0),
-        meet: 3..5,
+        meet: 4..6,
         barrier: Barrier::new(2),
     };
     let store = Arc::new(store);
@@ -270,7 +270,7 @@ async fn of_two_captures_decided_at_the_same_time_one_decides_again() {
     assert!(a.is_ok() != b.is_ok(), "{a:?} {b:?}");
     assert!([a, b].iter().any(|answer| matches!(answer, Err(PaymentError::Refused(_)))));
     assert_eq!(world.ledger("o1").await["captures"], 1);
-    assert!(store.commits.load(Ordering::SeqCst) > 5);
+    assert!(store.commits.load(Ordering::SeqCst) > 6);
 }
 
 #[tokio::test]
@@ -278,7 +278,7 @@ async fn the_same_key_at_two_replicas_at_once_counts_once_and_both_get_the_answe
     let store = Rendezvous {
         inner: MemoryStore::default(),
         commits: AtomicUsize::new(0),
-        meet: 2..4,
+        meet: 3..5,
         barrier: Barrier::new(2),
     };
     let store = Arc::new(store);

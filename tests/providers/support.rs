@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::{Client, RequestBuilder, Response};
 use secrecy::SecretString;
 use serde_json::Value;
-use steward::providers::{SimpleFinBank, StripePayments, Timeouts};
+use steward::providers::{Courier, SimpleFinBank, StripePayments, Timeouts};
 use steward::sandbox::{Running, Sandbox, SandboxOptions};
 use steward_actors::money::{Currency, Money};
 use steward_actors::providers::IntentRequest;
@@ -88,7 +88,8 @@ pub fn payments_at(url: &str, timeouts: Timeouts) -> StripePayments {
 }
 
 pub fn bank_at(url: &str, timeouts: Timeouts) -> SimpleFinBank {
-    SimpleFinBank::new(&["bridge.simplefin.org".to_owned()], Some(url), timeouts).unwrap()
+    let hosts = ["bridge.simplefin.org".to_owned()];
+    SimpleFinBank::new(&hosts, Some(url), timeouts, Courier::free("simplefin")).unwrap()
 }
 
 /// A deadline that a server which never answers runs into.

@@ -13,6 +13,7 @@ mod accounts;
 mod addresses;
 mod backup;
 mod bad_input;
+mod bank_links;
 mod catalogue;
 mod command_line;
 mod credentials;

@@ -8,6 +8,7 @@ use tracing::Instrument;
 
 use super::connections::Disposal;
 use super::errors::SyncError;
+use super::notice::Heeded;
 use super::run::Run;
 use super::work::Work;
 use crate::supervision::{Command, Envelope, Lifeline};
@@ -30,6 +31,14 @@ impl Command for Due {
     type Reply = ();
 }
 
+/// A run was made for the connection: begin it, if need be after the one that is under way.
+#[derive(Clone)]
+pub(super) struct Made;
+
+impl Command for Made {
+    type Reply = ();
+}
+
 /// The user wants a run; this is its id if none is unfinished.
 #[derive(Clone)]
 pub(super) struct RequestRun {
@@ -39,6 +48,17 @@ pub(super) struct RequestRun {
 
 impl Command for RequestRun {
     type Reply = Result<Run, SyncError>;
+}
+
+/// The provider says that something is new; this is the id of the run if none is unfinished.
+#[derive(Clone)]
+pub(super) struct Heed {
+    pub(super) notice: String,
+    pub(super) run_id: String,
+}
+
+impl Command for Heed {
+    type Reply = Result<Heeded, SyncError>;
 }
 
 /// The user deletes the connection.
@@ -98,6 +118,15 @@ impl Handler<Envelope<Due>> for AccountSync {
     }
 }
 
+impl Handler<Envelope<Made>> for AccountSync {
+    type Result = ();
+
+    fn handle(&mut self, asked: Envelope<Made>, ctx: &mut Self::Context) {
+        self.run(ctx);
+        asked.reply.send(());
+    }
+}
+
 impl Handler<Envelope<RequestRun>> for AccountSync {
     type Result = ();
 
@@ -111,6 +140,24 @@ impl Handler<Envelope<RequestRun>> for AccountSync {
                 actor.run(ctx);
             }
             reply.send(answer.map(|(run, _)| run));
+            drop(busy);
+        }));
+    }
+}
+
+impl Handler<Envelope<Heed>> for AccountSync {
+    type Result = ();
+
+    fn handle(&mut self, asked: Envelope<Heed>, ctx: &mut Self::Context) {
+        let (command, reply) = asked.open();
+        let (work, busy) = (self.work.clone(), self.lifeline.busy());
+        let heeded =
+            async move { work.heed(&command.notice, &command.run_id).await }.instrument(reply.span());
+        ctx.spawn(heeded.into_actor(self).map(move |answer, actor, ctx| {
+            if matches!(answer, Ok((_, true))) {
+                actor.run(ctx);
+            }
+            reply.send(answer.map(|(heeded, _)| heeded));
             drop(busy);
         }));
     }

@@ -23,11 +23,15 @@ pub static CONNECTIONS: Collection = Collection {
         Field::optional("forgetAt", Kind::Time),
         Field::optional("credential", Kind::Object),
         Field::optional("claim", Kind::Object),
+        Field::optional("reference", Kind::Text),
+        Field::optional("cursor", Kind::Text),
+        Field::optional("provisionalSince", Kind::Time),
     ],
     indexes: &[
         Index::by("listed", &["listedFor"]),
         Index::by("due", &["dueAt"]),
         Index::by("status", &["status"]),
+        Index::by("reference", &["provider", "reference"]),
         Index::by("freshness", &["status", "lastSuccessAt"]),
     ],
     words: &[],
@@ -93,6 +97,19 @@ pub struct Connection {
     /// What the provider wants to see; `None` if it was never had, or is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<SealedCredential>,
+    /// The provider's own name for it, by which its webhooks call it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// Where the last whole statement of changes ended; `None`: the next one tells all that there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// Since when transactions were taken over from a statement of changes that was not taken over
+    /// to its end. The next one tells all that there is, and what it does not tell of of these goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provisional_since: Option<Timestamp>,
+    /// Something new was told of while a run was under way: another one is due at its end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
     /// How the last run ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_outcome: Option<Outcome>,

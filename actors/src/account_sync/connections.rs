@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
 
-use super::actor::{AccountSync, RequestRun, Revoke};
+use super::actor::{AccountSync, Made, RequestRun, Revoke};
 use super::connection::{CONNECTIONS, Connection};
 use super::errors::{LinkError, SyncError};
 use super::link::{LinkRequest, link};
 use super::options::{Banks, SyncOptions};
+use super::relink::{self, RelinkRequest};
 use super::run::{RUNS, Run};
 use super::work::{Desk, Work};
 use crate::cluster::{Clock, Territory};
 use crate::ids;
+use crate::providers::LinkToken;
 use crate::seal::Sealer;
 use crate::session::Invalidations;
 use crate::store::{Cursor, Query, Store, StoreError, Versioned, find, load};
@@ -65,7 +67,7 @@ pub struct Connections {
 }
 
 /// How long a command may take: a few commits, retried.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Connections {
     /// Account sync over these parts. Nothing runs on a schedule until [`Self::schedule`] does.
@@ -109,6 +111,38 @@ impl Connections {
             Ok(connection)
         });
         linking.await.unwrap_or(Err(LinkError::OutcomeUnknown))
+    }
+
+    /// Gives a connection another credential, by a token as for a link, 10 s at most, and queues a run.
+    /// If the provider's answer is lost, the connection needs the user again. Goes on when the caller
+    /// has gone.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn relink(&self, request: RelinkRequest) -> Result<Connection, LinkError> {
+        let this = self.clone();
+        let linking = tokio::spawn(async move {
+            let connection = relink::relink(&this.desk.parts, request).await?;
+            // Its actor may be there already, so being started is not enough to make it look.
+            if this.actors.ask(&connection.id, Made, PATIENCE).await.is_err() {
+                this.wake();
+            }
+            Ok(connection)
+        });
+        linking.await.unwrap_or(Err(LinkError::OutcomeUnknown))
+    }
+
+    /// What the page of a provider that has one needs to let a user choose a bank, or, with a
+    /// connection, to let them in again; 10 s at most.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn link_token(
+        &self,
+        user_id: &str,
+        connection_id: Option<&str>,
+    ) -> Result<LinkToken, LinkError> {
+        relink::link_token(&self.desk.parts, user_id, connection_id).await
     }
 
     /// A page of this user's connections; `limit` is 1 to 1,000.

@@ -17,6 +17,15 @@ pub enum LinkError {
     /// The provider could not be reached. Nothing was made, the token is still good.
     #[error("the provider is unavailable: {0}")]
     ProviderUnavailable(String),
+    /// The user has no connection with this id.
+    #[error("there is no such connection")]
+    NotFound,
+    /// The connection is with this provider.
+    #[error("the connection is with {0}")]
+    OtherProvider(String),
+    /// The provider has no page of its own for this; its token is asked for instead.
+    #[error("the provider has no page for this")]
+    NoPage,
     /// The user has as many connections as a user may have: this many.
     #[error("there are {0} connections already")]
     TooMany(usize),

@@ -12,7 +12,7 @@ use super::run::Run;
 use super::settle::{lost, wanted};
 use super::work::BACKOFF;
 use crate::ids;
-use crate::providers::ClaimError;
+use crate::providers::{Bank, ClaimError, Credential};
 use crate::store::{Batch, CommitError, Conflict, Query, Versioned, find, load};
 
 /// Characters that a setup token may have.
@@ -41,9 +41,7 @@ pub(super) async fn link(parts: &SyncParts, request: LinkRequest) -> Result<Conn
         return Err(LinkError::UnknownProvider(parts.banks.keys().cloned().collect()));
     };
     let token = request.setup_token.expose_secret();
-    if token.is_empty() || token.len() > MOST_TOKEN_CHARS {
-        return Err(LinkError::Refused(format!("it must have 1 to {MOST_TOKEN_CHARS} characters")));
-    }
+    fits(token)?;
     if let Some(before) = before(parts, &request).await? {
         return Ok(before);
     }
@@ -51,20 +49,14 @@ pub(super) async fn link(parts: &SyncParts, request: LinkRequest) -> Result<Conn
     if let Some(before) = intend(parts, &request).await? {
         return Ok(before);
     }
-    let until = parts.clock.now().plus(parts.options.claim_deadline);
-    let claimed = tokio::select! {
-        claimed = bank.claim(token, &request.user_id) => claimed,
-        () = parts.clock.sleep_until(until) => {
-            Err(ClaimError::OutcomeUnknown("no answer in time".to_owned()))
-        }
-    };
-    match claimed {
+    match claim(parts, bank.as_ref(), token, &request.user_id).await {
         Ok(credential) => {
             let sealed = SealedCredential::seal(parts.sealer.as_ref(), &request.id, &credential);
             if let Err(error) = &sealed {
                 tracing::error!(connection_id = request.id, %error, "a claimed credential is given up");
             }
-            conclude(parts, &request.id, sealed.ok().as_ref()).await
+            let sealed = sealed.ok().map(|sealed| (sealed, bank.reference(&credential)));
+            conclude(parts, &request.id, sealed).await
         }
         Err(ClaimError::OutcomeUnknown(_)) => conclude(parts, &request.id, None).await,
         Err(ClaimError::Refused(reason)) => {
@@ -74,6 +66,30 @@ pub(super) async fn link(parts: &SyncParts, request: LinkRequest) -> Result<Conn
         Err(ClaimError::Unavailable(reason)) => {
             withdraw(parts, &request.id).await;
             Err(LinkError::ProviderUnavailable(short(&reason)))
+        }
+    }
+}
+
+/// Refuses what no provider gives out.
+pub(super) fn fits(token: &str) -> Result<(), LinkError> {
+    if token.is_empty() || token.len() > MOST_TOKEN_CHARS {
+        return Err(LinkError::Refused(format!("it must have 1 to {MOST_TOKEN_CHARS} characters")));
+    }
+    Ok(())
+}
+
+/// Claims a token, within the deadline.
+pub(super) async fn claim(
+    parts: &SyncParts,
+    bank: &dyn Bank,
+    token: &str,
+    user_id: &str,
+) -> Result<Credential, ClaimError> {
+    let until = parts.clock.now().plus(parts.options.claim_deadline);
+    tokio::select! {
+        claimed = bank.claim(token, user_id) => claimed,
+        () = parts.clock.sleep_until(until) => {
+            Err(ClaimError::OutcomeUnknown("no answer in time".to_owned()))
         }
     }
 }
@@ -109,6 +125,10 @@ async fn intend(parts: &SyncParts, request: &LinkRequest) -> Result<Option<Conne
         institution: None,
         status: ConnectionStatus::Linking,
         credential: None,
+        reference: None,
+        cursor: None,
+        provisional_since: None,
+        again: false,
         last_outcome: None,
         reason: None,
         last_success_at: None,
@@ -133,7 +153,7 @@ async fn intend(parts: &SyncParts, request: &LinkRequest) -> Result<Option<Conne
 async fn conclude(
     parts: &SyncParts,
     id: &str,
-    credential: Option<&SealedCredential>,
+    claimed: Option<(SealedCredential, Option<String>)>,
 ) -> Result<Connection, LinkError> {
     let store = parts.store.as_ref();
     let run_id = ids::new_id();
@@ -141,12 +161,12 @@ async fn conclude(
     for attempt in 0..ATTEMPTS {
         BACKOFF.wait(attempt).await;
         let (concluded, batch) = match load::<Connection>(store, id).await {
-            Ok(Some(Versioned { value, version })) => match (value.status, credential) {
-                (ConnectionStatus::Linking | ConnectionStatus::NeedsReauth, Some(credential))
+            Ok(Some(Versioned { value, version })) => match (value.status, claimed.clone()) {
+                (ConnectionStatus::Linking | ConnectionStatus::NeedsReauth, Some(claimed))
                     if value.credential.is_none() =>
                 {
                     let now = parts.clock.now();
-                    let active = wanted(linked(value, credential), now);
+                    let active = wanted(linked(value, claimed), now);
                     let run = Run::queued(run_id.clone(), id, now);
                     let batch = Batch::new().replace(&active, version).insert(&run);
                     (active, batch)
@@ -178,11 +198,12 @@ async fn conclude(
     Err(LinkError::OutcomeUnknown)
 }
 
-fn linked(connection: Connection, credential: &SealedCredential) -> Connection {
+fn linked(connection: Connection, (credential, reference): (SealedCredential, Option<String>)) -> Connection {
     Connection {
         status: ConnectionStatus::Active,
         listed_for: Some(connection.user_id.clone()),
-        credential: Some(credential.clone()),
+        credential: Some(credential),
+        reference,
         reason: None,
         ..connection
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::connection::Connection;
 use crate::accounts::{Account, Details, ExactDecimal};
+use crate::money::{Currency, Money};
 use crate::providers::{BankAccount, BankDetails, Statement};
 use crate::store::Versioned;
 use crate::time::Timestamp;
@@ -40,6 +41,7 @@ pub(super) fn merge(
 ) -> Merged {
     let by_external: HashMap<&str, &Versioned<Account>> =
         known.iter().filter_map(|account| Some((account.value.external_id.as_deref()?, account))).collect();
+    let renamed = renamed(known, &by_external, statement);
     let mut merged = Merged::default();
     let mut complaints: Vec<String> = statement.partial.iter().map(|reason| short(reason)).collect();
     let mut told = BTreeSet::new();
@@ -49,12 +51,13 @@ pub(super) fn merge(
             complaints.push(format!("{}: told of twice", short(&account.name)));
             continue;
         }
-        let before = by_external.get(account.id.as_str()).copied();
+        let before =
+            by_external.get(account.id.as_str()).or_else(|| renamed.get(account.id.as_str())).copied();
         if before.is_none() && room == 0 {
             complaints.push(format!("more than {MOST_ACCOUNTS} accounts"));
             continue;
         }
-        let details = match details(&account.details) {
+        let details = match details(&account.details, account.balance.currency) {
             Ok(details) => details,
             Err(what) => {
                 complaints.push(format!("{}: {what}", short(&account.name)));
@@ -62,7 +65,10 @@ pub(super) fn merge(
             }
         };
         match before {
-            Some(before) => merged.update(before, account, details, now),
+            Some(before) => {
+                told.extend(before.value.external_id.as_deref());
+                merged.update(before, account, details, now);
+            }
             None => {
                 room -= 1;
                 merged.added += 1;
@@ -78,10 +84,41 @@ pub(super) fn merge(
     merged
 }
 
+/// Known accounts that are told of under another id, by that id: of the same institution, name, type and
+/// currency, where that leaves no choice. A new link gives every account another id.
+fn renamed<'a>(
+    known: &'a [Versioned<Account>],
+    by_external: &HashMap<&str, &Versioned<Account>>,
+    statement: &'a Statement,
+) -> HashMap<&'a str, &'a Versioned<Account>> {
+    let told: BTreeSet<&str> = statement.accounts.iter().map(|account| account.id.as_str()).collect();
+    let untold = |account: &&Versioned<Account>| {
+        account.value.external_id.as_deref().is_some_and(|id| !told.contains(id))
+    };
+    let is_same = |account: &Account, told: &BankAccount| {
+        account.provider == short(&told.institution)
+            && account.provider_name == short(&told.name)
+            && account.balance.currency == told.balance.currency
+            && details(&told.details, told.balance.currency)
+                .is_ok_and(|details| details.account_type() == account.account_type())
+    };
+    let new = || statement.accounts.iter().filter(|told| !by_external.contains_key(told.id.as_str()));
+    let mut renamed = HashMap::new();
+    for told in new() {
+        let mut likely = known.iter().filter(untold).filter(|account| is_same(&account.value, told));
+        let (Some(account), None) = (likely.next(), likely.next()) else { continue };
+        if new().filter(|other| is_same(&account.value, other)).count() == 1 {
+            renamed.insert(told.id.as_str(), account);
+        }
+    }
+    renamed
+}
+
 impl Merged {
     fn update(&mut self, before: &Versioned<Account>, told: &BankAccount, details: Details, now: Timestamp) {
         let old = &before.value;
         let mut new = Account {
+            external_id: Some(told.id.clone()),
             provider: short(&told.institution),
             provider_name: short(&told.name),
             balance: told.balance,
@@ -143,30 +180,32 @@ fn as_of(told: &BankAccount, now: Timestamp) -> Timestamp {
     told.balance_as_of.min(now)
 }
 
-fn details(told: &BankDetails) -> Result<Details, &'static str> {
-    let rate = |text: &str, what| ExactDecimal::parse(text).map_err(|_| what);
+fn details(told: &BankDetails, currency: Currency) -> Result<Details, &'static str> {
+    let rate = |text: Option<&str>, what| ExactDecimal::parse(text.unwrap_or("0")).map_err(|_| what);
+    let none = Money::new(0, currency);
     Ok(match told {
         BankDetails::Checking { overdraft_protection, routing_number } => Details::Checking {
             overdraft_protection: *overdraft_protection,
             routing_number: Some(short(routing_number)).filter(|number| !number.is_empty()),
         },
         BankDetails::Savings { apy } => {
-            Details::Savings { apy: rate(apy, "the yield is no decimal number")? }
+            Details::Savings { apy: rate(apy.as_deref(), "the yield is no decimal number")? }
         }
         BankDetails::Credit { credit_limit, available_credit, apr, due_date } => Details::Credit {
-            credit_limit: *credit_limit,
-            available_credit: *available_credit,
-            apr: rate(apr, "the annual rate is no decimal number")?,
+            credit_limit: credit_limit.unwrap_or(none),
+            available_credit: available_credit.unwrap_or(none),
+            apr: rate(apr.as_deref(), "the annual rate is no decimal number")?,
             due_date: match due_date {
                 None => None,
                 Some(text) => Some(text.parse().map_err(|_| "the due date is no date")?),
             },
         },
         BankDetails::Loan { principal, interest_rate, remaining_term_months } => Details::Loan {
-            principal: *principal,
-            interest_rate: rate(interest_rate, "the interest rate is no decimal number")?,
-            remaining_term_months: *remaining_term_months,
+            principal: principal.unwrap_or(none),
+            interest_rate: rate(interest_rate.as_deref(), "the interest rate is no decimal number")?,
+            remaining_term_months: remaining_term_months.unwrap_or_default(),
         },
+        BankDetails::Investment => Details::Investment { holdings: Vec::new() },
     })
 }
 

@@ -23,10 +23,10 @@ pub struct SyncOptions {
     pub longest_retry: Duration,
     /// How long a provider may take to answer a claim of a setup token.
     pub claim_deadline: Duration,
-    /// How long a provider may take to answer a run.
+    /// How long a provider may take to answer a run, all of its pages together. A single call has a
+    /// far shorter deadline of its own.
     pub statement_deadline: Duration,
-    /// For how long a run's claim on its connection stands; longer than `statement_deadline`, or
-    /// another replica takes over while the answer is on its way.
+    /// For how long a run's claim on its connection stands without being renewed.
     pub lease: Duration,
     /// Runs at once in this process.
     pub concurrency: usize,
@@ -48,7 +48,7 @@ impl Default for SyncOptions {
             first_retry: Duration::from_secs(60),
             longest_retry: Duration::from_secs(6 * 3600),
             claim_deadline: Duration::from_secs(10),
-            statement_deadline: Duration::from_secs(20),
+            statement_deadline: Duration::from_secs(300),
             lease: Duration::from_secs(30),
             concurrency: 32,
             poll: Duration::from_secs(1),

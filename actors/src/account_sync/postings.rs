@@ -1,7 +1,7 @@
 //! What a statement changes of an account's transactions. Pure.
 //!
 //! A transaction is recognised by the provider's id. One that comes under an id that is not known
-//! is taken for one that is, by two rules: a pending one that is no longer told of and one of the
+//! is taken for one that is if the provider says which, or else by two rules: a pending one that is no longer told of and one of the
 //! same amount that was booked within some days are the same; so are two of the same day, amount
 //! and description of which the statement tells only one. Both rules need a statement that is whole:
 //! what a half one does not tell of may well be there, and nothing must go missing. What was merged
@@ -29,19 +29,24 @@ const MOST_CHARS: usize = 200;
 pub(super) struct Postings {
     /// To write, each with the version it is based on; 0 for new ones.
     pub(super) writes: Vec<(Transaction, u64)>,
-    /// Pending ones that the provider no longer tells of.
+    /// Those that are there no more: pending ones that the provider no longer tells of, and what it
+    /// says is gone.
     pub(super) gone: Vec<Versioned<Transaction>>,
     pub(super) added: u32,
     pub(super) modified: u32,
 }
 
-/// From when on, and until when, a statement tells of an account's transactions.
+/// What a statement says by not telling of a transaction.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Told {
+pub(super) struct Told<'a> {
     /// Its begin.
     pub(super) since: Timestamp,
     /// It was not cut short: what it does not tell of is not there.
     pub(super) whole: bool,
+    /// It tells only what changed: these are gone, and of others it says nothing.
+    pub(super) removed: Option<&'a BTreeSet<&'a str>>,
+    /// What was taken over since then came from a statement that nobody vouches for: untold, it goes.
+    pub(super) provisional_since: Option<Timestamp>,
     /// The present.
     pub(super) now: Timestamp,
 }
@@ -52,7 +57,7 @@ pub(super) fn post(
     account: &Account,
     known: &[Versioned<Transaction>],
     told: &[BankTransaction],
-    when: Told,
+    when: Told<'_>,
     new_id: &mut dyn FnMut() -> String,
 ) -> Postings {
     let told = distinct(told);
@@ -62,9 +67,13 @@ pub(super) fn post(
         if book.former.contains(external_id) {
             continue;
         }
+        let named = telling.replaces.as_deref().filter(|id| !told.contains_key(id));
+        let named = named.and_then(|id| book.take_named(id));
         let telling = Telling::of(telling);
         if let Some(before) = book.by_external.get(external_id) {
             postings.update(before, telling, when.now);
+        } else if let Some(before) = named {
+            postings.merge(before, telling, MergeRule::NamedByProvider, external_id, when.now);
         } else if let Some((before, rule)) = book.take_same(&telling) {
             postings.merge(before, telling, rule, external_id, when.now);
         } else {
@@ -72,7 +81,7 @@ pub(super) fn post(
             postings.writes.push((telling.into_new(account, external_id, new_id(), when.now), 0));
         }
     }
-    postings.gone.extend(book.vanished(when.now).cloned());
+    postings.gone.extend(book.vanished(when).cloned());
     postings
 }
 
@@ -103,7 +112,7 @@ impl<'a> Book<'a> {
     fn open(
         known: &'a [Versioned<Transaction>],
         told: &BTreeMap<&str, &BankTransaction>,
-        when: Told,
+        when: Told<'_>,
     ) -> Self {
         let since = when.since.day();
         let mut book = Self {
@@ -116,8 +125,11 @@ impl<'a> Book<'a> {
             let Some(external_id) = transaction.value.external_id.as_deref() else { continue };
             book.by_external.insert(external_id, transaction);
             book.former.extend(transaction.value.merged_from.iter().map(|from| from.external_id.as_str()));
-            let would_be_told = when.whole && transaction.value.date >= since;
-            if would_be_told && !told.contains_key(external_id) && !transaction.value.kept_apart {
+            let is_missing = match when.removed {
+                Some(removed) => removed.contains(external_id),
+                None => when.whole && transaction.value.date >= since,
+            };
+            if is_missing && !told.contains_key(external_id) && !transaction.value.kept_apart {
                 book.untold.entry(transaction.value.amount.minor).or_default().push(transaction);
             }
         }
@@ -139,17 +151,26 @@ impl<'a> Book<'a> {
         Some((known, if rule == 0 { MergeRule::SameUnderAnotherId } else { MergeRule::PendingPosted }))
     }
 
-    /// Pending ones that are told of no more. Those that the user wrote
-    /// something on stay until they cannot be booked any more.
-    fn vanished(&self, now: Timestamp) -> impl Iterator<Item = &'a Versioned<Transaction>> + use<'_, 'a> {
-        let today = now.day();
+    /// The pending one that the provider calls this.
+    fn take_named(&mut self, external_id: &str) -> Option<&'a Versioned<Transaction>> {
+        let known = *self.by_external.get(external_id)?;
+        let free = known.value.pending && !known.value.kept_apart;
+        (free && self.taken.insert(known.value.id.as_str())).then_some(known)
+    }
+
+    /// What is said to be gone, and pending ones that are told of no more. Of the latter, those that
+    /// the user wrote something on stay until they cannot be booked any more.
+    fn vanished(&self, when: Told<'_>) -> impl Iterator<Item = &'a Versioned<Transaction>> + use<'_, 'a> {
+        let today = when.now.day();
+        let is_said = when.removed.is_some();
         let untold = self.untold.values().flatten().copied();
-        untold.filter(|known| known.value.pending && !self.taken.contains(known.value.id.as_str())).filter(
-            move |known| {
-                let written = known.value.category.is_some() || known.value.note.is_some();
-                !written || days(&known.value.date, &today).is_none_or(|days| days > BOOKED_WITHIN)
-            },
-        )
+        untold.filter(|known| !self.taken.contains(known.value.id.as_str())).filter(move |known| {
+            let known = &known.value;
+            let written = known.category.is_some() || known.note.is_some();
+            let doubtful = when.provisional_since.is_some_and(|since| known.updated_at >= since);
+            let too_late = days(&known.date, &today).is_none_or(|days| days > BOOKED_WITHIN);
+            is_said || (doubtful && !written) || (known.pending && (!written || too_late))
+        })
     }
 }
 
@@ -218,10 +239,12 @@ impl Postings {
         now: Timestamp,
     ) {
         let mut new = before.value.clone();
+        let amount = std::mem::replace(&mut new.amount, telling.amount);
         new.merged_from.push(MergedFrom {
             external_id: new.external_id.replace(external_id.to_owned()).unwrap_or_default(),
             date: std::mem::replace(&mut new.date, telling.date),
             description: std::mem::replace(&mut new.description, telling.description),
+            amount: Some(amount).filter(|amount| *amount != telling.amount),
             pending: std::mem::replace(&mut new.pending, telling.pending),
             rule,
             at: now,

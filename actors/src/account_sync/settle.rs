@@ -1,14 +1,14 @@
 //! The decisions of account sync: what to do with a connection that somebody looks at, and what a
 //! bank's answer makes of it. Pure: time, chance and ids are passed in.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::connection::{Claim, Connection, ConnectionStatus};
 use super::merge::{Merged, merge, short};
 use super::options::SyncOptions;
 use super::postings::{Told, post};
-use super::run::{Outcome, Run};
+use super::run::{Outcome, Run, RunStatus};
 use crate::accounts::{Account, Transaction};
 use crate::providers::{BankError, Period, Statement};
 use crate::store::Versioned;
@@ -95,7 +95,8 @@ pub(super) fn lost(connection: Connection) -> Connection {
 pub(super) struct Known {
     /// All of them.
     pub(super) accounts: Vec<Versioned<Account>>,
-    /// Their transactions in the time told of and [`OVERLAP`] before it, by account.
+    /// Their transactions in the time told of and [`OVERLAP`] before it, and those that are named, by
+    /// account.
     pub(super) transactions: BTreeMap<String, Vec<Versioned<Transaction>>>,
 }
 
@@ -104,13 +105,15 @@ const FIRST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// By how much the periods of runs overlap: as long as a pending transaction may take to be booked,
 /// and some days.
 pub(super) const OVERLAP: Duration = Duration::from_secs(14 * 24 * 3600);
-/// Transactions that one run takes over; the next run takes over the rest.
-const MOST_POSTINGS: usize = 5000;
+/// Transactions that one commit writes; the next ones of the same run write the rest.
+pub(super) const MOST_POSTINGS: usize = 5000;
 
-/// The time of which a run wants to know.
+/// What a run wants to know.
 pub(super) fn period(connection: &Connection, now: Timestamp) -> Period {
     let from = connection.last_success_at.map_or(now.minus(FIRST), |last| last.minus(OVERLAP));
-    Period { from, until: now }
+    // What was not taken over to its end is not gone on with: all is told again.
+    let cursor = connection.cursor.clone().filter(|_| connection.provisional_since.is_none());
+    Period { from, until: now, cursor }
 }
 
 /// What a bank's answer makes of a connection. All of it is to be committed at once.
@@ -124,6 +127,8 @@ pub(super) struct Settled {
     pub(super) transactions: Vec<(Transaction, u64)>,
     /// Transactions to delete.
     pub(super) gone: Vec<Versioned<Transaction>>,
+    /// The run is not at its end: this is to be committed, and decided on again.
+    pub(super) more: bool,
 }
 
 /// Decides what a bank's answer makes of a connection, of its run and of the accounts that are
@@ -139,6 +144,7 @@ pub(super) fn settle(
 ) -> Settled {
     match answer {
         Ok(statement) => told(connection, run, known, statement, moment, options, new_id),
+        Err(BankError::Resting { after }) => postponed(connection, run, *after, moment),
         Err(error) => failed(connection, run, error, moment, options),
     }
 }
@@ -153,32 +159,59 @@ fn told(
     new_id: &mut dyn FnMut() -> String,
 ) -> Settled {
     let now = moment.now;
-    let mut merged = merge(&connection, &known.accounts, statement, now, new_id);
+    let merged = merge(&connection, &known.accounts, statement, now, new_id);
+    let removed = statement.changes.iter().flat_map(|changes| &changes.removed).map(String::as_str).collect();
     let mut posted = Posted::default();
-    if let Some(since) = statement.told_since {
-        let told = Told { since, whole: merged.partial.is_none(), now };
+    if let Some(told) = said(statement, merged.partial.is_none(), &connection, &removed, now) {
         posted = post_all(&merged, known, statement, told, new_id);
-        if posted.left_some {
-            let reason =
-                format!("there were more than {MOST_POSTINGS} new transactions; the next run goes on");
-            merged.partial = merged.partial.or(Some(reason));
-        }
     }
-    let outcome = if merged.partial.is_some() { Outcome::Partial } else { Outcome::Complete };
     let run = Run {
-        added: merged.added.saturating_add(posted.added),
-        modified: merged.modified.saturating_add(posted.modified),
-        removed: merged.removed.saturating_add(u32::try_from(posted.gone.len()).unwrap_or(u32::MAX)),
+        added: run.added.saturating_add(merged.added).saturating_add(posted.added),
+        modified: run.modified.saturating_add(merged.modified).saturating_add(posted.modified),
+        removed: run.removed.saturating_add(merged.removed).saturating_add(posted.gone()),
         ..run
     };
+    let begun_provisionally = connection.provisional_since.or(Some(now));
+    if posted.left_some {
+        // Not the end of the run: its claim is renewed and it goes on.
+        let claim =
+            connection.claim.clone().map(|claim| Claim { lease_until: now.plus(options.lease), ..claim });
+        let connection = Connection {
+            institution: merged.institution.or(connection.institution),
+            provisional_since: begun_provisionally.filter(|_| statement.changes.is_some()),
+            due_at: Some(now.plus(options.lease)),
+            claim,
+            ..connection
+        };
+        return Settled {
+            connection,
+            run,
+            accounts: merged.accounts,
+            transactions: posted.writes,
+            gone: Vec::new(),
+            more: true,
+        };
+    }
+    let outcome = if merged.partial.is_some() { Outcome::Partial } else { Outcome::Complete };
     let whole = outcome == Outcome::Complete;
+    let (cursor, provisional_since) = match &statement.changes {
+        Some(changes) if whole => (Some(changes.cursor.clone()), None),
+        // Some of the changes were left out, so the next statement has to tell them again.
+        Some(_) => (connection.cursor, begun_provisionally),
+        None => (connection.cursor, connection.provisional_since),
+    };
+    let soon = statement.again_after.map_or(options.interval, |after| after.min(options.interval));
+    let pause = options.jittered(soon, moment.chance);
     let connection = Connection {
         status: ConnectionStatus::Active,
         institution: merged.institution.or(connection.institution),
+        cursor,
+        provisional_since,
         last_outcome: Some(outcome),
         reason: merged.partial.clone(),
         last_success_at: if whole { Some(now) } else { connection.last_success_at },
-        due_at: Some(now.plus(options.jittered(options.interval, moment.chance))),
+        due_at: Some(if connection.again { now } else { now.plus(pause) }),
+        again: false,
         failures: 0,
         claim: None,
         ..connection
@@ -189,7 +222,28 @@ fn told(
         accounts: merged.accounts,
         transactions: posted.writes,
         gone: posted.gone,
+        more: false,
     }
+}
+
+/// What a statement says of the transactions that it does not tell of; `None` if it says nothing of
+/// transactions at all.
+fn said<'a>(
+    statement: &Statement,
+    whole: bool,
+    connection: &Connection,
+    removed: &'a BTreeSet<&'a str>,
+    now: Timestamp,
+) -> Option<Told<'a>> {
+    let told = Told { since: Timestamp::default(), whole, removed: None, provisional_since: None, now };
+    Some(match (&statement.changes, statement.told_since) {
+        (Some(changes), _) if changes.since_begin => {
+            Told { provisional_since: connection.provisional_since.filter(|_| whole), ..told }
+        }
+        (Some(_), _) => Told { removed: Some(removed), ..told },
+        (None, Some(since)) => Told { since, ..told },
+        (None, None) => return None,
+    })
 }
 
 /// What a statement changes of all accounts' transactions.
@@ -202,11 +256,17 @@ struct Posted {
     left_some: bool,
 }
 
+impl Posted {
+    fn gone(&self) -> u32 {
+        u32::try_from(self.gone.len()).unwrap_or(u32::MAX)
+    }
+}
+
 fn post_all(
     merged: &Merged,
     known: &Known,
     statement: &Statement,
-    told: Told,
+    told: Told<'_>,
     new_id: &mut dyn FnMut() -> String,
 ) -> Posted {
     // Those that the merge wrote are the latest.
@@ -226,11 +286,29 @@ fn post_all(
     }
     if posted.writes.len() > MOST_POSTINGS {
         posted.left_some = true;
+        posted.gone.clear();
         posted.writes.sort_by(|(one, _), (other, _)| other.date.cmp(&one.date));
         posted.writes.truncate(MOST_POSTINGS);
-        posted.added = u32::try_from(MOST_POSTINGS).unwrap_or(u32::MAX).min(posted.added);
+        let added = posted.writes.iter().filter(|(_, version)| *version == 0).count();
+        posted.added = u32::try_from(added).unwrap_or(u32::MAX);
+        posted.modified = u32::try_from(posted.writes.len() - added).unwrap_or(u32::MAX);
     }
     posted
+}
+
+/// Nobody was asked, so nothing has ended: the run waits.
+fn postponed(connection: Connection, run: Run, after: Duration, moment: Moment) -> Settled {
+    let spread = after.mul_f64(1.0 + moment.chance / 2.0).max(Duration::from_millis(100));
+    let run = Run { status: RunStatus::Queued, attempts: run.attempts.saturating_sub(1), ..run };
+    let due_at = Some(moment.now.plus(spread.min(LONGEST_RETRY_AFTER)));
+    Settled {
+        connection: Connection { claim: None, due_at, ..connection },
+        run,
+        accounts: Vec::new(),
+        transactions: Vec::new(),
+        gone: Vec::new(),
+        more: false,
+    }
 }
 
 fn failed(
@@ -253,7 +331,10 @@ fn failed(
                 Some(retry.max(asked)),
             )
         }
-        BankError::Down(reason) => (Outcome::ProviderDown, short(reason), Some(retry)),
+        BankError::Resting { .. } => unreachable!("it is postponed"),
+        BankError::Institution(reason) | BankError::Down(reason) => {
+            (Outcome::ProviderDown, short(reason), Some(retry))
+        }
     };
     let needs_reauth = outcome == Outcome::NeedsReauth || connection.status == ConnectionStatus::NeedsReauth;
     let connection = Connection {
@@ -261,7 +342,12 @@ fn failed(
         last_outcome: Some(outcome),
         reason: Some(reason.clone()),
         // Asking on a schedule is no use until the user has been there again.
-        due_at: pause.filter(|_| !needs_reauth).map(|pause| now.plus(pause)),
+        due_at: if connection.again {
+            Some(now)
+        } else {
+            pause.filter(|_| !needs_reauth).map(|pause| now.plus(pause))
+        },
+        again: false,
         failures,
         claim: None,
         ..connection
@@ -272,6 +358,7 @@ fn failed(
         accounts: Vec::new(),
         transactions: Vec::new(),
         gone: Vec::new(),
+        more: false,
     }
 }
 
@@ -287,6 +374,8 @@ pub(super) fn revoked(connection: Connection, command_id: String, now: Timestamp
         status: ConnectionStatus::Revoked,
         listed_for: None,
         credential: None,
+        reference: None,
+        cursor: None,
         due_at: None,
         claim: None,
         revoked_by: Some(command_id),

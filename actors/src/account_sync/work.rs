@@ -1,13 +1,13 @@
 //! The I/O of one connection: load, decide, commit, and the call to its bank between two commits.
 //! Knows no actor; the version of the connection's record is the fence of everything it writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use metrics::{counter, histogram};
-use tokio::sync::{Mutex, Notify, Semaphore};
+use tokio::sync::{Mutex, MutexGuard, Notify, Semaphore};
 
 use super::connection::{Claim, Connection};
 use super::connections::{Disposal, SyncParts};
@@ -20,15 +20,20 @@ use crate::accounts::{ACCOUNTS, Account, TRANSACTIONS, Transaction, day_balances
 use crate::backoff::Backoff;
 use crate::figures;
 use crate::ids;
-use crate::providers::{BankError, Statement};
+use crate::providers::{Bank, BankError, Credential, Statement};
 use crate::seal::SealError;
 use crate::store::{Batch, CommitError, Query, Store, StoreError, Versioned, find, load};
 use crate::supervision::Lifeline;
+use crate::time::Timestamp;
 
 /// How often a commit that conflicts, or whose outcome is unknown, is decided again.
-const ATTEMPTS: u32 = 8;
+pub(super) const ATTEMPTS: u32 = 8;
 /// Pages of 1,000 transactions that are known of an account and read for a run.
 const MOST_PAGES: usize = 50;
+/// Commits that one run's result may take.
+const MOST_COMMITS: u32 = 200;
+/// Ids that are looked up one by one; of more, all transactions are read.
+const MOST_NAMED: usize = 300;
 
 /// What all connections of this process share.
 pub(super) struct Desk {
@@ -180,7 +185,7 @@ impl Work {
                 return;
             }
         };
-        let answer = self.ask(&begun.connection).await;
+        let answer = self.ask(&begun).await;
         let settled = self.settle(&begun, &answer).await;
         let outcome = match &settled {
             Ok(Some(run)) => run.outcome.map_or("unknown", super::Outcome::name),
@@ -274,36 +279,45 @@ impl Work {
         sealed.resealed(self.desk.parts.sealer.as_ref(), connection_id).unwrap_or(sealed)
     }
 
-    /// Asks the bank, within the deadline.
-    async fn ask(&self, connection: &Connection) -> Result<Statement, BankError> {
-        let parts = &self.desk.parts;
-        let Some(credential) = connection.credential.as_ref() else {
-            let reason = connection.reason.clone();
-            return Err(BankError::NeedsReauth(reason.unwrap_or_else(|| "link again".to_owned())));
-        };
-        let credential = match credential.open(parts.sealer.as_ref(), &connection.id) {
-            Ok(credential) => credential,
-            Err(error) => {
-                tracing::error!(connection_id = connection.id, %error, "a credential cannot be opened");
-                return Err(match error {
-                    SealError::Broken => BankError::NeedsReauth("its credential was damaged".to_owned()),
-                    _ => BankError::Down("the credential's key is not configured here".to_owned()),
-                });
-            }
-        };
-        let Some(bank) = parts.banks.get(&connection.provider) else {
-            return Err(BankError::Down(format!("{} is not configured here", connection.provider)));
-        };
+    /// Asks the bank, within the deadline, and keeps the claim meanwhile.
+    async fn ask(&self, begun: &Begun) -> Result<Statement, BankError> {
+        let (parts, connection) = (&self.desk.parts, &begun.connection);
+        let (bank, credential) = access(parts, connection)?;
         let deadline = parts.options.statement_deadline;
         let now = parts.clock.now();
         let until = now.plus(deadline);
-        let period = Some(period(connection, now));
-        tokio::select! {
-            answer = bank.statement(&credential, period) => answer,
-            () = parts.clock.sleep_until(until) => {
-                Err(BankError::Down(format!("no answer within {} s", deadline.as_secs())))
+        let mut asked = bank.statement(&credential, Some(period(connection, now)));
+        loop {
+            tokio::select! {
+                answer = &mut asked => return answer,
+                () = parts.clock.sleep_until(until) => {
+                    return Err(BankError::Down(format!("no answer within {} s", deadline.as_secs())));
+                }
+                () = parts.clock.sleep(parts.options.lease / 3) => {
+                    if !self.renew(begun).await {
+                        return Err(BankError::Down("somebody else has taken over".to_owned()));
+                    }
+                }
             }
         }
+    }
+
+    /// Makes the claim stand for longer; `false` if it is gone, so that no result will count. If that
+    /// cannot be told, or the commit fails, it is tried again.
+    async fn renew(&self, begun: &Begun) -> bool {
+        let _turn = self.turn.lock().await;
+        let Ok(found) = load::<Connection>(self.store(), &self.connection_id).await else { return true };
+        let Some(found) = found else { return false };
+        let until = self.desk.parts.clock.now().plus(self.desk.parts.options.lease);
+        let Some(claim) = found.value.claim.clone().filter(|claim| claim.id == begun.claim_id) else {
+            return false;
+        };
+        let claim = Some(Claim { lease_until: until, ..claim });
+        let renewed = Connection { claim, due_at: Some(until), ..found.value };
+        if let Err(error) = self.store().commit(Batch::new().replace(&renewed, found.version)).await {
+            tracing::debug!(connection_id = self.connection_id, %error, "a claim was not renewed");
+        }
+        true
     }
 
     /// Commits what the answer makes of the connection; `None` if somebody else has taken over.
@@ -313,12 +327,16 @@ impl Work {
         answer: &Result<Statement, BankError>,
     ) -> Result<Option<Run>, SyncError> {
         let _turn = self.turn.lock().await;
-        let mut last = SyncError::OutcomeUnknown;
-        for attempt in 0..ATTEMPTS {
-            BACKOFF.wait(attempt).await;
-            match self.settle_once(begun, answer, attempt > 0).await {
-                Ok(settled) => return Ok(settled),
-                Err(error) => last = error,
+        let (mut last, mut failures) = (SyncError::OutcomeUnknown, 0);
+        for _ in 0..MOST_COMMITS {
+            BACKOFF.wait(failures).await;
+            match self.settle_once(begun, answer, failures > 0).await {
+                Ok(Settling::Done(settled)) => return Ok(settled),
+                Ok(Settling::More) => failures = 0,
+                Err(error) => (last, failures) = (error, failures + 1),
+            }
+            if failures >= ATTEMPTS {
+                break;
             }
         }
         Err(last)
@@ -329,21 +347,24 @@ impl Work {
         begun: &Begun,
         answer: &Result<Statement, BankError>,
         all: bool,
-    ) -> Result<Option<Run>, SyncError> {
+    ) -> Result<Settling, SyncError> {
         let Some(found) = load::<Connection>(self.store(), &self.connection_id).await? else {
-            return Ok(None);
+            return Ok(Settling::Done(None));
         };
-        let Some(run) = load::<Run>(self.store(), &begun.run_id).await? else { return Ok(None) };
+        let Some(run) = load::<Run>(self.store(), &begun.run_id).await? else {
+            return Ok(Settling::Done(None));
+        };
         if !found.value.is_claimed_as(&begun.claim_id) {
             // An earlier attempt may have counted although its answer was lost.
             let counted = run.value.settled_by.as_deref() == Some(&begun.claim_id);
-            return Ok(counted.then_some(run.value));
+            return Ok(Settling::Done(counted.then_some(run.value)));
         }
         let known = self.known(answer.as_ref().ok(), all).await?;
         let options = &self.desk.parts.options;
         let settled =
             settle(found.value, run.value, &known, answer, self.moment(), options, &mut ids::new_id);
-        let ended = Run { settled_by: Some(begun.claim_id.clone()), ..settled.run };
+        let settled_by = Some(begun.claim_id.clone()).filter(|_| !settled.more);
+        let ended = Run { settled_by, ..settled.run };
         let batch = Batch::new().replace(&settled.connection, found.version).replace(&ended, run.version);
         let batch =
             settled.accounts.iter().fold(batch, |batch, (account, version)| batch.put(account, *version));
@@ -355,7 +376,7 @@ impl Work {
         if !settled.accounts.is_empty() {
             tell_of_change(self.desk.parts.channel.as_ref(), &settled.connection.user_id).await;
         }
-        Ok(Some(ended))
+        Ok(if settled.more { Settling::More } else { Settling::Done(Some(ended)) })
     }
 
     /// The connection, if this user has it.
@@ -366,7 +387,7 @@ impl Work {
             .ok_or(SyncError::NotFound)
     }
 
-    async fn unfinished(&self) -> Result<Option<Versioned<Run>>, StoreError> {
+    pub(super) async fn unfinished(&self) -> Result<Option<Versioned<Run>>, StoreError> {
         let query = Query::by(&RUNS, "unfinished").equal(self.connection_id.as_str()).limit(1);
         let (runs, _) = find::<Run>(self.store(), query).await?;
         Ok(runs.into_iter().next())
@@ -377,11 +398,21 @@ impl Work {
     async fn known(&self, statement: Option<&Statement>, all: bool) -> Result<Known, StoreError> {
         let accounts = self.accounts().await?;
         let mut transactions = BTreeMap::new();
-        if let Some(since) = statement.and_then(|statement| statement.told_since) {
+        if let Some(wanted) = statement.and_then(Wanted::of) {
             for account in &accounts {
-                let id = account.value.id.clone();
-                let from = if all { String::new() } else { since.minus(OVERLAP).day() };
-                transactions.insert(id, self.transactions(&account.value.id, from).await?);
+                let id = account.value.id.as_str();
+                let from = if all { Some(String::new()) } else { wanted.from.clone() };
+                let mut known = match from {
+                    Some(from) => self.transactions(id, from).await?,
+                    None => Vec::new(),
+                };
+                let there: BTreeSet<String> =
+                    known.iter().filter_map(|found| found.value.external_id.clone()).collect();
+                for named in wanted.named.iter().filter(|named| !there.contains(**named)) {
+                    let query = Query::by(&TRANSACTIONS, "external").equal(id).equal(*named).limit(1);
+                    known.extend(find::<Transaction>(self.store(), query).await?.0);
+                }
+                transactions.insert(id.to_owned(), known);
             }
         }
         Ok(Known { accounts, transactions })
@@ -406,7 +437,20 @@ impl Work {
         Ok(find::<Account>(self.store(), query).await?.0)
     }
 
-    fn store(&self) -> &dyn Store {
+    /// One decision at a time.
+    pub(super) async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
+    pub(super) fn connection_id(&self) -> &str {
+        &self.connection_id
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.desk.parts.clock.now()
+    }
+
+    pub(super) fn store(&self) -> &dyn Store {
         self.desk.parts.store.as_ref()
     }
 
@@ -415,8 +459,66 @@ impl Work {
     }
 }
 
+/// How far a result is written.
+enum Settling {
+    /// To its end; `None` if somebody else has taken over.
+    Done(Option<Run>),
+    /// A part of it.
+    More,
+}
+
+/// Which of the known transactions the decision on a statement needs.
+struct Wanted<'a> {
+    /// Those from this day on; none by day if absent.
+    from: Option<String>,
+    /// Those with these of the provider's ids.
+    named: BTreeSet<&'a str>,
+}
+
+impl<'a> Wanted<'a> {
+    fn of(statement: &'a Statement) -> Option<Self> {
+        let told = || statement.accounts.iter().flat_map(|account| &account.transactions);
+        match (&statement.changes, statement.told_since) {
+            (Some(changes), _) => {
+                let named = changes.removed.iter().chain(told().filter_map(|told| told.replaces.as_ref()));
+                let named: BTreeSet<&str> = named.map(String::as_str).collect();
+                let all = changes.since_begin || named.len() > MOST_NAMED;
+                let first = told().map(|told| told.at).min();
+                let from = if all { Some(String::new()) } else { first.map(|at| at.minus(OVERLAP).day()) };
+                Some(Self { from, named: if all { BTreeSet::new() } else { named } })
+            }
+            (None, Some(since)) => {
+                Some(Self { from: Some(since.minus(OVERLAP).day()), named: BTreeSet::new() })
+            }
+            (None, None) => None,
+        }
+    }
+}
+
+/// What it takes to ask the bank of a connection.
+fn access(parts: &SyncParts, connection: &Connection) -> Result<(Arc<dyn Bank>, Credential), BankError> {
+    let Some(credential) = connection.credential.as_ref() else {
+        let reason = connection.reason.clone();
+        return Err(BankError::NeedsReauth(reason.unwrap_or_else(|| "link again".to_owned())));
+    };
+    let credential = match credential.open(parts.sealer.as_ref(), &connection.id) {
+        Ok(credential) => credential,
+        Err(error) => {
+            tracing::error!(connection_id = connection.id, %error, "a credential cannot be opened");
+            return Err(match error {
+                SealError::Broken => BankError::NeedsReauth("its credential was damaged".to_owned()),
+                _ => BankError::Down("the credential's key is not configured here".to_owned()),
+            });
+        }
+    };
+    let Some(bank) = parts.banks.get(&connection.provider) else {
+        return Err(BankError::Down(format!("{} is not configured here", connection.provider)));
+    };
+    Ok((bank.clone(), credential))
+}
+
 /// Whether a commit that failed is worth deciding again: `Ok(Err(_))` if it is.
-fn again(committed: Result<(), CommitError>) -> Result<Result<(), SyncError>, SyncError> {
+pub(super) fn again(committed: Result<(), CommitError>) -> Result<Result<(), SyncError>, SyncError> {
     match committed {
         Ok(()) => Ok(Ok(())),
         Err(error @ (CommitError::Conflict(_) | CommitError::OutcomeUnknown(_))) => Ok(Err(error.into())),

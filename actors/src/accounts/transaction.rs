@@ -82,6 +82,8 @@ pub enum MergeRule {
     PendingPosted,
     /// The provider told of the same day, amount and description under another id.
     SameUnderAnotherId,
+    /// The provider says which pending one was booked as this.
+    NamedByProvider,
 }
 
 /// A former telling of a transaction.
@@ -94,6 +96,9 @@ pub struct MergedFrom {
     pub date: String,
     /// Its description then.
     pub description: String,
+    /// Its amount then, if that was another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amount: Option<Money>,
     /// Whether it was pending.
     pub pending: bool,
     /// Why it was taken for the same.
@@ -122,6 +127,7 @@ impl Transaction {
             id,
             external_id: Some(former.external_id),
             date: former.date,
+            amount: former.amount.unwrap_or(self.amount),
             description: former.description,
             pending: former.pending,
             merged_from: Vec::new(),

@@ -1,5 +1,7 @@
-//! Account data in the form of the [SimpleFIN protocol](https://www.simplefin.org/protocol.html):
-//! a one-time setup token is claimed for a lasting credential, which fetches accounts.
+//! Account data: a one-time token is claimed for a lasting credential, which fetches accounts. Their
+//! transactions come either whole, from some time on, as in the
+//! [SimpleFIN protocol](https://www.simplefin.org/protocol.html), or as what changed since a cursor,
+//! as in [Plaid's](https://plaid.com/docs/api/products/transactions/#transactionssync).
 
 use std::time::Duration;
 
@@ -28,7 +30,8 @@ pub struct BankAccount {
     pub balance_as_of: Timestamp,
     /// What kind of account it is, with what belongs to that kind.
     pub details: BankDetails,
-    /// Its transactions in the period that [`Statement::told_since`] begins, in any order.
+    /// Its transactions in the period that [`Statement::told_since`] begins, or those of
+    /// [`Statement::changes`] that are there; in any order.
     pub transactions: Vec<BankTransaction>,
 }
 
@@ -46,19 +49,24 @@ pub struct BankTransaction {
     pub description: String,
     /// Not booked yet.
     pub pending: bool,
+    /// The id of the pending one that was booked as this, if the provider says so.
+    pub replaces: Option<String>,
 }
 
-/// The time whose transactions are wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The transactions that are wanted: of some time, or what changed in them.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Period {
     /// Its begin.
     pub from: Timestamp,
     /// Its end: the present.
     pub until: Timestamp,
+    /// Where the last whole statement of changes ended. A provider that tells of changes tells all
+    /// that there is if there is none.
+    pub cursor: Option<String>,
 }
 
 /// The details of an account by its kind. Rates are decimal text in percent (`19.99`), so that no
-/// digit is lost.
+/// digit is lost. `None`: the provider does not say.
 #[derive(Clone, Debug, PartialEq)]
 pub enum BankDetails {
     /// A current account.
@@ -71,28 +79,30 @@ pub enum BankDetails {
     /// A savings account.
     Savings {
         /// Annual yield in percent.
-        apy: String,
+        apy: Option<String>,
     },
     /// A credit card.
     Credit {
         /// The limit.
-        credit_limit: Money,
+        credit_limit: Option<Money>,
         /// What is left of it.
-        available_credit: Money,
+        available_credit: Option<Money>,
         /// Annual rate in percent.
-        apr: String,
+        apr: Option<String>,
         /// The next payment is due, `YYYY-MM-DD`.
         due_date: Option<String>,
     },
     /// A loan.
     Loan {
         /// What was borrowed.
-        principal: Money,
+        principal: Option<Money>,
         /// Annual rate in percent.
-        interest_rate: String,
+        interest_rate: Option<String>,
         /// Months left.
-        remaining_term_months: u32,
+        remaining_term_months: Option<u32>,
     },
+    /// Securities.
+    Investment,
 }
 
 /// What one request for accounts brought.
@@ -103,8 +113,33 @@ pub struct Statement {
     /// Why the statement is not whole, in words for the user; `None` if it is whole.
     pub partial: Option<String>,
     /// From this time on the transactions of the accounts told are whole (if `partial` is `None`);
-    /// `None`: nothing is said about transactions.
+    /// `None`: nothing is said about transactions, but perhaps in `changes`.
     pub told_since: Option<Timestamp>,
+    /// What changed in the transactions, from a provider that tells of that.
+    pub changes: Option<Changes>,
+    /// The rest is worth asking for after this span already.
+    pub again_after: Option<Duration>,
+}
+
+/// What changed in the transactions since a cursor; [`BankAccount::transactions`] has those that are
+/// new or other than before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// There was no cursor: this is all that there is.
+    pub since_begin: bool,
+    /// Ids of transactions that are there no more.
+    pub removed: Vec<String>,
+    /// Where these changes end. Once they are taken over whole, the next statement begins here.
+    pub cursor: String,
+}
+
+/// What the provider's own page needs to let a user choose a bank.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkToken {
+    /// The token. It gives no access.
+    pub token: String,
+    /// When it ends.
+    pub expires_at: Timestamp,
 }
 
 /// Why a setup token was not claimed.
@@ -133,6 +168,15 @@ pub enum BankError {
         /// When the provider wants to be asked again, if it said so.
         retry_after: Option<Duration>,
     },
+    /// Nobody was asked: the provider is left alone for a while, or was asked as often as may be.
+    #[error("the provider is not asked now")]
+    Resting {
+        /// When to try again.
+        after: Duration,
+    },
+    /// The provider answers, but not the institution behind it; the text is fit for users.
+    #[error("the institution is down: {0}")]
+    Institution(String),
     /// Not reachable, too slow, broken, or its answer makes no sense; the text is fit for users.
     #[error("the provider is down: {0}")]
     Down(String),
@@ -158,6 +202,25 @@ pub trait Bank: Send + Sync + 'static {
         credential: &Credential,
         period: Option<Period>,
     ) -> Result<Statement, BankError>;
+
+    /// The provider's own name for what this credential gives access to, by which its webhooks call
+    /// it; `None` if it sends none.
+    fn reference(&self, _credential: &Credential) -> Option<String> {
+        None
+    }
+
+    /// What the provider's page needs for a new link, or, with a credential, to let the user in again;
+    /// `None` if it has no such page.
+    ///
+    /// # Errors
+    /// [`BankError`].
+    async fn link_token(
+        &self,
+        _user_id: &str,
+        _credential: Option<&Credential>,
+    ) -> Result<Option<LinkToken>, BankError> {
+        Ok(None)
+    }
 
     /// Whether [`Self::revoke`] does anything.
     fn can_revoke(&self) -> bool {

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 
 use super::breaker::{Breaker, BreakerState};
 use super::{
-    Bank, BankError, ClaimError, Credential, Intent, IntentRequest, Mail, MailError, Mailer, PaymentError,
-    Payments, Period, ProviderRefund, RefundRequest, Statement,
+    Bank, BankError, ClaimError, Credential, Intent, IntentRequest, LinkToken, Mail, MailError, Mailer,
+    PaymentError, Payments, Period, ProviderRefund, RefundRequest, Statement,
 };
 
 /// Why no call goes out.
@@ -112,7 +112,12 @@ impl Bank for GuardedBank {
     ) -> Result<Statement, BankError> {
         let answered = |outcome: &Result<Statement, BankError>| !matches!(outcome, Err(BankError::Down(_)));
         let outcome = self.breaker.guard(self.inner.statement(credential, period), answered).await;
-        outcome.unwrap_or_else(|_later| Err(BankError::Down(left_alone(&self.breaker))))
+        // Nobody was asked, so the run waits.
+        outcome.unwrap_or_else(|after| Err(BankError::Resting { after }))
+    }
+
+    fn reference(&self, credential: &Credential) -> Option<String> {
+        self.inner.reference(credential)
     }
 
     fn can_revoke(&self) -> bool {
@@ -122,7 +127,18 @@ impl Bank for GuardedBank {
     async fn revoke(&self, credential: &Credential) -> Result<(), BankError> {
         let answered = |outcome: &Result<(), BankError>| !matches!(outcome, Err(BankError::Down(_)));
         let outcome = self.breaker.guard(self.inner.revoke(credential), answered).await;
-        outcome.unwrap_or_else(|_later| Err(BankError::Down(left_alone(&self.breaker))))
+        outcome.unwrap_or_else(|after| Err(BankError::Resting { after }))
+    }
+
+    async fn link_token(
+        &self,
+        user_id: &str,
+        credential: Option<&Credential>,
+    ) -> Result<Option<LinkToken>, BankError> {
+        let answered =
+            |outcome: &Result<Option<LinkToken>, BankError>| !matches!(outcome, Err(BankError::Down(_)));
+        let outcome = self.breaker.guard(self.inner.link_token(user_id, credential), answered).await;
+        outcome.unwrap_or_else(|after| Err(BankError::Resting { after }))
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod bank;
 mod breaker;
+mod budget;
 mod geocoding;
 mod guarded;
 mod mail;
@@ -15,9 +16,11 @@ mod payments;
 mod rates;
 
 pub use bank::{
-    Bank, BankAccount, BankDetails, BankError, BankTransaction, ClaimError, Credential, Period, Statement,
+    Bank, BankAccount, BankDetails, BankError, BankTransaction, Changes, ClaimError, Credential, LinkToken,
+    Period, Statement,
 };
 pub use breaker::{Breaker, BreakerOptions, BreakerState, Circuit};
+pub use budget::Budget;
 pub use geocoding::{Finding, Geocoding, GeocodingError, GuardedGeocoding, PostalAddress};
 pub use guarded::{GuardedBank, GuardedMailer, GuardedPayments};
 pub use mail::{Mail, MailError, Mailer};

@@ -11,18 +11,32 @@ impl From<LinkError> for Problem {
             LinkError::UnknownProvider(_) => {
                 Self::invalid_field("/provider", "unknown_provider", error.to_string())
             }
-            LinkError::Refused(ref reason) => Self::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "setup_token_refused",
-                "The setup token was refused",
-            )
-            .field(FieldError::new("/setupToken", "refused", reason.clone())),
+            LinkError::Refused(ref reason) => {
+                Self::setup_token_refused(FieldError::new("/setupToken", "refused", reason.clone()))
+            }
             LinkError::ProviderUnavailable(_) => Self::unavailable(error),
+            LinkError::NotFound => Self::not_found(),
+            LinkError::OtherProvider(_) => {
+                Self::invalid_field("/provider", "other_provider", error.to_string())
+            }
+            LinkError::NoPage => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "no_link_page",
+                "The provider has no page for this",
+            ),
             LinkError::TooMany(_) => Self::conflict("too_many_connections", "There are too many connections")
                 .detail(error.to_string()),
             LinkError::Unavailable { retry_after, .. } => Self::unavailable(error).retry_after(retry_after),
             LinkError::OutcomeUnknown => Self::outcome_unknown(error),
         }
+    }
+}
+
+impl Problem {
+    /// 422: the token is no good; `why` names the field that it came in.
+    pub fn setup_token_refused(why: FieldError) -> Self {
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        Self::new(status, "setup_token_refused", "The setup token was refused").field(why)
     }
 }
 

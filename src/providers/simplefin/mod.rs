@@ -14,10 +14,15 @@ use reqwest::{Client, Response};
 use secrecy::{ExposeSecret, SecretString};
 use steward_actors::providers::{Bank, BankError, ClaimError, Credential, Period, Statement};
 use steward_actors::time::Timestamp;
+use url::Url;
 
 use self::origin::{Access, Origins};
+use super::courier::{Courier, Unsent};
 use super::http::{self, BodyError, SetupError, Timeouts, Trust};
+use super::public_dns::PublicDns;
 
+/// How long a call waits for its turn.
+const BRIEF: Duration = Duration::from_secs(2);
 /// Bytes of a statement that are read.
 const MAX_STATEMENT: usize = 5 * 1024 * 1024;
 /// Bytes of an access URL that are read.
@@ -27,7 +32,11 @@ const WINDOW: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// Banks by SimpleFIN. One client serves all threads.
 pub struct SimpleFinBank {
-    client: Client,
+    /// For listed hosts.
+    guarded: Client,
+    /// For the sandbox, which is on this machine or the next.
+    near: Client,
+    courier: Courier,
     origins: Origins,
 }
 
@@ -37,14 +46,22 @@ impl SimpleFinBank {
     ///
     /// # Errors
     /// [`SetupError`] if `sandbox_url` is none.
-    pub fn new(hosts: &[String], sandbox_url: Option<&str>, timeouts: Timeouts) -> Result<Self, SetupError> {
+    pub fn new(
+        hosts: &[String],
+        sandbox_url: Option<&str>,
+        timeouts: Timeouts,
+        courier: Courier,
+    ) -> Result<Self, SetupError> {
         let origins = Origins::new(hosts, sandbox_url)?;
-        let client = http::client(timeouts, Trust::System).or_else(|error| {
-            // A server without a bank is better than no server, and the sandbox needs no authority.
-            tracing::warn!(%error, "no bank can be reached over https");
-            http::client(timeouts, Trust::Nobody)
-        })?;
-        Ok(Self { client, origins })
+        let guarded = http::guarded_client(timeouts, PublicDns::of_the_system())?;
+        // The sandbox needs no authority.
+        let near =
+            http::client(timeouts, Trust::System).or_else(|_| http::client(timeouts, Trust::Nobody))?;
+        Ok(Self { guarded, near, courier, origins })
+    }
+
+    fn client(&self, url: &Url) -> &Client {
+        if self.origins.is_sandbox(url) { &self.near } else { &self.guarded }
     }
 }
 
@@ -52,13 +69,14 @@ impl SimpleFinBank {
 impl Bank for SimpleFinBank {
     async fn claim(&self, setup_token: &str, user_id: &str) -> Result<Credential, ClaimError> {
         let url = self.origins.claim_url(setup_token, user_id).map_err(ClaimError::Refused)?;
-        let request = self.client.post(url).header("Content-Length", "0");
-        let response = match http::send("simplefin", "claim", request).await {
+        let request = self.client(&url).post(url).header("Content-Length", "0");
+        let response = match self.courier.send("claim", request, BRIEF).await {
             Ok(response) => response,
-            Err(error) if error.is_connect() || error.is_builder() => {
+            Err(Unsent::Held(_)) => return Err(ClaimError::Unavailable("it is not asked now".to_owned())),
+            Err(Unsent::Lost(error)) if error.is_connect() || error.is_builder() => {
                 return Err(ClaimError::Unavailable(http::cause(&error)));
             }
-            Err(error) => return Err(ClaimError::OutcomeUnknown(http::cause(&error))),
+            Err(Unsent::Lost(error)) => return Err(ClaimError::OutcomeUnknown(http::cause(&error))),
         };
         match response.status().as_u16() {
             200..=299 => {}
@@ -85,7 +103,7 @@ impl Bank for SimpleFinBank {
         period: Option<Period>,
     ) -> Result<Statement, BankError> {
         let access = self.origins.restored(credential.0.expose_secret()).map_err(BankError::NeedsReauth)?;
-        let Some(Period { from, until }) = period else {
+        let Some(Period { from, until, .. }) = period else {
             return self.fetch(&access, "balances-only=1").await;
         };
         let mut since = until.minus(WINDOW).max(from);
@@ -115,8 +133,12 @@ impl SimpleFinBank {
         let path = format!("{}/accounts", url.path().trim_end_matches('/'));
         url.set_path(&path);
         url.set_query(Some(query));
-        let request = self.client.get(url).basic_auth(username, Some(password.expose_secret()));
-        let response = http::send("simplefin", "statement", request).await.map_err(|error| down(&error))?;
+        let request = self.client(&url).get(url).basic_auth(username, Some(password.expose_secret()));
+        let response = match self.courier.send("statement", request, BRIEF).await {
+            Ok(response) => response,
+            Err(Unsent::Held(after)) => return Err(BankError::Resting { after }),
+            Err(Unsent::Lost(error)) => return Err(down(&error)),
+        };
         match response.status().as_u16() {
             200 => {}
             401 | 403 => {

@@ -1,26 +1,29 @@
 //! Where requests may go: to listed hosts over https, and to the sandbox's own origin. Pure.
 //!
 //! The same rule holds for what users give (setup tokens) and for what banks return (access URLs);
-//! redirects are off. Which address a listed name resolves to is not checked here: the operator
-//! vouches for the listed names.
+//! redirects are off. Which addresses a listed name resolves to is checked when it is connected to
+//! ([`crate::providers::public_dns`]); one that is written out is checked here.
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use secrecy::{ExposeSecret, SecretString};
-use url::{Origin, Url};
+use url::{Host, Origin, Url};
 
 use super::secret;
 use crate::providers::http::SetupError;
+use crate::providers::public_dns::is_public;
 
 /// Setup tokens that are words: each names a bank of the sandbox.
-const WORDS: [&str; 7] = [
+const WORDS: [&str; 9] = [
     "sandbox",
     "sandbox-slow",
     "sandbox-rate-limited",
     "sandbox-expired",
     "sandbox-broken-pages",
     "sandbox-down",
+    "sandbox-shuffled",
+    "sandbox-hanging",
     "sandbox-hostile",
 ];
 /// Characters of a setup token, or of an access URL.
@@ -139,10 +142,18 @@ impl Origins {
         if !self.hosts.contains(&host) {
             return Err(format!("{host} is not among the hosts that this server goes to"));
         }
-        Ok(())
+        let written_out = match url.host() {
+            Some(Host::Ipv4(address)) => Some(address.into()),
+            Some(Host::Ipv6(address)) => Some(address.into()),
+            Some(Host::Domain(_)) | None => None,
+        };
+        match written_out {
+            Some(address) if !is_public(address) => Err(format!("{host} is not on the public internet")),
+            _ => Ok(()),
+        }
     }
 
-    fn is_sandbox(&self, url: &Url) -> bool {
+    pub(super) fn is_sandbox(&self, url: &Url) -> bool {
         let of = |url: &Url| Some(url.origin()).filter(Origin::is_tuple);
         self.sandbox.as_ref().is_some_and(|sandbox| of(url).is_some() && of(url) == of(sandbox))
     }
@@ -189,6 +200,11 @@ mod tests {
             "https://169.254.169.254/latest/meta-data",
             "https://[::1]/claim/x",
             "https://2130706433/claim/x",
+            "https://0x7f000001/claim/x",
+            "https://0177.0.0.1/claim/x",
+            "https://127.1/claim/x",
+            "https://[::ffff:169.254.169.254]/claim/x",
+            "https://[::ffff:7f00:1]/claim/x",
             "http://127.0.0.1:4001/simplefin/claim/x",
             "https://127.0.0.1:4000/simplefin/claim/x",
             "http://127.0.0.1:4000/_sandbox/faults",
@@ -202,6 +218,20 @@ mod tests {
         }
         assert!(origins().claim_url("%%%", "u1").is_err());
         assert!(origins().claim_url(&"A".repeat(5000), "u1").is_err());
+    }
+
+    #[test]
+    fn an_address_inside_is_refused_even_if_it_is_listed() {
+        let hosts = ["169.254.169.254", "127.0.0.1", "[::1]", "[::ffff:7f00:1]", "10.0.0.7:8443", "1.1.1.1"];
+        let listed = Origins::new(&hosts.map(str::to_owned), None).unwrap();
+        let claim = |host: &str| listed.claim_url(&ENCODE.encode(format!("https://{host}/claim/x")), "u1");
+        for host in
+            ["169.254.169.254", "2852039166", "127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "10.0.0.7:8443"]
+        {
+            let refused = claim(host).map(String::from);
+            assert!(refused.as_ref().is_err_and(|why| why.contains("public")), "{host}: {refused:?}");
+        }
+        assert!(claim("1.1.1.1").is_ok());
     }
 
     #[test]

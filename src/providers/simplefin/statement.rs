@@ -100,7 +100,7 @@ pub(super) fn read(body: &[u8]) -> Result<Statement, String> {
         return Err(format!("the bank's answer makes no sense: {}", summary(&problems)));
     }
     let partial = (!problems.is_empty()).then(|| summary(&problems));
-    Ok(Statement { accounts, partial, told_since: None })
+    Ok(Statement { accounts, partial, ..Statement::default() })
 }
 
 /// Takes over the transactions of an older part of the same statement.
@@ -163,6 +163,7 @@ fn read_transaction(posting: Value, currency: Currency) -> Result<BankTransactio
         amount: amount("amount", &posting.amount, currency)?,
         description: one_line(&posting.description),
         pending,
+        replaces: None,
         id: Some(posting.id).filter(|id| is_id(id)).ok_or("its id is malformed")?,
     })
 }
@@ -182,17 +183,17 @@ fn details(extra: Option<Value>, currency: Currency) -> Result<BankDetails, Stri
         Extra::Checking { overdraft_protection, routing_number } => {
             BankDetails::Checking { overdraft_protection, routing_number: one_line(&routing_number) }
         }
-        Extra::Savings { apy } => BankDetails::Savings { apy: rate("apy", apy)? },
+        Extra::Savings { apy } => BankDetails::Savings { apy: Some(rate("apy", apy)?) },
         Extra::Credit { credit_limit, available_credit, apr, due_date } => BankDetails::Credit {
-            credit_limit: amount("credit-limit", &credit_limit, currency)?,
-            available_credit: amount("available-credit", &available_credit, currency)?,
-            apr: rate("apr", apr)?,
+            credit_limit: Some(amount("credit-limit", &credit_limit, currency)?),
+            available_credit: Some(amount("available-credit", &available_credit, currency)?),
+            apr: Some(rate("apr", apr)?),
             due_date: due_date.filter(|date| date.parse::<jiff::civil::Date>().is_ok()),
         },
         Extra::Loan { principal, interest_rate, remaining_term_months } => BankDetails::Loan {
-            principal: amount("principal", &principal, currency)?,
-            interest_rate: rate("interest-rate", interest_rate)?,
-            remaining_term_months,
+            principal: Some(amount("principal", &principal, currency)?),
+            interest_rate: Some(rate("interest-rate", interest_rate)?),
+            remaining_term_months: Some(remaining_term_months),
         },
     })
 }
@@ -265,7 +266,7 @@ mod tests {
         let statement = of(&[credit]).unwrap();
         assert_eq!(statement.accounts[0].balance.minor, 120_045);
         let BankDetails::Credit { apr, due_date, .. } = &statement.accounts[0].details else { panic!() };
-        assert_eq!((apr.as_str(), due_date.as_deref()), ("19.99", Some("2025-06-15")));
+        assert_eq!((apr.as_deref(), due_date.as_deref()), (Some("19.99"), Some("2025-06-15")));
     }
 
     #[test]

@@ -41,7 +41,45 @@ pub(in crate::sandbox) enum Fault {
     Expired,
     BrokenPages,
     Down,
+    InstitutionDown,
+    NotReady,
+    Shuffled,
+    Mutating,
+    Hanging,
     Hostile,
+}
+
+impl Fault {
+    pub(super) const ALL: [Self; 11] = [
+        Self::Slow,
+        Self::RateLimited,
+        Self::Expired,
+        Self::BrokenPages,
+        Self::Down,
+        Self::InstitutionDown,
+        Self::NotReady,
+        Self::Shuffled,
+        Self::Mutating,
+        Self::Hanging,
+        Self::Hostile,
+    ];
+
+    /// What follows `public-sandbox-` in the tokens that choose it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Slow => "slow",
+            Self::RateLimited => "rate-limited",
+            Self::Expired => "expired",
+            Self::BrokenPages => "broken-pages",
+            Self::Down => "down",
+            Self::InstitutionDown => "institution-down",
+            Self::NotReady => "not-ready",
+            Self::Shuffled => "shuffled",
+            Self::Mutating => "mutating",
+            Self::Hanging => "hanging",
+            Self::Hostile => "hostile",
+        }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -97,6 +135,8 @@ fn word(token: &str) -> Option<Option<Fault>> {
         "sandbox-expired" => Some(Fault::Expired),
         "sandbox-broken-pages" => Some(Fault::BrokenPages),
         "sandbox-down" => Some(Fault::Down),
+        "sandbox-shuffled" => Some(Fault::Shuffled),
+        "sandbox-hanging" => Some(Fault::Hanging),
         "sandbox-hostile" => Some(Fault::Hostile),
         _ => return None,
     })

@@ -8,8 +8,13 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use steward_actors::time::Timestamp;
 
+use super::ledger::Posting;
+
 /// Days that transactions go back.
-const DAYS: i32 = 365;
+pub(super) const DAYS: i32 = 365;
+
+/// The accounts that each user has.
+pub(super) const KINDS: [&str; 3] = ["checking", "savings", "credit"];
 
 const MERCHANTS: [&str; 8] = [
     "Corner Grocery",
@@ -39,21 +44,80 @@ pub(super) struct Wanted {
 /// them; kind and details are in `extra`, as the protocol has none. What is owed is negative.
 pub(super) fn accounts(user_id: &str, now: Timestamp, wanted: Wanted) -> Vec<Value> {
     let today = today(now);
-    ["checking", "savings", "credit"].map(|kind| account(user_id, kind, today, now, wanted)).into()
+    KINDS.map(|kind| account(user_id, kind, today, now, wanted)).into()
+}
+
+/// The bank's id for an account.
+pub(super) fn account_id(user_id: &str, kind: &str) -> String {
+    format!("ACT-{:012x}-{kind}", number(user_id, 1 << 48))
+}
+
+/// The last digits of an account's number.
+pub(super) fn mask(user_id: &str, kind: &str) -> String {
+    format!("{:04}", number(&format!("{user_id}/{kind}/mask"), 10_000))
+}
+
+/// What is on an account, in cents. On the credit card, what is owed.
+pub(super) struct Balances {
+    pub(super) current: i64,
+    pub(super) available: i64,
+    pub(super) limit: Option<i64>,
+}
+
+pub(super) fn balances(user_id: &str, kind: &str) -> Balances {
+    let of = |label: &str, below: u64| number(&format!("{user_id}/{kind}/{label}"), below);
+    let current = match kind {
+        "checking" => signed(50_000 + of("balance", 450_000)),
+        "savings" => signed(100_000 + of("balance", 2_000_000)),
+        _ => signed(of("balance", 150_000)),
+    };
+    let limit = (kind == "credit").then(|| signed(100_000 * (2 + of("limit", 9))));
+    Balances { current, available: limit.map_or(current, |limit| limit - current), limit }
+}
+
+/// A line of a ledger, as SimpleFIN shows it.
+pub(super) fn shown(line: &Posting) -> Value {
+    let made = line.date.parse().map_or(0, unix_seconds);
+    json!({
+        "id": line.id, "posted": if line.pending { 0 } else { made }, "transacted_at": made,
+        "amount": decimal(line.cents), "description": line.description, "pending": line.pending,
+    })
+}
+
+/// What happens on an account on a day.
+pub(super) struct Made {
+    pub(super) cents: i64,
+    pub(super) description: &'static str,
+    /// The second of the day.
+    second: i64,
+}
+
+pub(super) fn of_day(account: &str, day: Date) -> Option<Made> {
+    let of = |label: &str, below: u64| number(&format!("{account}/{day}/{label}"), below);
+    if of("any", 2) == 0 {
+        return None;
+    }
+    let payday = day.day() == 1;
+    let cents =
+        if payday { signed(150_000 + of("amount", 100_000)) } else { -signed(199 + of("amount", 15_000)) };
+    let merchant = MERCHANTS[usize::try_from(of("merchant", MERCHANTS.len() as u64)).unwrap_or(0)];
+    let description = if payday { "Salary" } else { merchant };
+    Some(Made { cents, description, second: signed(of("second", 86_400)) })
 }
 
 fn account(user_id: &str, kind: &str, today: Date, now: Timestamp, wanted: Wanted) -> Value {
     let of = |label: &str, below: u64| number(&format!("{user_id}/{kind}/{label}"), below);
-    let id = format!("ACT-{:012x}-{kind}", number(user_id, 1 << 48));
+    let id = account_id(user_id, kind);
+    let balances = balances(user_id, kind);
     let (name, balance, available, extra) = match kind {
         "checking" => {
-            let cents = signed(50_000 + of("balance", 450_000));
+            let cents = balances.current;
             let routing = format!("{:09}", 100_000_000 + of("routing", 800_000_000));
             let extra = json!({"type": kind, "overdraft-protection": of("overdraft", 2) == 1, "routing-number": routing});
             ("Everyday Checking", cents, cents, extra)
         }
         "savings" => {
-            let cents = signed(100_000 + of("balance", 2_000_000));
+            let cents = balances.current;
             (
                 "Rainy Day Savings",
                 cents,
@@ -62,8 +126,7 @@ fn account(user_id: &str, kind: &str, today: Date, now: Timestamp, wanted: Wante
             )
         }
         _ => {
-            let limit = signed(100_000 * (2 + of("limit", 9)));
-            let owed = signed(of("balance", 150_000));
+            let (limit, owed) = (balances.limit.unwrap_or_default(), balances.current);
             let due = today.first_of_month().checked_add(1.month().days(14)).unwrap_or(today);
             let extra = json!({
                 "type": kind, "credit-limit": decimal(limit), "available-credit": decimal(limit - owed),
@@ -91,30 +154,20 @@ fn transactions(account: &str, today: Date, now: Timestamp, wanted: Wanted) -> V
     let mut transactions = Vec::new();
     for back in 0..DAYS {
         let Ok(day) = today.checked_sub(back.days()) else { break };
-        let of = |label: &str, below: u64| number(&format!("{account}/{day}/{label}"), below);
         let pending = back == 0;
-        if of("any", 2) == 0 || (pending && !wanted.pending) {
-            continue;
-        }
-        let posted = unix_seconds(day) + signed(of("second", 86_400));
+        let Some(made) = of_day(account, day).filter(|_| !pending || wanted.pending) else { continue };
+        let posted = unix_seconds(day) + made.second;
         let outside =
             wanted.start.is_some_and(|start| posted < start) || wanted.end.is_some_and(|end| posted >= end);
         if outside || posted * 1000 > now.as_millis() {
             continue;
         }
-        let payday = day.day() == 1;
-        let cents = if payday {
-            signed(150_000 + of("amount", 100_000))
-        } else {
-            -signed(199 + of("amount", 15_000))
-        };
-        let merchant = MERCHANTS[usize::try_from(of("merchant", MERCHANTS.len() as u64)).unwrap_or(0)];
         transactions.push(json!({
             "id": format!("TRN-{account}-{day}"),
             "posted": if pending { 0 } else { posted },
             "transacted_at": posted,
-            "amount": decimal(cents),
-            "description": if payday { "Salary" } else { merchant },
+            "amount": decimal(made.cents),
+            "description": made.description,
             "pending": pending,
         }));
     }
@@ -138,7 +191,7 @@ fn decimal(cents: i64) -> String {
     format!("{sign}{}.{:02}", cents.unsigned_abs() / 100, cents.unsigned_abs() % 100)
 }
 
-fn today(now: Timestamp) -> Date {
+pub(super) fn today(now: Timestamp) -> Date {
     let now = Instant::from_millisecond(now.as_millis()).unwrap_or_default();
     now.to_zoned(TimeZone::UTC).date()
 }

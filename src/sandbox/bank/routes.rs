@@ -5,9 +5,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use steward_actors::cluster::Clock;
 use steward_actors::store::Versioned;
+use steward_actors::time::Timestamp;
 
 use super::access::{Access, Fault, admitted, claim, next_turn};
-use super::data::{Wanted, accounts};
+use super::data::{self, KINDS, Wanted, accounts};
+use super::ledger;
 use crate::sandbox::World;
 use crate::sandbox::answer::{Answer, endless};
 use crate::sandbox::control::Switches;
@@ -77,8 +79,40 @@ async fn get_accounts(
         balances_only: query.balances_only == Some(1),
     };
     let fault = switched.or(access.value.fault);
-    let accounts = accounts(&access.value.user_id, world.clock.now(), wanted);
+    let accounts = match told(&world, &access.value.user_id, wanted).await {
+        Ok(accounts) => accounts,
+        Err(refusal) => return refusal.respond(),
+    };
     answer(&world, access, fault, accounts).await
+}
+
+/// The accounts, with the transactions of the user's ledger if there is one.
+async fn told(world: &World, user_id: &str, wanted: Wanted) -> Result<Vec<Value>, Answer> {
+    let now = world.clock.now();
+    if wanted.balances_only || ledger::state(world, user_id).await?.is_none() {
+        return Ok(accounts(user_id, now, wanted));
+    }
+    ledger::up_to_date(world, user_id).await?;
+    let mut told = accounts(user_id, now, Wanted { balances_only: true, ..wanted });
+    let day = |seconds: i64| Timestamp::from_millis(seconds.saturating_mul(1000)).day();
+    let (from, until) = (wanted.start.map(day), wanted.end.map(day));
+    let mut after = None;
+    loop {
+        let (lines, next) = ledger::lines(world, user_id, from.as_deref(), until.as_deref(), after).await?;
+        for line in lines.iter().filter(|line| wanted.pending || !line.pending) {
+            let list = KINDS.iter().position(|kind| *kind == line.account);
+            let list = list
+                .and_then(|at| told.get_mut(at))
+                .and_then(|account| account["transactions"].as_array_mut());
+            if let Some(list) = list {
+                list.push(data::shown(line));
+            }
+        }
+        after = next;
+        if after.is_none() {
+            return Ok(told);
+        }
+    }
 }
 
 async fn answer(
@@ -88,7 +122,12 @@ async fn answer(
     mut accounts: Vec<Value>,
 ) -> HttpResponse {
     match fault {
-        None => whole(&accounts),
+        None | Some(Fault::NotReady | Fault::Mutating) => whole(&accounts),
+        Some(Fault::Shuffled) => {
+            accounts.iter_mut().for_each(shuffle);
+            whole(&accounts)
+        }
+        Some(Fault::Hanging) => std::future::pending().await,
         Some(Fault::Slow) => {
             tokio::time::sleep(world.options.slow).await;
             whole(&accounts)
@@ -98,7 +137,9 @@ async fn answer(
             .json(json!({"errors": ["Too many requests."], "accounts": []})),
         Some(Fault::Expired) => HttpResponse::Forbidden()
             .json(json!({"errors": ["Access to this institution has expired."], "accounts": []})),
-        Some(Fault::Down) => Answer::unavailable("The sandbox bank is switched off.").respond(),
+        Some(Fault::Down | Fault::InstitutionDown) => {
+            Answer::unavailable("The sandbox bank is switched off.").respond()
+        }
         Some(Fault::BrokenPages) => match next_turn(world, access).await % 2 {
             0 => {
                 accounts.remove(1);
@@ -123,6 +164,14 @@ async fn answer(
             }
         },
     }
+}
+
+/// Any order, and some of them twice.
+fn shuffle(account: &mut Value) {
+    let Some(list) = account["transactions"].as_array_mut() else { return };
+    let twice: Vec<Value> = list.iter().filter(|_| fastrand::u8(..) < 64).cloned().collect();
+    list.extend(twice);
+    fastrand::shuffle(list);
 }
 
 fn whole(accounts: &[Value]) -> HttpResponse {

@@ -1,5 +1,6 @@
 //! Account sync against a store in memory, a clock that the tests move, and a scripted bank.
 
+mod changes;
 mod decisions;
 mod linking;
 mod postings;
@@ -98,10 +99,24 @@ impl World {
         self.replica_with(name, Arc::default())
     }
 
+    /// A replica whose process stands still as seen from outside: its clock does, so it renews nothing.
+    fn frozen(&self, name: &str) -> Connections {
+        self.replica_at(Arc::new(ManualClock::default()), name, Arc::default())
+    }
+
     fn replica_with(&self, name: &str, territory: Arc<ScriptedTerritory>) -> Connections {
+        self.replica_at(self.clock.clone(), name, territory)
+    }
+
+    fn replica_at(
+        &self,
+        clock: Arc<ManualClock>,
+        name: &str,
+        territory: Arc<ScriptedTerritory>,
+    ) -> Connections {
         let parts = SyncParts {
             store: self.store.clone(),
-            clock: self.clock.clone(),
+            clock,
             banks: Banks::from([("sandbox".to_owned(), self.bank.clone() as Arc<dyn Bank>)]),
             sealer: Arc::new(WeakSealer::default()),
             replica: name.to_owned(),
@@ -197,9 +212,9 @@ fn checking(id: &str, cents: i64, as_of: Timestamp) -> BankAccount {
 fn credit(id: &str, apr: &str, due_date: Option<&str>, as_of: Timestamp) -> BankAccount {
     BankAccount {
         details: BankDetails::Credit {
-            credit_limit: dollars(500_000),
-            available_credit: dollars(380_000),
-            apr: apr.to_owned(),
+            credit_limit: Some(dollars(500_000)),
+            available_credit: Some(dollars(380_000)),
+            apr: Some(apr.to_owned()),
             due_date: due_date.map(str::to_owned),
         },
         ..checking(id, 120_045, as_of)

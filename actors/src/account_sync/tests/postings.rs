@@ -1,6 +1,6 @@
 //! Transactions: what a provider's tellings make of what is known. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -22,6 +22,7 @@ fn told(id: &str, on: i64, cents: i64, text: &str, pending: bool) -> BankTransac
         amount: dollars(cents),
         description: text.to_owned(),
         pending,
+        replaces: None,
     }
 }
 
@@ -44,6 +45,10 @@ fn account() -> Account {
     }
 }
 
+fn whole_told(since: i64, now: i64) -> Told<'static> {
+    Told { since: day(since), whole: true, removed: None, provisional_since: None, now: day(now) }
+}
+
 /// An account's transactions, as the store would have them.
 #[derive(Default)]
 struct Kept {
@@ -54,10 +59,10 @@ struct Kept {
 impl Kept {
     /// A whole statement.
     fn told(&mut self, tellings: &[BankTransaction], since: i64, now: i64) -> Postings {
-        self.told_of(tellings, Told { since: day(since), whole: true, now: day(now) })
+        self.told_of(tellings, whole_told(since, now))
     }
 
-    fn told_of(&mut self, tellings: &[BankTransaction], when: Told) -> Postings {
+    fn told_of(&mut self, tellings: &[BankTransaction], when: Told<'_>) -> Postings {
         let known: Vec<_> = self.transactions.values().cloned().collect();
         let mut new_id = || {
             self.made += 1;
@@ -173,7 +178,7 @@ fn a_statement_that_is_not_whole_and_one_that_begins_later_remove_nothing() {
     let mut kept = Kept::default();
     kept.told(&[told("p1", 0, -500, "Hotel", true)], -5, 0);
     let known: Vec<_> = kept.transactions.values().cloned().collect();
-    let cut = Told { since: day(-5), whole: false, now: day(1) };
+    let cut = Told { whole: false, ..whole_told(-5, 1) };
     assert_eq!(post(&account(), &known, &[], cut, &mut String::new), Postings::default());
     assert_eq!(kept.told(&[], 1, 2).gone.len(), 0);
 }
@@ -243,7 +248,7 @@ proptest! {
             let whole = piece.len() == ledger.len();
             piece.extend_from_within(..piece.len() / 3);
             random.shuffle(&mut piece);
-            kept.told_of(&piece, Told { since: day(0), whole, now: day(60) });
+            kept.told_of(&piece, Told { whole, ..whole_told(0, 60) });
         }
         let mut ids: Vec<_> = kept.transactions.values().map(|t| t.value.external_id.clone().unwrap()).collect();
         ids.sort();
@@ -251,4 +256,62 @@ proptest! {
         expected.sort();
         prop_assert_eq!(ids, expected);
     }
+}
+
+/// A statement of what changed, in which these are gone.
+fn changes<'a>(removed: &'a BTreeSet<&'a str>, now: i64) -> Told<'a> {
+    Told { removed: Some(removed), ..whole_told(-365, now) }
+}
+
+#[test]
+fn of_changes_what_is_not_named_stays_and_what_is_said_to_be_gone_goes() {
+    let mut kept = Kept::default();
+    let (nothing, gone) = (BTreeSet::new(), BTreeSet::from(["2"]));
+    let first =
+        [told("1", 0, -500, "Coffee", false), told("2", 0, -600, "Cake", false), told("3", 0, -7, "X", true)];
+    kept.told_of(&first, changes(&nothing, 1));
+    let postings = kept.told_of(&[told("4", 1, -500, "Coffee", false)], changes(&gone, 2));
+    assert_eq!((postings.added, postings.modified, postings.gone.len()), (1, 0, 1));
+    let left: Vec<_> = kept.transactions.values().filter_map(|t| t.value.external_id.clone()).collect();
+    assert_eq!(left, ["1", "3", "4"], "a like one under another id is another one");
+}
+
+#[test]
+fn of_changes_the_pending_one_that_the_provider_names_is_booked_also_with_another_amount() {
+    let mut kept = Kept::default();
+    let (nothing, gone) = (BTreeSet::new(), BTreeSet::from(["p1"]));
+    kept.told_of(&[told("p1", 0, -500, "COFFEE*1", true)], changes(&nothing, 0));
+    kept.write("t1", "food");
+    let booked = BankTransaction { replaces: Some("p1".to_owned()), ..told("b1", 20, -575, "Coffee", false) };
+    for postings in [1, 0] {
+        let now = kept.told_of(std::slice::from_ref(&booked), changes(&gone, 20));
+        assert_eq!((now.added, now.modified, now.gone.len()), (0, postings, 0));
+    }
+    let only = kept.only().clone();
+    assert_eq!((only.amount, only.pending, only.category.as_deref()), (dollars(-575), false, Some("food")));
+    assert_eq!(only.merged_from[0].rule, MergeRule::NamedByProvider);
+    // And the user can part them: with the amount that it had.
+    let (_, apart) = only.unmerged("apart".to_owned(), day(21)).unwrap();
+    assert_eq!((apart.amount, apart.external_id.as_deref()), (dollars(-500), Some("p1")));
+}
+
+#[test]
+fn of_changes_a_pending_one_that_goes_as_a_like_one_is_booked_is_the_same() {
+    let mut kept = Kept::default();
+    let (nothing, gone) = (BTreeSet::new(), BTreeSet::from(["p1"]));
+    kept.told_of(&[told("p1", 0, -500, "COFFEE*1", true)], changes(&nothing, 0));
+    kept.told_of(&[told("b1", 2, -500, "Coffee", false)], changes(&gone, 2));
+    assert_eq!(kept.only().merged_from[0].rule, MergeRule::PendingPosted);
+}
+
+#[test]
+fn what_came_from_a_walk_that_was_cut_off_goes_if_the_whole_list_does_not_tell_of_it() {
+    let mut kept = Kept::default();
+    let nothing = BTreeSet::new();
+    kept.told_of(&[told("1", 0, -500, "Coffee", false)], changes(&nothing, 1));
+    kept.told_of(&[told("2", 0, -600, "Cake", false)], changes(&nothing, 5));
+    let all = Told { provisional_since: Some(day(5)), ..whole_told(-20_000, 6) };
+    let postings = kept.told_of(&[], all);
+    assert_eq!(postings.gone.len(), 1);
+    assert_eq!(kept.only().external_id.as_deref(), Some("1"), "what was there before stays");
 }

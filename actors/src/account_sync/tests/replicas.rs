@@ -51,7 +51,7 @@ fn a_writer_that_was_overtaken_is_refused() {
         // Given a replica that stands still in the middle of a run, beyond its lease,
         let mut world = World::new();
         world.options.statement_deadline = world.options.lease * 10;
-        let (stopped, other) = (world.replica("a"), world.replica("b"));
+        let (stopped, other) = (world.frozen("a"), world.replica("b"));
         let now = world.clock.now();
         let late = whole(vec![checking("x1", 1, now), checking("ghost", 1, now)]);
         world.script([BankFault::Answers(late)]);
@@ -84,7 +84,7 @@ fn a_restarted_process_takes_over_when_the_claim_of_the_dead_one_lapses() {
     system(async {
         let mut world = World::new();
         world.options.statement_deadline = world.options.lease * 10;
-        let dead = world.replica("a");
+        let dead = world.frozen("a");
         let mut held = world.bank.scripted.hold(BankCall::Statement);
         let connection = dead.link(request("u1")).await.unwrap();
         held.arrived().await;

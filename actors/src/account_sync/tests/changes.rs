@@ -1,0 +1,289 @@
+//! Connections whose provider tells what changed: cursors, relinks, notices.
+
+use secrecy::ExposeSecret;
+
+use super::*;
+use crate::accounts::{TRANSACTIONS, Transaction};
+use crate::providers::{BankTransaction, Changes};
+use crate::store::Query;
+
+fn transaction(id: &str, cents: i64, at: Timestamp) -> BankTransaction {
+    BankTransaction {
+        id: id.to_owned(),
+        at,
+        amount: dollars(cents),
+        description: format!("Payment {cents}"),
+        pending: false,
+        replaces: None,
+    }
+}
+
+fn changes(accounts: Vec<BankAccount>, since_begin: bool, removed: &[&str], cursor: &str) -> Statement {
+    let removed = removed.iter().map(|&id| id.to_owned()).collect();
+    let changes = Changes { since_begin, removed, cursor: cursor.to_owned() };
+    Statement { accounts, changes: Some(changes), ..Statement::default() }
+}
+
+fn with(ids: impl IntoIterator<Item = usize>, account: &str, at: Timestamp) -> BankAccount {
+    let transactions = ids.into_iter();
+    let transactions = transactions.map(|n| transaction(&format!("{account}-{n}"), n as i64 + 1, at));
+    BankAccount {
+        transactions: transactions.collect(),
+        name: "Everyday".to_owned(),
+        ..checking(account, 1, at)
+    }
+}
+
+impl World {
+    async fn kept(&self) -> Vec<Transaction> {
+        let (mut all, mut after) = (Vec::new(), None);
+        loop {
+            let query = Query::by(&TRANSACTIONS, "user").equal("u1").limit(1000).after(after);
+            let (page, next) = crate::store::find::<Transaction>(self.store.as_ref(), query).await.unwrap();
+            all.extend(page.into_iter().map(|found| found.value));
+            after = next;
+            if after.is_none() {
+                return all;
+            }
+        }
+    }
+
+    /// Waits until a run sleeps until its bank's deadline, or until its claim is to be renewed.
+    async fn waits_for_the_bank(&self) {
+        eventually(|| async { (self.clock.sleepers() >= 2).then_some(()) }).await;
+    }
+
+    async fn run_again(&self, connections: &Connections, id: &str, answer: Statement) -> Run {
+        self.script([BankFault::Answers(answer)]);
+        let count = self.runs(id).await.len() + 1;
+        connections.request_sync("u1", id).await.unwrap();
+        self.finished(id, count).await
+    }
+}
+
+#[test]
+fn the_cursor_moves_with_what_it_stands_for_and_not_without() {
+    system(async {
+        let world = World::new();
+        let connections = world.replica("a");
+        let now = world.clock.now();
+        world.script([BankFault::Answers(changes(vec![with(0..3, "x1", now)], true, &[], "c1"))]);
+        let connection = world.linked(&connections).await;
+        assert_eq!((connection.cursor.as_deref(), world.kept().await.len()), (Some("c1"), 3));
+        let id = connection.id.as_str();
+
+        // A statement that is not whole is taken over as far as it goes; its cursor is not.
+        let half = Statement {
+            partial: Some("one account is away".to_owned()),
+            ..changes(vec![with(3..5, "x1", now)], false, &["x1-0"], "c2")
+        };
+        world.run_again(&connections, id, half).await;
+        let after = world.connection(id).await;
+        assert_eq!((after.cursor.as_deref(), after.last_outcome), (Some("c1"), Some(Outcome::Partial)));
+        assert!(after.provisional_since.is_some(), "so the next statement is to tell all");
+        assert_eq!(world.kept().await.len(), 4);
+
+        // What was taken over of it and is told of no more goes again.
+        world.clock.advance(Duration::from_secs(1));
+        let all = changes(vec![with([1, 2, 3], "x1", now)], true, &[], "c3");
+        let run = world.run_again(&connections, id, all).await;
+        assert_eq!((run.outcome, run.removed), (Some(Outcome::Complete), 1));
+        let after = world.connection(id).await;
+        assert_eq!((after.cursor.as_deref(), after.provisional_since), (Some("c3"), None));
+        let mut cents: Vec<_> = world.kept().await.iter().map(|kept| kept.amount.minor).collect();
+        cents.sort_unstable();
+        assert_eq!(cents, [2, 3, 4]);
+    });
+}
+
+#[test]
+fn more_than_one_commit_can_take_is_written_in_several_and_counted_once() {
+    system(async {
+        let world = World::new();
+        let connections = world.replica("a");
+        let now = world.clock.now();
+        world.script([BankFault::Answers(changes(vec![with(0..11_500, "x1", now)], true, &[], "c1"))]);
+        let connection = connections.link(request("u1")).await.unwrap();
+        let run = world.finished(&connection.id, 1).await;
+        assert_eq!((run.outcome, run.added, run.modified), (Some(Outcome::Complete), 11_501, 0));
+        assert_eq!(world.kept().await.len(), 11_500);
+        let connection = world.connection(&connection.id).await;
+        assert_eq!((connection.cursor.as_deref(), connection.provisional_since), (Some("c1"), None));
+    });
+}
+
+#[test]
+fn a_new_link_finds_the_accounts_and_transactions_again_under_their_new_ids() {
+    system(async {
+        let world = World::new();
+        let connections = world.replica("a");
+        let now = world.clock.now();
+        world.script([BankFault::Answers(changes(vec![with(0..5, "x1", now)], true, &[], "c1"))]);
+        let connection = world.linked(&connections).await;
+        let id = connection.id.as_str();
+        world.script([
+            BankFault::Fails(BankError::NeedsReauth("log in".to_owned())),
+            BankFault::Answers(changes(vec![with(0..7, "y1", now)], true, &[], "d1")),
+        ]);
+        connections.request_sync("u1", id).await.unwrap();
+        world.finished(id, 2).await;
+        assert_eq!(world.connection(id).await.status, ConnectionStatus::NeedsReauth);
+
+        let token = SecretString::from("again");
+        let request =
+            RelinkRequest { user_id: "u1".to_owned(), connection_id: id.to_owned(), provider: None, token };
+        let relinked = connections.relink(request).await.unwrap();
+        assert_eq!((relinked.id.as_str(), relinked.status), (id, ConnectionStatus::Active));
+        let run = world.finished(id, 3).await;
+        assert_eq!((run.outcome, run.added, run.modified), (Some(Outcome::Complete), 2, 6));
+        assert_eq!((world.accounts_of("u1").await.len(), world.kept().await.len()), (1, 7));
+        assert_eq!(world.connection(id).await.cursor.as_deref(), Some("d1"));
+        assert_eq!(world.bank.scripted.claims().last().unwrap().0, "again");
+        let credential = world.connection(id).await.credential.unwrap();
+        let opened = credential.open(&WeakSealer::default(), id).unwrap();
+        assert_eq!(opened.0.expose_secret(), "credential-of-u1");
+    });
+}
+
+#[test]
+fn a_run_under_way_while_it_is_linked_again_does_not_count() {
+    system(async {
+        let world = World::new();
+        let connections = world.replica("a");
+        let now = world.clock.now();
+        let connection = world.linked(&connections).await;
+        let id = connection.id.as_str();
+        let mut held = world.bank.scripted.hold(BankCall::Statement);
+        world.script([
+            BankFault::Answers(changes(vec![with(0..5, "x1", now)], true, &[], "of the former access")),
+            BankFault::Answers(changes(vec![with(0..5, "x1", now)], true, &[], "c1")),
+        ]);
+        connections.request_sync("u1", id).await.unwrap();
+        held.arrived().await;
+        let token = SecretString::from("again");
+        let request =
+            RelinkRequest { user_id: "u1".to_owned(), connection_id: id.to_owned(), provider: None, token };
+        connections.relink(request).await.unwrap();
+        held.release();
+        world.finished(id, 2).await;
+        assert_eq!(world.connection(id).await.cursor.as_deref(), Some("c1"));
+        assert_eq!(world.kept().await.len(), 5);
+    });
+}
+
+#[test]
+fn a_bank_that_takes_its_time_keeps_a_new_link_waiting_for_no_longer_than_its_claim() {
+    system(async {
+        let world = World::new();
+        let connections = world.replica("a");
+        let connection = world.linked(&connections).await;
+        let id = connection.id.as_str();
+        let mut held = world.bank.scripted.hold(BankCall::Statement);
+        connections.request_sync("u1", id).await.unwrap();
+        held.arrived().await;
+        let token = SecretString::from("again");
+        let request =
+            RelinkRequest { user_id: "u1".to_owned(), connection_id: id.to_owned(), provider: None, token };
+        connections.relink(request).await.unwrap();
+        world.waits_for_the_bank().await;
+        world.clock.advance(world.options.lease / 2);
+        assert_eq!(world.finished(id, 2).await.outcome, Some(Outcome::Complete));
+        held.release();
+    });
+}
+
+#[test]
+fn a_relink_whose_token_is_refused_changes_nothing_and_one_whose_answer_is_lost_says_so() {
+    system(async {
+        let world = World::new();
+        let connections = world.replica("a");
+        let connection = world.linked(&connections).await;
+        let ask = |provider: Option<&str>, user: &str| RelinkRequest {
+            user_id: user.to_owned(),
+            connection_id: connection.id.clone(),
+            provider: provider.map(str::to_owned),
+            token: SecretString::from("again"),
+        };
+        let before = connections.get("u1", &connection.id).await.unwrap().unwrap().version;
+        world
+            .bank
+            .scripted
+            .script(BankCall::Claim, [BankFault::ClaimFails(ClaimError::Refused("used".to_owned()))]);
+        let refused = connections.relink(ask(None, "u1")).await.unwrap_err();
+        assert_eq!(refused, LinkError::Refused("used".to_owned()));
+        let other = connections.relink(ask(Some("piggy"), "u1")).await.unwrap_err();
+        assert_eq!(other, LinkError::OtherProvider("sandbox".to_owned()));
+        assert_eq!(connections.relink(ask(None, "u2")).await.unwrap_err(), LinkError::NotFound);
+        assert_eq!(connections.get("u1", &connection.id).await.unwrap().unwrap().version, before);
+        world
+            .bank
+            .scripted
+            .script(BankCall::Claim, [BankFault::ClaimFails(ClaimError::OutcomeUnknown("x".to_owned()))]);
+        let lost = connections.relink(ask(None, "u1")).await.unwrap();
+        assert_eq!(lost.status, ConnectionStatus::NeedsReauth);
+        assert!(lost.reason.unwrap().contains("link again"));
+    });
+}
+
+#[test]
+fn a_notice_is_heeded_once_joins_what_is_queued_and_follows_what_is_running() {
+    system(async {
+        let world = World::new();
+        let connections = world.replica("a");
+        let mut connection = world.linked(&connections).await;
+        let id = connection.id.clone();
+        connection.reference = Some("item-1".to_owned());
+        let version = connections.get("u1", &id).await.unwrap().unwrap().version;
+        let batch = crate::store::Batch::new().replace(&connection, version);
+        crate::store::Store::commit(world.store.as_ref(), batch).await.unwrap();
+
+        let unknown = connections.noticed("sandbox", "item-2", "n0").await.unwrap();
+        assert_eq!(unknown, Heeded::Unknown);
+        assert_eq!(connections.noticed("sandbox", "item-1", "n1").await.unwrap(), Heeded::Wanted);
+        world.finished(&id, 2).await;
+        assert_eq!(connections.noticed("sandbox", "item-1", "n1").await.unwrap(), Heeded::Repeated);
+        assert_eq!(world.runs(&id).await.len(), 2);
+
+        // One that is running has perhaps looked already.
+        let mut held = world.bank.scripted.hold(BankCall::Statement);
+        connections.request_sync("u1", &id).await.unwrap();
+        held.arrived().await;
+        for notice in ["n2", "n3", "n2"] {
+            connections.noticed("sandbox", "item-1", notice).await.unwrap();
+        }
+        held.release();
+        let schedule = world.scheduled(&connections);
+        world.finished(&id, 3).await;
+        connections.wake();
+        world.finished(&id, 4).await;
+        assert_eq!(world.runs(&id).await.len(), 4, "one more for both");
+        assert!(!world.connection(&id).await.again);
+        schedule.stop(Duration::from_secs(5)).await;
+    });
+}
+
+#[test]
+fn a_claim_is_renewed_while_the_bank_takes_its_time() {
+    system(async {
+        let world = World::new();
+        let connections = world.replica("a");
+        let mut held = world.bank.scripted.hold(BankCall::Statement);
+        let connection = connections.link(request("u1")).await.unwrap();
+        held.arrived().await;
+        let until = world.connection(&connection.id).await.claim.unwrap().lease_until;
+        for _ in 0..10 {
+            world.waits_for_the_bank().await;
+            world.clock.advance(world.options.lease / 2);
+            let now = world.clock.now();
+            eventually(|| async {
+                let claim = world.connection(&connection.id).await.claim.unwrap();
+                (claim.lease_until > now).then_some(())
+            })
+            .await;
+        }
+        assert!(world.clock.now() > until);
+        held.release();
+        let run = world.finished(&connection.id, 1).await;
+        assert_eq!((run.outcome, run.attempts), (Some(Outcome::Complete), 1));
+    });
+}

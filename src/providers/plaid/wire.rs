@@ -1,0 +1,483 @@
+//! Reads what Plaid answers: [accounts](https://plaid.com/docs/api/accounts/),
+//! [pages of changes](https://plaid.com/docs/api/products/transactions/#transactionssync) and
+//! [errors](https://plaid.com/docs/errors/). Pure. Whatever is sent, what comes out is bounded and
+//! typed; what makes no sense is left out and named.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use steward_actors::money::{Currency, Money};
+use steward_actors::providers::{BankAccount, BankDetails, BankError, BankTransaction};
+use steward_actors::time::Timestamp;
+
+/// Accounts of one item.
+const MOST_ACCOUNTS: usize = 500;
+/// Characters of a name, an id or a message.
+const LONGEST: usize = 200;
+
+/// Why a call brought nothing that it was made for.
+#[derive(Debug, PartialEq)]
+pub(super) enum CallError {
+    /// The list changed while it was paged through: begin again with the first page.
+    Mutated,
+    /// The provider is still fetching.
+    NotReady,
+    /// The cursor is none of this item's.
+    BadCursor,
+    /// The public token is unknown, used up or too old.
+    BadToken,
+    /// No key for webhooks has this id.
+    UnknownKey,
+    /// Anything else.
+    Bank(BankError),
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Failure {
+    error_type: String,
+    error_code: String,
+    error_message: String,
+    display_message: Option<String>,
+}
+
+/// What an answer that is not 200 means.
+pub(super) fn failure(status: u16, body: &[u8], retry_after: Option<Duration>) -> CallError {
+    let failure: Failure = serde_json::from_slice(body).unwrap_or_default();
+    let bank = |error| CallError::Bank(error);
+    match failure.error_code.as_str() {
+        "TRANSACTIONS_SYNC_MUTATION_DURING_PAGINATION" => return CallError::Mutated,
+        "PRODUCT_NOT_READY" => return CallError::NotReady,
+        "INVALID_PUBLIC_TOKEN" | "EXPIRED_PUBLIC_TOKEN" => return CallError::BadToken,
+        "INVALID_WEBHOOK_VERIFICATION_KEY_ID" => return CallError::UnknownKey,
+        "INVALID_FIELD" if failure.error_message.contains("cursor") => return CallError::BadCursor,
+        "ITEM_LOGIN_REQUIRED" => {
+            return bank(BankError::NeedsReauth(failure.words("log in at the bank again")));
+        }
+        "INVALID_ACCESS_TOKEN"
+        | "ITEM_NOT_FOUND"
+        | "ITEM_LOCKED"
+        | "INVALID_CREDENTIALS"
+        | "INVALID_MFA"
+        | "INVALID_UPDATED_USERNAME"
+        | "INSUFFICIENT_CREDENTIALS"
+        | "USER_SETUP_REQUIRED"
+        | "MFA_NOT_SUPPORTED"
+        | "ACCESS_NOT_GRANTED"
+        | "ACCESS_NOT_GRANTED_OAUTH"
+        | "USER_PERMISSION_REVOKED"
+        | "USER_ACCOUNT_REVOKED"
+        | "PASSWORD_RESET_REQUIRED"
+        | "NO_ACCOUNTS" => {
+            let words = failure.words("the bank no longer accepts this connection");
+            return bank(BankError::NeedsReauth(words));
+        }
+        "INVALID_API_KEYS" | "UNAUTHORIZED_ENVIRONMENT" | "MISSING_FIELDS" => {
+            tracing::error!(code = failure.error_code, "Plaid refuses plaid.client_id or plaid.secret");
+            return bank(BankError::Down("this server is not let in by Plaid".to_owned()));
+        }
+        _ => {}
+    }
+    bank(match failure.error_type.as_str() {
+        _ if status == 429 => BankError::RateLimited { retry_after },
+        "RATE_LIMIT_EXCEEDED" => BankError::RateLimited { retry_after },
+        "INSTITUTION_ERROR" => BankError::Institution(failure.words("the bank is not available")),
+        "" => BankError::Down(format!("Plaid answered with status {status}")),
+        _ if failure.error_code.is_empty() => BankError::Down(format!("Plaid answered with status {status}")),
+        _ => BankError::Down(format!("Plaid answered {}", one_line(&failure.error_code))),
+    })
+}
+
+impl Failure {
+    /// What Plaid has for users, or our words.
+    fn words(&self, ours: &str) -> String {
+        let theirs = self.display_message.as_deref().map(one_line).filter(|text| !text.is_empty());
+        theirs.unwrap_or_else(|| ours.to_owned())
+    }
+}
+
+/// What `/accounts/balance/get` tells.
+#[derive(Debug, Default)]
+pub(super) struct Accounts {
+    pub(super) accounts: Vec<BankAccount>,
+    pub(super) problems: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct AccountsBody {
+    accounts: Vec<Box<RawValue>>,
+    item: Option<Item>,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    institution_id: Option<String>,
+    institution_name: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Account {
+    account_id: String,
+    name: String,
+    official_name: Option<String>,
+    mask: Option<String>,
+    #[serde(rename = "type")]
+    kind: String,
+    subtype: Option<String>,
+    balances: Balances,
+}
+
+#[derive(Deserialize)]
+struct Balances {
+    available: Option<Box<RawValue>>,
+    current: Option<Box<RawValue>>,
+    limit: Option<Box<RawValue>>,
+    iso_currency_code: Option<String>,
+    last_updated_datetime: Option<String>,
+}
+
+/// The accounts in `body`, as of `now` unless they say otherwise; the error is for users.
+pub(super) fn accounts(body: &[u8], now: Timestamp) -> Result<Accounts, String> {
+    let read: AccountsBody =
+        serde_json::from_slice(body).map_err(|error| no_sense("a list of accounts", &error))?;
+    if read.accounts.len() > MOST_ACCOUNTS {
+        return Err(format!("Plaid's answer has more than {MOST_ACCOUNTS} accounts"));
+    }
+    let institution = read.item.and_then(|item| item.institution_name.or(item.institution_id));
+    let institution = institution.map_or_else(|| "Plaid".to_owned(), |name| one_line(&name));
+    let told = read.accounts.len();
+    let mut found = Accounts::default();
+    for (position, account) in read.accounts.iter().enumerate() {
+        match self::account(account, &institution, now) {
+            Ok(account) => found.accounts.push(account),
+            Err(why) => found.problems.push(format!("account {} cannot be read: {why}", position + 1)),
+        }
+    }
+    if found.accounts.is_empty() && told > 0 {
+        return Err(format!("Plaid's answer makes no sense: {}", found.problems.join("; ")));
+    }
+    Ok(found)
+}
+
+fn account(raw: &RawValue, institution: &str, now: Timestamp) -> Result<BankAccount, String> {
+    let told: Account = serde_json::from_str(raw.get()).map_err(|error| one_line(&error.to_string()))?;
+    let code = told.balances.iso_currency_code.as_deref().unwrap_or_default();
+    let currency = Currency::from_code(code).ok_or("its currency is not an ISO 4217 code")?;
+    let amount = |field, raw: &Option<Box<RawValue>>| match raw {
+        None => Ok(None),
+        Some(raw) => amount(field, raw, currency).map(Some),
+    };
+    let available = amount("available balance", &told.balances.available)?;
+    let current = amount("current balance", &told.balances.current)?;
+    let limit = amount("limit", &told.balances.limit)?;
+    let balance = current.or(available).ok_or("it has no balance")?;
+    let details = match (told.kind.as_str(), told.subtype.as_deref().unwrap_or_default()) {
+        ("credit", _) => {
+            let left = || limit.and_then(|limit| limit.minor.checked_sub(balance.minor));
+            let available = available.or_else(|| left().map(|minor| Money::new(minor, currency)));
+            BankDetails::Credit {
+                credit_limit: limit,
+                available_credit: available,
+                apr: None,
+                due_date: None,
+            }
+        }
+        ("loan", _) => {
+            BankDetails::Loan { principal: None, interest_rate: None, remaining_term_months: None }
+        }
+        ("investment" | "brokerage", _) => BankDetails::Investment,
+        ("depository", "savings" | "money market" | "cd" | "hsa") => BankDetails::Savings { apy: None },
+        ("depository" | "other", _) => {
+            BankDetails::Checking { overdraft_protection: false, routing_number: String::new() }
+        }
+        (kind, _) => return Err(format!("its type {:?} is not known", one_line(kind))),
+    };
+    let name = one_line(told.official_name.as_deref().filter(|name| !name.is_empty()).unwrap_or(&told.name));
+    let mask = told.mask.as_deref().map(one_line).filter(|mask| !mask.is_empty());
+    let as_of = told.balances.last_updated_datetime.as_deref().and_then(Timestamp::parse);
+    Ok(BankAccount {
+        id: id(told.account_id)?,
+        institution: institution.to_owned(),
+        name: mask.map_or_else(|| name.clone(), |mask| format!("{name} …{mask}")),
+        balance,
+        balance_as_of: as_of.unwrap_or(now),
+        details,
+        transactions: Vec::new(),
+    })
+}
+
+/// A page of changes.
+#[derive(Debug)]
+pub(super) struct Page {
+    /// Added and modified ones, each with its account's id.
+    pub(super) told: Vec<(String, BankTransaction)>,
+    pub(super) removed: Vec<String>,
+    pub(super) next_cursor: String,
+    pub(super) has_more: bool,
+    pub(super) stage: Stage,
+    pub(super) problems: Vec<String>,
+}
+
+/// How far the provider is with fetching.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    NotReady,
+    /// The last month is there.
+    Recent,
+    Whole,
+}
+
+#[derive(Deserialize)]
+struct PageBody {
+    added: Vec<Box<RawValue>>,
+    modified: Vec<Box<RawValue>>,
+    removed: Vec<Removed>,
+    next_cursor: String,
+    has_more: bool,
+    transactions_update_status: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Removed {
+    transaction_id: String,
+}
+
+#[derive(Deserialize)]
+struct Posting {
+    transaction_id: String,
+    account_id: String,
+    amount: Box<RawValue>,
+    iso_currency_code: Option<String>,
+    date: String,
+    name: Option<String>,
+    merchant_name: Option<String>,
+    #[serde(default)]
+    pending: bool,
+    pending_transaction_id: Option<String>,
+}
+
+/// The page in `body`, of at most `most` changes; the error is for users.
+pub(super) fn page(body: &[u8], most: usize) -> Result<Page, String> {
+    let read: PageBody =
+        serde_json::from_slice(body).map_err(|error| no_sense("a page of transactions", &error))?;
+    if read.added.len() + read.modified.len() + read.removed.len() > most {
+        return Err(format!("Plaid's answer has more than {most} changes"));
+    }
+    if read.next_cursor.len() > MOST_CURSOR {
+        return Err("Plaid's cursor is too long".to_owned());
+    }
+    let mut problems = Vec::new();
+    let mut told = Vec::with_capacity(read.added.len() + read.modified.len());
+    for raw in read.added.iter().chain(&read.modified) {
+        match posting(raw) {
+            Ok(posting) => told.push(posting),
+            Err(why) => problems.push(format!("a transaction cannot be read: {why}")),
+        }
+    }
+    Ok(Page {
+        told,
+        removed: read.removed.into_iter().map(|removed| removed.transaction_id).collect(),
+        next_cursor: read.next_cursor,
+        has_more: read.has_more,
+        stage: match read.transactions_update_status.as_deref() {
+            Some("NOT_READY") => Stage::NotReady,
+            Some("INITIAL_UPDATE_COMPLETE") => Stage::Recent,
+            _ => Stage::Whole,
+        },
+        problems,
+    })
+}
+
+/// Characters of a cursor; Plaid says 256.
+const MOST_CURSOR: usize = 1024;
+
+fn posting(raw: &RawValue) -> Result<(String, BankTransaction), String> {
+    let told: Posting = serde_json::from_str(raw.get()).map_err(|error| one_line(&error.to_string()))?;
+    let code = told.iso_currency_code.as_deref().unwrap_or_default();
+    let currency = Currency::from_code(code).ok_or("its currency is not an ISO 4217 code")?;
+    let left = amount("amount", &told.amount, currency)?;
+    // Plaid shows what leaves the account as positive.
+    let minor = left.minor.checked_neg().ok_or("its amount is out of range")?;
+    let at = Timestamp::parse(&format!("{}T00:00:00Z", told.date)).ok_or("it has no date")?;
+    let description = told.name.or(told.merchant_name).unwrap_or_default();
+    let transaction = BankTransaction {
+        id: id(told.transaction_id)?,
+        at,
+        amount: Money::new(minor, currency),
+        description: one_line(&description),
+        pending: told.pending,
+        replaces: told.pending_transaction_id.filter(|id| !id.is_empty()).map(id).transpose()?,
+    };
+    Ok((id(told.account_id)?, transaction))
+}
+
+/// An amount as it was written: no digit goes through a float.
+fn amount(field: &str, raw: &RawValue, currency: Currency) -> Result<Money, String> {
+    let text = raw.get();
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text };
+    let plain = text.len() <= 40 && !text.starts_with('"');
+    let amount = if plain { Money::from_decimal_text(text, currency).ok() } else { None };
+    amount.ok_or_else(|| format!("its {field} is no amount of {currency}"))
+}
+
+fn id(id: String) -> Result<String, String> {
+    let fine = (1..=LONGEST).contains(&id.len()) && !id.chars().any(char::is_control);
+    if fine { Ok(id) } else { Err("an id is malformed".to_owned()) }
+}
+
+fn no_sense(wanted: &str, error: &serde_json::Error) -> String {
+    match error.classify() {
+        serde_json::error::Category::Data => format!("Plaid's answer is not {wanted}"),
+        serde_json::error::Category::Eof => "Plaid's answer breaks off".to_owned(),
+        _ => "Plaid's answer is not JSON".to_owned(),
+    }
+}
+
+/// Text of a stranger, fit for a line on a screen.
+fn one_line(text: &str) -> String {
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect();
+    text.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_750_000_000_000);
+
+    fn error(kind: &str, code: &str) -> Vec<u8> {
+        json!({"error_type": kind, "error_code": code, "error_message": "m", "display_message": null})
+            .to_string()
+            .into_bytes()
+    }
+
+    #[test]
+    fn each_error_means_what_a_user_can_do() {
+        let of = |kind: &str, code: &str| failure(400, &error(kind, code), None);
+        assert_eq!(
+            of("TRANSACTIONS_ERROR", "TRANSACTIONS_SYNC_MUTATION_DURING_PAGINATION"),
+            CallError::Mutated
+        );
+        assert_eq!(of("ITEM_ERROR", "PRODUCT_NOT_READY"), CallError::NotReady);
+        assert_eq!(of("INVALID_INPUT", "INVALID_PUBLIC_TOKEN"), CallError::BadToken);
+        let bank = |kind: &str, code: &str| match of(kind, code) {
+            CallError::Bank(error) => error,
+            other => panic!("{other:?}"),
+        };
+        for code in ["ITEM_LOGIN_REQUIRED", "ITEM_NOT_FOUND", "USER_PERMISSION_REVOKED"] {
+            assert!(matches!(bank("ITEM_ERROR", code), BankError::NeedsReauth(_)), "{code}");
+        }
+        assert!(matches!(bank("INSTITUTION_ERROR", "INSTITUTION_DOWN"), BankError::Institution(_)));
+        assert!(matches!(bank("API_ERROR", "INTERNAL_SERVER_ERROR"), BankError::Down(_)));
+        assert!(matches!(bank("INVALID_INPUT", "INVALID_API_KEYS"), BankError::Down(_)));
+        let after = Some(Duration::from_secs(7));
+        let limited = failure(429, &error("RATE_LIMIT_EXCEEDED", "TRANSACTIONS_SYNC_LIMIT"), after);
+        assert_eq!(limited, CallError::Bank(BankError::RateLimited { retry_after: after }));
+        let garbage = failure(502, b"<html>", None);
+        assert_eq!(garbage, CallError::Bank(BankError::Down("Plaid answered with status 502".to_owned())));
+    }
+
+    fn told(kind: &str, subtype: &str, balances: Value) -> BankAccount {
+        let account = json!({
+            "account_id": "a1", "name": "N", "official_name": null, "mask": "0000", "type": kind,
+            "subtype": subtype, "balances": balances,
+        });
+        let body = json!({"accounts": [account], "item": {"institution_name": "First Bank"}}).to_string();
+        accounts(body.as_bytes(), NOW).unwrap().accounts.remove(0)
+    }
+
+    #[test]
+    fn each_type_of_account_becomes_ours_and_nothing_is_made_up() {
+        let balances =
+            json!({"available": 100.5, "current": 110.10, "limit": 2000, "iso_currency_code": "USD"});
+        let credit = told("credit", "credit card", balances.clone());
+        assert_eq!((credit.balance.minor, credit.name.as_str()), (11_010, "N …0000"));
+        let BankDetails::Credit { credit_limit, available_credit, apr, .. } = credit.details else {
+            panic!()
+        };
+        assert_eq!(
+            (credit_limit.unwrap().minor, available_credit.unwrap().minor, apr),
+            (200_000, 10_050, None)
+        );
+        for (kind, subtype, wanted) in [
+            ("depository", "checking", "Checking"),
+            ("depository", "savings", "Savings"),
+            ("loan", "mortgage", "Loan"),
+            ("investment", "401k", "Investment"),
+        ] {
+            let details = format!("{:?}", told(kind, subtype, balances.clone()).details);
+            assert!(details.starts_with(wanted), "{details}");
+        }
+    }
+
+    fn one_page(change: impl FnOnce(&mut Value)) -> Result<Page, String> {
+        let mut posting = json!({
+            "transaction_id": "t1", "account_id": "a1", "amount": 12.30, "iso_currency_code": "USD",
+            "date": "2025-06-01", "name": "Shop", "pending": false, "pending_transaction_id": "p1",
+        });
+        change(&mut posting);
+        let body = json!({
+            "added": [posting], "modified": [], "removed": [{"transaction_id": "t0"}],
+            "next_cursor": "c", "has_more": false,
+        });
+        page(body.to_string().as_bytes(), 10)
+    }
+
+    #[test]
+    fn what_leaves_the_account_is_negative_and_names_what_it_replaces() {
+        let page = one_page(|_| {}).unwrap();
+        let (account, transaction) = &page.told[0];
+        assert_eq!((account.as_str(), transaction.amount.minor), ("a1", -1230));
+        assert_eq!(transaction.replaces.as_deref(), Some("p1"));
+        assert_eq!(
+            (transaction.at.day().as_str(), page.removed.as_slice()),
+            ("2025-06-01", &["t0".to_owned()][..])
+        );
+        assert_eq!(page.stage, Stage::Whole);
+    }
+
+    #[test]
+    fn a_transaction_that_makes_no_sense_is_a_problem_and_no_guess() {
+        for (field, bad) in [
+            ("amount", json!(1.234)),
+            ("amount", json!(1e300)),
+            ("amount", json!("12.30")),
+            ("iso_currency_code", Value::Null),
+            ("date", json!("yesterday")),
+            ("transaction_id", json!("x".repeat(300))),
+            ("transaction_id", json!(7)),
+            ("pending_transaction_id", json!("a\u{0}b")),
+        ] {
+            let page = one_page(|posting| posting[field] = bad.clone()).unwrap();
+            assert_eq!((page.told.len(), page.problems.len()), (0, 1), "{field} {bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_page_is_told_apart() {
+        assert_eq!(page(b"{\"added\": [", 1).unwrap_err(), "Plaid's answer breaks off");
+        assert_eq!(page(b"<html>", 1).unwrap_err(), "Plaid's answer is not JSON");
+        assert_eq!(page(b"{}", 1).unwrap_err(), "Plaid's answer is not a page of transactions");
+        assert!(
+            page(
+                br#"{"added": [1, 2], "modified": [], "removed": [], "next_cursor": "", "has_more": false}"#,
+                1
+            )
+            .is_err()
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_is_sent_makes_it_panic(text in ".*", amount in any::<f64>(), kind in "credit|loan|depository|.*") {
+            let _ = one_page(|posting| { posting["date"] = text.clone().into(); posting["amount"] = json!(amount); });
+            let account = json!({"account_id": text, "name": text, "type": kind, "balances": {"current": amount, "iso_currency_code": "USD"}});
+            let _ = accounts(json!({"accounts": [account]}).to_string().as_bytes(), NOW);
+            let _ = failure(400, text.as_bytes(), None);
+        }
+    }
+}
