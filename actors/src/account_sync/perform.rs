@@ -1,0 +1,294 @@
+//! A run from its claim to its end: claim the connection, ask its bank, commit what the answer makes of
+//! it. The bank is asked between two commits, and the version of the connection's record, with the claim
+//! in it, is the fence of all that is written.
+//!
+//! Who calls it: the actor. What never happens here: a call to a bank without a deadline, a result that
+//! counts although somebody else has taken over.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use metrics::{counter, histogram};
+
+use super::connection::{Claim, Connection};
+use super::connections::SyncParts;
+use super::credential::SealedCredential;
+use super::errors::SyncError;
+use super::run::Run;
+use super::settle::{Look, Moment, look, period, settle};
+use super::work::{ATTEMPTS, BACKOFF, Work, again};
+use crate::accounts::{day_balances, tell_of_change};
+use crate::figures;
+use crate::ids;
+use crate::providers::{Bank, BankError, Credential, Statement};
+use crate::seal::SealError;
+use crate::store::{Batch, load};
+use crate::supervision::Lifeline;
+
+/// Commits that one run's result may take.
+const MOST_COMMITS: u32 = 200;
+
+/// A run that this process has begun.
+struct Begun {
+    connection: Connection,
+    claim_id: String,
+    run_id: String,
+}
+
+/// How far a result is written.
+enum Settling {
+    /// To its end; `None` if somebody else has taken over.
+    Done(Option<Run>),
+    /// A part of it.
+    More,
+}
+
+impl Work {
+    /// Runs the connection if a run is due and nobody else is at it. Once `lifeline` drains,
+    /// nothing is begun; what was begun before is kept alive until the drain's deadline.
+    pub(super) async fn perform(&self, lifeline: &Lifeline) {
+        let place = tokio::select! {
+            place = self.desk.room.acquire() => place,
+            () = lifeline.draining() => return,
+        };
+        // The semaphore is never closed.
+        let Ok(place) = place else { return };
+        if !lifeline.is_draining() {
+            self.perform_now().await;
+        }
+        drop(place);
+        if self.desk.left_some.swap(false, Ordering::AcqRel) {
+            self.desk.wake.notify_one();
+        }
+    }
+
+    async fn perform_now(&self) {
+        let connection_id = self.connection_id();
+        let begun = match self.begin().await {
+            Ok(Some(begun)) => begun,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(connection_id, %error, "a run could not be begun; it stays due");
+                return;
+            }
+        };
+        let answer = self.ask(&begun).await;
+        let settled = self.settle(&begun, &answer).await;
+        let outcome = match &settled {
+            Ok(Some(run)) => run.outcome.map_or("unknown", super::Outcome::name),
+            Ok(None) => "too_late",
+            Err(_) => "not_stored",
+        };
+        counter!(figures::SYNC_RUNS, "outcome" => outcome).increment(1);
+        match settled {
+            Ok(Some(run)) => tracing::info!(
+                connection_id,
+                run_id = run.id,
+                outcome = run.outcome.map(super::Outcome::name),
+                attempts = run.attempts,
+                "a run has ended"
+            ),
+            Ok(None) => {
+                tracing::warn!(
+                    connection_id,
+                    run_id = begun.run_id,
+                    "a run came too late and does not count"
+                );
+            }
+            Err(error) => tracing::warn!(
+                connection_id,
+                run_id = begun.run_id,
+                %error,
+                "a run's result could not be stored; it is resumed when its claim lapses"
+            ),
+        }
+    }
+
+    /// Claims the connection for a run, if one is due and its slot is this replica's.
+    async fn begin(&self) -> Result<Option<Begun>, SyncError> {
+        let _turn = self.turn().await;
+        let parts = &self.desk.parts;
+        let claim_id = ids::new_id();
+        let mut last = SyncError::OutcomeUnknown;
+        for attempt in 0..ATTEMPTS {
+            BACKOFF.wait(attempt).await;
+            let Some(found) = load::<Connection>(self.store(), self.connection_id()).await? else {
+                return Ok(None);
+            };
+            let unfinished = self.unfinished().await?;
+            if found.value.is_claimed_as(&claim_id)
+                && let Some(run) = unfinished
+            {
+                return Ok(Some(Begun { connection: found.value, claim_id, run_id: run.value.id }));
+            }
+            let Some(epoch) = parts.territory.epoch_of(self.connection_id()) else { return Ok(None) };
+            let moment = self.moment();
+            let due_at = found.value.due_at.filter(|_| found.value.claim.is_none());
+            let claim = Claim {
+                id: claim_id.clone(),
+                owner: parts.replica.clone(),
+                lease_until: moment.now.plus(parts.options.lease),
+            };
+            let lives = |owner: &str| parts.territory.lives(owner);
+            let (claim, options) = ((claim, epoch), &parts.options);
+            let looked = look(found.value, unfinished, claim, lives, moment, options, &mut ids::new_id);
+            let (batch, begun) = match looked {
+                Look::Nothing => return Ok(None),
+                Look::Record(connection, run) => {
+                    let batch = Batch::new().replace(&*connection, found.version);
+                    (run.into_iter().fold(batch, |batch, (run, version)| batch.put(&*run, version)), None)
+                }
+                Look::Begin(mut connection, run, version) => {
+                    connection.credential =
+                        connection.credential.map(|sealed| self.resealed(&connection.id, sealed));
+                    let batch = Batch::new().replace(&*connection, found.version).put(&*run, version);
+                    let (run_id, claim_id) = (run.id.clone(), claim_id.clone());
+                    (batch, Some(Begun { connection: *connection, claim_id, run_id }))
+                }
+            };
+            match again(self.store().commit(batch).await)? {
+                Ok(()) => {
+                    if let Some(due_at) = due_at.filter(|_| begun.is_some()) {
+                        histogram!(figures::SYNC_DELAY_SECONDS)
+                            .record(moment.now.since(due_at).as_secs_f64());
+                    }
+                    return Ok(begun);
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// The credential under the present key. One that does not open stays as it is: asking the bank
+    /// says so.
+    fn resealed(&self, connection_id: &str, sealed: SealedCredential) -> SealedCredential {
+        sealed.resealed(self.desk.parts.sealer.as_ref(), connection_id).unwrap_or(sealed)
+    }
+
+    /// Asks the bank, within the deadline, and keeps the claim meanwhile.
+    async fn ask(&self, begun: &Begun) -> Result<Statement, BankError> {
+        let (parts, connection) = (&self.desk.parts, &begun.connection);
+        let (bank, credential) = access(parts, connection)?;
+        let deadline = parts.options.statement_deadline;
+        let now = parts.clock.now();
+        let until = now.plus(deadline);
+        let mut asked = bank.statement(&credential, Some(period(connection, now)));
+        loop {
+            tokio::select! {
+                answer = &mut asked => return answer,
+                () = parts.clock.sleep_until(until) => {
+                    return Err(BankError::Down(format!("no answer within {} s", deadline.as_secs())));
+                }
+                () = parts.clock.sleep(parts.options.lease / 3) => {
+                    if !self.renew(begun).await {
+                        return Err(BankError::Down("somebody else has taken over".to_owned()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes the claim stand for longer; `false` if it is gone, so that no result will count. If that
+    /// cannot be told, or the commit fails, it is tried again.
+    async fn renew(&self, begun: &Begun) -> bool {
+        let _turn = self.turn().await;
+        let Ok(found) = load::<Connection>(self.store(), self.connection_id()).await else { return true };
+        let Some(found) = found else { return false };
+        let until = self.desk.parts.clock.now().plus(self.desk.parts.options.lease);
+        let Some(claim) = found.value.claim.clone().filter(|claim| claim.id == begun.claim_id) else {
+            return false;
+        };
+        let claim = Some(Claim { lease_until: until, ..claim });
+        let renewed = Connection { claim, due_at: Some(until), ..found.value };
+        if let Err(error) = self.store().commit(Batch::new().replace(&renewed, found.version)).await {
+            tracing::debug!(connection_id = self.connection_id(), %error, "a claim was not renewed");
+        }
+        true
+    }
+
+    /// Commits what the answer makes of the connection; `None` if somebody else has taken over.
+    async fn settle(
+        &self,
+        begun: &Begun,
+        answer: &Result<Statement, BankError>,
+    ) -> Result<Option<Run>, SyncError> {
+        let _turn = self.turn().await;
+        let (mut last, mut failures) = (SyncError::OutcomeUnknown, 0);
+        for _ in 0..MOST_COMMITS {
+            BACKOFF.wait(failures).await;
+            match self.settle_once(begun, answer, failures > 0).await {
+                Ok(Settling::Done(settled)) => return Ok(settled),
+                Ok(Settling::More) => failures = 0,
+                Err(error) => (last, failures) = (error, failures + 1),
+            }
+            if failures >= ATTEMPTS {
+                break;
+            }
+        }
+        Err(last)
+    }
+
+    async fn settle_once(
+        &self,
+        begun: &Begun,
+        answer: &Result<Statement, BankError>,
+        all: bool,
+    ) -> Result<Settling, SyncError> {
+        let Some(found) = load::<Connection>(self.store(), self.connection_id()).await? else {
+            return Ok(Settling::Done(None));
+        };
+        let Some(run) = load::<Run>(self.store(), &begun.run_id).await? else {
+            return Ok(Settling::Done(None));
+        };
+        if !found.value.is_claimed_as(&begun.claim_id) {
+            // An earlier attempt may have counted although its answer was lost.
+            let counted = run.value.settled_by.as_deref() == Some(&begun.claim_id);
+            return Ok(Settling::Done(counted.then_some(run.value)));
+        }
+        let known = self.known(answer.as_ref().ok(), all).await?;
+        let options = &self.desk.parts.options;
+        let settled =
+            settle(found.value, run.value, &known, answer, self.moment(), options, &mut ids::new_id);
+        let settled_by = Some(begun.claim_id.clone()).filter(|_| !settled.more);
+        let ended = Run { settled_by, ..settled.run };
+        let batch = Batch::new().replace(&settled.connection, found.version).replace(&ended, run.version);
+        let batch =
+            settled.accounts.iter().fold(batch, |batch, (account, version)| batch.put(account, *version));
+        let batch = settled.transactions.iter().fold(batch, |batch, (one, version)| batch.put(one, *version));
+        let batch = settled.gone.iter().fold(batch, Batch::delete);
+        let days = day_balances(self.store(), settled.accounts.iter().map(|(account, _)| account)).await?;
+        let batch = days.iter().fold(batch, |batch, (day, version)| batch.put(day, *version));
+        self.store().commit(batch).await?;
+        if !settled.accounts.is_empty() {
+            tell_of_change(self.desk.parts.channel.as_ref(), &settled.connection.user_id).await;
+        }
+        Ok(if settled.more { Settling::More } else { Settling::Done(Some(ended)) })
+    }
+
+    fn moment(&self) -> Moment {
+        Moment { now: self.desk.parts.clock.now(), chance: fastrand::f64() }
+    }
+}
+
+/// What it takes to ask the bank of a connection.
+fn access(parts: &SyncParts, connection: &Connection) -> Result<(Arc<dyn Bank>, Credential), BankError> {
+    let Some(credential) = connection.credential.as_ref() else {
+        let reason = connection.reason.clone();
+        return Err(BankError::NeedsReauth(reason.unwrap_or_else(|| "link again".to_owned())));
+    };
+    let credential = match credential.open(parts.sealer.as_ref(), &connection.id) {
+        Ok(credential) => credential,
+        Err(error) => {
+            tracing::error!(connection_id = connection.id, %error, "a credential cannot be opened");
+            return Err(match error {
+                SealError::Broken => BankError::NeedsReauth("its credential was damaged".to_owned()),
+                _ => BankError::Down("the credential's key is not configured here".to_owned()),
+            });
+        }
+    };
+    let Some(bank) = parts.banks.get(&connection.provider) else {
+        return Err(BankError::Down(format!("{} is not configured here", connection.provider)));
+    };
+    Ok((bank.clone(), credential))
+}
