@@ -1,10 +1,13 @@
 //! Sealing again what an older `secrets.key` sealed, or what was stored before there was one.
 
 use super::connection::{CONNECTIONS, Connection, ConnectionStatus};
+use super::credential::SealedCredential;
+use super::revocation;
+use crate::outbox::{JOBS, Job, JobStatus};
 use crate::seal::Sealer;
 use crate::store::{Batch, Query, Store, StoreError, find};
 
-/// Connections read at once.
+/// Records read at once.
 const PAGE: usize = 200;
 
 /// What a look at all credentials came to.
@@ -20,8 +23,8 @@ pub struct Resealed {
     pub unreadable: usize,
 }
 
-/// Seals every connection's credential with the present key. Safe beside running replicas: a
-/// record that is being changed is left to the next look.
+/// Seals every credential with the present key: those of connections, and those that wait to be
+/// revoked. Safe beside running replicas: a record that is being changed is left to the next look.
 ///
 /// # Errors
 /// [`StoreError`]; what was sealed until then stays so.
@@ -34,19 +37,33 @@ pub async fn reseal(store: &dyn Store, sealer: &dyn Sealer) -> Result<Resealed, 
             let (page, next) = find::<Connection>(store, query).await?;
             for found in page {
                 let Some(credential) = &found.value.credential else { continue };
-                if credential.is_current(sealer) {
-                    told.current += 1;
-                    continue;
-                }
-                let Ok(sealed) = credential.resealed(sealer, &found.value.id) else {
-                    told.unreadable += 1;
+                let Some(sealed) = told.again(credential, sealer, &found.value.id) else { continue };
+                let connection = Connection { credential: Some(sealed), ..found.value };
+                told.commit(store, Batch::new().replace(&connection, found.version)).await;
+            }
+            after = next;
+            if after.is_none() {
+                break;
+            }
+        }
+    }
+    for status in [JobStatus::Due, JobStatus::Dead, JobStatus::Running] {
+        let mut after = None;
+        loop {
+            let query = Query::by(&JOBS, "status").equal(status.name()).limit(PAGE).after(after);
+            let (page, next) = find::<Job>(store, query).await?;
+            for found in page {
+                let Some((connection_id, credential)) = revocation::credential(&found.value) else {
                     continue;
                 };
-                let connection = Connection { credential: Some(sealed), ..found.value };
-                match store.commit(Batch::new().replace(&connection, found.version)).await {
-                    Ok(()) => told.resealed += 1,
-                    Err(_) => told.left += 1,
+                let Some(sealed) = told.again(&credential, sealer, &connection_id) else { continue };
+                if status == JobStatus::Running {
+                    // Whoever is at it ends it at the version that they know.
+                    told.left += 1;
+                    continue;
                 }
+                let Some(job) = revocation::with_credential(&found.value, sealed) else { continue };
+                told.commit(store, Batch::new().replace(&job, found.version)).await;
             }
             after = next;
             if after.is_none() {
@@ -55,6 +72,31 @@ pub async fn reseal(store: &dyn Store, sealer: &dyn Sealer) -> Result<Resealed, 
         }
     }
     Ok(told)
+}
+
+impl Resealed {
+    /// The credential under the present key, unless it is sealed with that, or does not open.
+    fn again(
+        &mut self,
+        credential: &SealedCredential,
+        sealer: &dyn Sealer,
+        connection_id: &str,
+    ) -> Option<SealedCredential> {
+        if credential.is_current(sealer) {
+            self.current += 1;
+            return None;
+        }
+        let sealed = credential.resealed(sealer, connection_id).ok();
+        self.unreadable += usize::from(sealed.is_none());
+        sealed
+    }
+
+    async fn commit(&mut self, store: &dyn Store, batch: Batch) {
+        match store.commit(batch).await {
+            Ok(()) => self.resealed += 1,
+            Err(_) => self.left += 1,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -97,6 +139,32 @@ mod tests {
         }
         let again = reseal(&store, &sealer).await.unwrap();
         assert_eq!(again, Resealed { resealed: 0, current: 3, left: 0, unreadable: 2 });
+    }
+
+    #[tokio::test]
+    async fn what_waits_to_be_revoked_is_sealed_again_too_and_what_is_being_revoked_is_left() {
+        let store = MemoryStore::default();
+        for (n, status) in ["due", "dead", "running"].into_iter().enumerate() {
+            let job = json!({
+                "id": format!("j{n}"), "kind": "bank_revocation", "status": status, "dueAt": 0, "attempts": 0,
+                "createdAt": 0, "payload": {
+                    "provider": "sandbox", "connectionId": "c1",
+                    "credential": {"sealed": "k1|connections/c1/credential|00"},
+                },
+            });
+            let job: Job = serde_json::from_value(job).unwrap();
+            store.commit(Batch::new().insert(&job)).await.unwrap();
+        }
+        let mail = Job::new("mail".to_owned(), "order_mail", &json!({"orderId": "o1"}), Default::default());
+        store.commit(Batch::new().insert(&mail)).await.unwrap();
+        let sealer = WeakSealer::new(&["k2", "k1"]);
+        let told = reseal(&store, &sealer).await.unwrap();
+        assert_eq!(told, Resealed { resealed: 2, current: 0, left: 1, unreadable: 0 });
+        for id in ["j0", "j1"] {
+            let job = load::<Job>(&store, id).await.unwrap().unwrap().value;
+            let (connection_id, credential) = revocation::credential(&job).unwrap();
+            assert!(credential.open(&WeakSealer::new(&["k2"]), &connection_id).is_ok(), "{id}");
+        }
     }
 
     #[tokio::test]

@@ -41,6 +41,18 @@ pub(super) fn job(banks: &Banks, connection: &Connection, cause: &str, now: Time
     Some(Job::new(format!("{BANK_REVOCATION}.{cause}"), BANK_REVOCATION, &payload, now))
 }
 
+/// The credential that a job carries, and whose it was; `None` if it is no job of this kind.
+pub(super) fn credential(job: &Job) -> Option<(String, SealedCredential)> {
+    let payload = Some(job).filter(|job| job.kind() == BANK_REVOCATION)?.payload::<Payload>().ok()?;
+    Some((payload.connection_id, payload.credential))
+}
+
+/// The same job with its credential sealed otherwise; `None` if it is no job of this kind.
+pub(super) fn with_credential(job: &Job, credential: SealedCredential) -> Option<Job> {
+    let payload = Some(job).filter(|job| job.kind() == BANK_REVOCATION)?.payload::<Payload>().ok()?;
+    Some(job.with_payload(&Payload { credential, ..payload }))
+}
+
 /// Tells providers.
 pub struct Revocations {
     banks: Banks,

@@ -74,25 +74,34 @@ pub struct Job {
     trace: Option<String>,
 }
 
+fn stored(payload: &impl Serialize) -> Map<String, Value> {
+    match serde_json::to_value(payload) {
+        Ok(Value::Object(payload)) => payload,
+        other => unreachable!("a payload is a struct of serialisable fields, not {other:?}"),
+    }
+}
+
 impl Job {
     /// A job that is due at once. `id` names the effect, `[A-Za-z0-9._-]+`; `payload` is a struct.
     pub fn new(id: String, kind: &str, payload: &impl Serialize, now: Timestamp) -> Self {
-        let payload = match serde_json::to_value(payload) {
-            Ok(Value::Object(payload)) => payload,
-            other => unreachable!("a payload is a struct of serialisable fields, not {other:?}"),
-        };
         Self {
             id,
             kind: kind.to_owned(),
             status: JobStatus::Due,
             due_at: now,
             attempts: 0,
-            payload,
+            payload: stored(payload),
             last_error: None,
             owner: None,
             created_at: now,
             trace: trace::current(),
         }
+    }
+
+    /// The same job with another payload, a struct.
+    #[must_use]
+    pub(crate) fn with_payload(&self, payload: &impl Serialize) -> Self {
+        Self { payload: stored(payload), ..self.clone() }
     }
 
     /// The same job, due so much later.
