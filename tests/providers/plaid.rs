@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use steward::providers::{Courier, PlaidBank, PlaidSettings, PlaidWebhooks, Timeouts};
@@ -11,8 +13,12 @@ use steward_actors::cluster::Clock;
 use steward_actors::providers::{Bank, BankDetails, BankError, ClaimError, Credential, Period, Statement};
 use steward_actors::testing::{ManualClock, MemoryStore};
 use steward_actors::time::Timestamp;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 
-use crate::support::{World, answering, impatient, nobody, silent};
+use crate::support::{World, answering, anywhere, impatient, nobody, silent};
 
 fn plaid_at(url: &str, timeouts: Timeouts) -> PlaidBank {
     let settings = PlaidSettings {
@@ -305,4 +311,56 @@ async fn a_webhook_is_genuine_with_a_key_that_plaid_knows_and_for_five_minutes()
     let forger = World::over(Arc::new(MemoryStore::default())).await;
     let forged = forger.sandbox.sign_bank_webhook(body, clock.now()).unwrap();
     assert!(webhooks.check(Some(&forged), body).await.is_err());
+}
+
+/// A server that answers its first request with this JSON, and says nothing to those after it. The
+/// other side of the channel hears of each connection.
+async fn answering_once(body: Value) -> (String, mpsc::UnboundedReceiver<()>) {
+    let listener = TcpListener::bind(anywhere()).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (arrived, arrivals) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let _ = arrived.send(());
+            if held.is_empty() {
+                let mut asked = Vec::new();
+                while !asked.ends_with(b"}") {
+                    assert_ne!(socket.read_buf(&mut asked).await.unwrap(), 0);
+                }
+                let body = body.to_string();
+                let head =
+                    format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+                socket.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+            }
+            held.push(socket);
+        }
+    });
+    (url, arrivals)
+}
+
+#[tokio::test]
+async fn who_invents_key_ids_keeps_no_genuine_webhook_waiting() {
+    let world = World::new().await;
+    let clock = Arc::new(ManualClock::default());
+    let asked = world
+        .post("/webhook_verification_key/get")
+        .header("PLAID-CLIENT-ID", "c")
+        .header("PLAID-SECRET", "s")
+        .json(&json!({"key_id": "sandbox-webhooks"}));
+    let key: Value = asked.send().await.unwrap().json().await.unwrap();
+    let (url, mut arrivals) = answering_once(key).await;
+    let webhooks = Arc::new(PlaidWebhooks::new(Arc::new(plaid_at(&url, Timeouts::default())), clock.clone()));
+    let good = world.sandbox.sign_bank_webhook(b"{}", clock.now()).unwrap();
+    webhooks.check(Some(&good), b"{}").await.unwrap();
+    arrivals.recv().await;
+
+    let header = URL_SAFE_NO_PAD.encode(json!({"alg": "ES256", "typ": "JWT", "kid": "invented"}).to_string());
+    let strange = webhooks.clone();
+    let asking = tokio::spawn(async move { strange.check(Some(&format!("{header}.e30.AA")), b"{}").await });
+    arrivals.recv().await;
+    let checked = timeout(Duration::from_secs(5), webhooks.check(Some(&good), b"{}")).await;
+    assert!(checked.expect("it does not wait for the other").is_ok());
+    assert!(!asking.is_finished());
+    asking.abort();
 }
