@@ -6,9 +6,10 @@ use garde::Validate;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use steward_actors::accounts::{
-    Account, AccountEdit, AccountType, Accounts, Details, Holding, MadeAccount, NewAccount,
+    Account, AccountEdit, AccountType, Accounts, Details, ExactDecimal, Holding, MadeAccount, NewAccount,
 };
 use steward_actors::ids;
+use steward_actors::money::Money;
 use steward_actors::store::Versioned;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
@@ -58,7 +59,7 @@ pub(super) struct AccountView {
     balance_as_of: Time,
     /// checking {overdraftProtection, routingNumber}; savings {apy}; credit {creditLimit,
     /// availableCredit, apr, dueDate}; loan {principal, interestRate, remainingTermMonths};
-    /// investment {holdings: [{symbol, quantity, price}]}.
+    /// investment {holdings: [{symbol, quantity, price}]}. Null is what the institution does not say.
     #[schema(value_type = Object)]
     details: Value,
 }
@@ -83,20 +84,22 @@ impl AccountView {
 }
 
 fn details(details: &Details) -> Value {
+    let number = |amount: &Option<Money>| amount.map(Money::to_number);
+    let decimal = |rate: &Option<ExactDecimal>| rate.map(ExactDecimal::to_number);
     match details {
         Details::Checking { overdraft_protection, routing_number } => {
             json!({"overdraftProtection": overdraft_protection, "routingNumber": routing_number})
         }
-        Details::Savings { apy } => json!({"apy": apy.to_number()}),
+        Details::Savings { apy } => json!({"apy": decimal(apy)}),
         Details::Credit { credit_limit, available_credit, apr, due_date } => json!({
-            "creditLimit": credit_limit.to_number(),
-            "availableCredit": available_credit.to_number(),
-            "apr": apr.to_number(),
+            "creditLimit": number(credit_limit),
+            "availableCredit": number(available_credit),
+            "apr": decimal(apr),
             "dueDate": due_date,
         }),
         Details::Loan { principal, interest_rate, remaining_term_months } => json!({
-            "principal": principal.to_number(),
-            "interestRate": interest_rate.to_number(),
+            "principal": number(principal),
+            "interestRate": decimal(interest_rate),
             "remainingTermMonths": remaining_term_months,
         }),
         Details::Investment { holdings } => {

@@ -25,7 +25,7 @@ async fn a_user_has_three_accounts_that_are_the_same_each_time() {
     assert_eq!(first, statement(&world, "sandbox").await.unwrap());
     let [checking, savings, credit] = &first.accounts[..] else { panic!("{first:?}") };
     assert!(
-        matches!(&checking.details, BankDetails::Checking { routing_number, .. } if routing_number.len() == 9)
+        matches!(&checking.details, BankDetails::Checking { routing_number, .. } if routing_number.as_ref().is_some_and(|number| number.len() == 9))
     );
     assert!(matches!(&savings.details, BankDetails::Savings { .. }));
     let BankDetails::Credit {

@@ -123,6 +123,16 @@ async fn changes_at_the_bank_arrive_by_webhook_and_amount_to_its_ledger(app: App
     let run = ended(&client, &id, 1).await;
     assert_eq!(run["outcome"], "complete", "{run}");
     agree(&app, &client, "p1").await;
+    // What Plaid does not tell is not made up.
+    let accounts = client.get(&format!("/v1/users/{}/accounts", client.user_id)).await.expect(200);
+    let details = |kind: &str| {
+        let mut accounts = accounts["accounts"].as_array().unwrap().iter();
+        accounts.find(|account| account["type"] == kind).unwrap()["details"].clone()
+    };
+    assert_eq!(details("checking"), json!({"overdraftProtection": null, "routingNumber": null}));
+    assert_eq!(details("savings"), json!({"apy": null}));
+    let credit = details("credit");
+    assert!(credit["creditLimit"].is_number() && credit["apr"].is_null(), "{credit}");
     // The user's words stay with a pending one that is booked under another id.
     let pending = client.get("/v1/transactions?pending=true").await.expect(200)["items"].clone();
     let noted = pending

@@ -4,7 +4,6 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::connection::Connection;
 use crate::accounts::{Account, Details, ExactDecimal};
-use crate::money::{Currency, Money};
 use crate::providers::{BankAccount, BankDetails, Statement};
 use crate::store::Versioned;
 use crate::time::Timestamp;
@@ -57,7 +56,7 @@ pub(super) fn merge(
             complaints.push(format!("more than {MOST_ACCOUNTS} accounts"));
             continue;
         }
-        let details = match details(&account.details, account.balance.currency) {
+        let details = match details(&account.details) {
             Ok(details) => details,
             Err(what) => {
                 complaints.push(format!("{}: {what}", short(&account.name)));
@@ -99,8 +98,7 @@ fn renamed<'a>(
         account.provider == short(&told.institution)
             && account.provider_name == short(&told.name)
             && account.balance.currency == told.balance.currency
-            && details(&told.details, told.balance.currency)
-                .is_ok_and(|details| details.account_type() == account.account_type())
+            && details(&told.details).is_ok_and(|details| details.account_type() == account.account_type())
     };
     let new = || statement.accounts.iter().filter(|told| !by_external.contains_key(told.id.as_str()));
     let mut renamed = HashMap::new();
@@ -180,30 +178,30 @@ fn as_of(told: &BankAccount, now: Timestamp) -> Timestamp {
     told.balance_as_of.min(now)
 }
 
-fn details(told: &BankDetails, currency: Currency) -> Result<Details, &'static str> {
-    let rate = |text: Option<&str>, what| ExactDecimal::parse(text.unwrap_or("0")).map_err(|_| what);
-    let none = Money::new(0, currency);
+fn details(told: &BankDetails) -> Result<Details, &'static str> {
+    let rate =
+        |text: &Option<String>, what| text.as_deref().map(ExactDecimal::parse).transpose().map_err(|_| what);
     Ok(match told {
         BankDetails::Checking { overdraft_protection, routing_number } => Details::Checking {
             overdraft_protection: *overdraft_protection,
-            routing_number: Some(short(routing_number)).filter(|number| !number.is_empty()),
+            routing_number: routing_number.as_deref().map(short).filter(|number| !number.is_empty()),
         },
         BankDetails::Savings { apy } => {
-            Details::Savings { apy: rate(apy.as_deref(), "the yield is no decimal number")? }
+            Details::Savings { apy: rate(apy, "the yield is no decimal number")? }
         }
         BankDetails::Credit { credit_limit, available_credit, apr, due_date } => Details::Credit {
-            credit_limit: credit_limit.unwrap_or(none),
-            available_credit: available_credit.unwrap_or(none),
-            apr: rate(apr.as_deref(), "the annual rate is no decimal number")?,
+            credit_limit: *credit_limit,
+            available_credit: *available_credit,
+            apr: rate(apr, "the annual rate is no decimal number")?,
             due_date: match due_date {
                 None => None,
                 Some(text) => Some(text.parse().map_err(|_| "the due date is no date")?),
             },
         },
         BankDetails::Loan { principal, interest_rate, remaining_term_months } => Details::Loan {
-            principal: principal.unwrap_or(none),
-            interest_rate: rate(interest_rate.as_deref(), "the interest rate is no decimal number")?,
-            remaining_term_months: remaining_term_months.unwrap_or_default(),
+            principal: *principal,
+            interest_rate: rate(interest_rate, "the interest rate is no decimal number")?,
+            remaining_term_months: *remaining_term_months,
         },
         BankDetails::Investment => Details::Investment { holdings: Vec::new() },
     })

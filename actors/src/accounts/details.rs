@@ -45,14 +45,16 @@ impl AccountType {
     }
 }
 
-/// The details of an account. Stored as the fields `type` and `details`.
+/// The details of an account. Stored as the fields `type` and `details`; what a provider does not tell
+/// is not there, as no number would be true.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "details", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum Details {
     /// A current account.
     Checking {
         /// Whether overdrafts are covered.
-        overdraft_protection: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        overdraft_protection: Option<bool>,
         /// The ABA routing number, if there is one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         routing_number: Option<String>,
@@ -60,28 +62,35 @@ pub enum Details {
     /// A savings account.
     Savings {
         /// Annual yield in percent.
-        apy: ExactDecimal,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        apy: Option<ExactDecimal>,
     },
     /// A credit card.
     Credit {
         /// The limit.
-        credit_limit: Money,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        credit_limit: Option<Money>,
         /// What is left of it.
-        available_credit: Money,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        available_credit: Option<Money>,
         /// Annual rate in percent.
-        apr: ExactDecimal,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        apr: Option<ExactDecimal>,
         /// When the next payment is due.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         due_date: Option<Date>,
     },
     /// A loan.
     Loan {
         /// What was borrowed.
-        principal: Money,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        principal: Option<Money>,
         /// Annual rate in percent.
-        interest_rate: ExactDecimal,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        interest_rate: Option<ExactDecimal>,
         /// Months left.
-        remaining_term_months: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        remaining_term_months: Option<u32>,
     },
     /// Securities.
     Investment {
@@ -169,25 +178,22 @@ impl DetailsEdit {
     /// [`DetailsError`].
     pub fn into_details(self, kind: AccountType) -> Result<Details, DetailsError> {
         self.foreign_to(kind)?;
-        let missing = |name| move || DetailsError::Missing(name);
         Ok(match kind {
             AccountType::Checking => Details::Checking {
-                overdraft_protection: self.overdraft_protection.unwrap_or_default(),
+                overdraft_protection: Some(self.overdraft_protection.unwrap_or_default()),
                 routing_number: self.routing_number.flatten(),
             },
-            AccountType::Savings => Details::Savings { apy: self.apy.ok_or_else(missing("apy"))? },
+            AccountType::Savings => Details::Savings { apy: said(self.apy, "apy")? },
             AccountType::Credit => Details::Credit {
-                credit_limit: self.credit_limit.ok_or_else(missing("creditLimit"))?,
-                available_credit: self.available_credit.ok_or_else(missing("availableCredit"))?,
-                apr: self.apr.ok_or_else(missing("apr"))?,
+                credit_limit: said(self.credit_limit, "creditLimit")?,
+                available_credit: said(self.available_credit, "availableCredit")?,
+                apr: said(self.apr, "apr")?,
                 due_date: self.due_date.flatten(),
             },
             AccountType::Loan => Details::Loan {
-                principal: self.principal.ok_or_else(missing("principal"))?,
-                interest_rate: self.interest_rate.ok_or_else(missing("interestRate"))?,
-                remaining_term_months: self
-                    .remaining_term_months
-                    .ok_or_else(missing("remainingTermMonths"))?,
+                principal: said(self.principal, "principal")?,
+                interest_rate: said(self.interest_rate, "interestRate")?,
+                remaining_term_months: said(self.remaining_term_months, "remainingTermMonths")?,
             },
             AccountType::Investment => Details::Investment { holdings: self.holdings.unwrap_or_default() },
         })
@@ -203,28 +209,36 @@ impl DetailsEdit {
                 field.clone_from(value);
             }
         }
+        fn put<T: Copy>(field: &mut Option<T>, named: Option<T>) {
+            *field = named.or(*field);
+        }
         self.foreign_to(details.account_type())?;
         match details {
             Details::Checking { overdraft_protection, routing_number } => {
-                set(overdraft_protection, self.overdraft_protection.as_ref());
+                put(overdraft_protection, self.overdraft_protection);
                 set(routing_number, self.routing_number.as_ref());
             }
-            Details::Savings { apy } => set(apy, self.apy.as_ref()),
+            Details::Savings { apy } => put(apy, self.apy),
             Details::Credit { credit_limit, available_credit, apr, due_date } => {
-                set(credit_limit, self.credit_limit.as_ref());
-                set(available_credit, self.available_credit.as_ref());
-                set(apr, self.apr.as_ref());
+                put(credit_limit, self.credit_limit);
+                put(available_credit, self.available_credit);
+                put(apr, self.apr);
                 set(due_date, self.due_date.as_ref());
             }
             Details::Loan { principal, interest_rate, remaining_term_months } => {
-                set(principal, self.principal.as_ref());
-                set(interest_rate, self.interest_rate.as_ref());
-                set(remaining_term_months, self.remaining_term_months.as_ref());
+                put(principal, self.principal);
+                put(interest_rate, self.interest_rate);
+                put(remaining_term_months, self.remaining_term_months);
             }
             Details::Investment { holdings } => set(holdings, self.holdings.as_ref()),
         }
         Ok(())
     }
+}
+
+/// What accounts kept by hand have to say.
+fn said<T>(named: Option<T>, name: &'static str) -> Result<Option<T>, DetailsError> {
+    named.map(Some).ok_or(DetailsError::Missing(name))
 }
 
 /// A security in an investment account.

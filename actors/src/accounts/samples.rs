@@ -95,9 +95,9 @@ fn accounts(now: Timestamp) -> Vec<Account> {
             "Chase Freedom",
             dollars(120_045),
             Details::Credit {
-                credit_limit: dollars(500_000),
-                available_credit: dollars(380_000),
-                apr: percent(1999),
+                credit_limit: Some(dollars(500_000)),
+                available_credit: Some(dollars(380_000)),
+                apr: Some(percent(1999)),
                 due_date: Some(date(2025, 6, 15)),
             },
         ),
@@ -108,9 +108,9 @@ fn accounts(now: Timestamp) -> Vec<Account> {
             "Student Loan",
             dollars(800_000),
             Details::Loan {
-                principal: dollars(1_000_000),
-                interest_rate: percent(450),
-                remaining_term_months: 12,
+                principal: Some(dollars(1_000_000)),
+                interest_rate: Some(percent(450)),
+                remaining_term_months: Some(12),
             },
         ),
         account(
@@ -119,7 +119,10 @@ fn accounts(now: Timestamp) -> Vec<Account> {
             "Wells Fargo",
             "Wells Fargo Checking",
             dollars(340_000),
-            Details::Checking { overdraft_protection: true, routing_number: Some("123456789".to_owned()) },
+            Details::Checking {
+                overdraft_protection: Some(true),
+                routing_number: Some("123456789".to_owned()),
+            },
         ),
         account(
             "acc4",
@@ -128,9 +131,9 @@ fn accounts(now: Timestamp) -> Vec<Account> {
             "Amex Gold",
             dollars(250_000),
             Details::Credit {
-                credit_limit: dollars(1_000_000),
-                available_credit: dollars(750_000),
-                apr: percent(2399),
+                credit_limit: Some(dollars(1_000_000)),
+                available_credit: Some(dollars(750_000)),
+                apr: Some(percent(2399)),
                 due_date: Some(date(2025, 6, 10)),
             },
         ),

@@ -72,9 +72,9 @@ pub enum BankDetails {
     /// A current account.
     Checking {
         /// Whether overdrafts are covered.
-        overdraft_protection: bool,
+        overdraft_protection: Option<bool>,
         /// The [ABA routing number](https://www.aba.com/about-us/routing-number).
-        routing_number: String,
+        routing_number: Option<String>,
     },
     /// A savings account.
     Savings {

@@ -189,7 +189,7 @@ fn account(raw: &RawValue, institution: &str, now: Timestamp) -> Result<BankAcco
         ("investment" | "brokerage", _) => BankDetails::Investment,
         ("depository", "savings" | "money market" | "cd" | "hsa") => BankDetails::Savings { apy: None },
         ("depository" | "other", _) => {
-            BankDetails::Checking { overdraft_protection: false, routing_number: String::new() }
+            BankDetails::Checking { overdraft_protection: None, routing_number: None }
         }
         (kind, _) => return Err(format!("its type {:?} is not known", one_line(kind))),
     };

@@ -65,10 +65,24 @@ struct Org {
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 enum Extra {
-    Checking { overdraft_protection: bool, routing_number: String },
-    Savings { apy: String },
-    Credit { credit_limit: String, available_credit: String, apr: String, due_date: Option<String> },
-    Loan { principal: String, interest_rate: String, remaining_term_months: u32 },
+    Checking {
+        overdraft_protection: Option<bool>,
+        routing_number: Option<String>,
+    },
+    Savings {
+        apy: Option<String>,
+    },
+    Credit {
+        credit_limit: Option<String>,
+        available_credit: Option<String>,
+        apr: Option<String>,
+        due_date: Option<String>,
+    },
+    Loan {
+        principal: Option<String>,
+        interest_rate: Option<String>,
+        remaining_term_months: Option<u32>,
+    },
 }
 
 /// The statement in `body`; the error is in words for users.
@@ -177,23 +191,26 @@ fn time(seconds: i64) -> Option<Timestamp> {
 fn details(extra: Option<Value>, currency: Currency) -> Result<BankDetails, String> {
     let typed = extra.filter(|extra| extra.get("type").is_some_and(Value::is_string));
     let Some(extra) = typed.and_then(|extra| serde_json::from_value(extra).ok()) else {
-        return Ok(BankDetails::Checking { overdraft_protection: false, routing_number: String::new() });
+        return Ok(BankDetails::Checking { overdraft_protection: None, routing_number: None });
     };
+    let amount = |field, text: Option<String>| text.map(|text| amount(field, &text, currency)).transpose();
+    let rate = |field, text: Option<String>| text.map(|text| rate(field, text)).transpose();
     Ok(match extra {
-        Extra::Checking { overdraft_protection, routing_number } => {
-            BankDetails::Checking { overdraft_protection, routing_number: one_line(&routing_number) }
-        }
-        Extra::Savings { apy } => BankDetails::Savings { apy: Some(rate("apy", apy)?) },
+        Extra::Checking { overdraft_protection, routing_number } => BankDetails::Checking {
+            overdraft_protection,
+            routing_number: routing_number.as_deref().map(one_line),
+        },
+        Extra::Savings { apy } => BankDetails::Savings { apy: rate("apy", apy)? },
         Extra::Credit { credit_limit, available_credit, apr, due_date } => BankDetails::Credit {
-            credit_limit: Some(amount("credit-limit", &credit_limit, currency)?),
-            available_credit: Some(amount("available-credit", &available_credit, currency)?),
-            apr: Some(rate("apr", apr)?),
+            credit_limit: amount("credit-limit", credit_limit)?,
+            available_credit: amount("available-credit", available_credit)?,
+            apr: rate("apr", apr)?,
             due_date: due_date.filter(|date| date.parse::<jiff::civil::Date>().is_ok()),
         },
         Extra::Loan { principal, interest_rate, remaining_term_months } => BankDetails::Loan {
-            principal: Some(amount("principal", &principal, currency)?),
-            interest_rate: Some(rate("interest-rate", interest_rate)?),
-            remaining_term_months: Some(remaining_term_months),
+            principal: amount("principal", principal)?,
+            interest_rate: rate("interest-rate", interest_rate)?,
+            remaining_term_months,
         },
     })
 }
@@ -252,7 +269,7 @@ mod tests {
         let read = &statement.accounts[0];
         assert_eq!((read.balance.minor, read.institution.as_str()), (10_023, "mybank.example"));
         assert_eq!(read.balance_as_of.to_string(), "2001-01-01T16:22:33.000Z");
-        assert!(matches!(read.details, BankDetails::Checking { overdraft_protection: false, .. }));
+        assert!(matches!(read.details, BankDetails::Checking { overdraft_protection: None, .. }));
     }
 
     #[test]

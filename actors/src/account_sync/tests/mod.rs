@@ -204,7 +204,10 @@ fn checking(id: &str, cents: i64, as_of: Timestamp) -> BankAccount {
         name: format!("Account {id}"),
         balance: dollars(cents),
         balance_as_of: as_of,
-        details: BankDetails::Checking { overdraft_protection: true, routing_number: "123456789".to_owned() },
+        details: BankDetails::Checking {
+            overdraft_protection: Some(true),
+            routing_number: Some("123456789".to_owned()),
+        },
         transactions: Vec::new(),
     }
 }

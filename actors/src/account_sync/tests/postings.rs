@@ -41,7 +41,7 @@ fn account() -> Account {
         last_updated: day(0),
         missing_since: None,
         command: None,
-        details: Details::Checking { overdraft_protection: false, routing_number: None },
+        details: Details::Checking { overdraft_protection: None, routing_number: None },
     }
 }
 
