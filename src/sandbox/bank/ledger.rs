@@ -340,6 +340,21 @@ pub(super) async fn changes(
     Ok(page.into_iter().map(|posting| posting.value).collect())
 }
 
+/// Takes `count` (1 to 1,000) of the lines away that changed after change `after`, up to change `upto`.
+pub(super) async fn take_back(
+    world: &World,
+    user_id: &str,
+    after: u64,
+    upto: u64,
+    count: usize,
+) -> Result<(), Answer> {
+    let query = Query::by(&POSTINGS, "changes").equal(user_id);
+    let query = query.range(Some((after + 1).into()), Some((upto + 1).into())).limit(count);
+    let (found, _) = find::<Posting>(&*world.store, query).await?;
+    let gone = found.into_iter().map(|found| (Posting { removed: true, ..found.value }, found.version));
+    write(world, user_id, gone.collect()).await
+}
+
 /// A page of the lines that are there, by day from `from` (inclusive) until `until` (exclusive).
 pub(in crate::sandbox) async fn lines(
     world: &World,

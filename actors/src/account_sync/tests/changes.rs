@@ -4,6 +4,7 @@ use secrecy::ExposeSecret;
 
 use super::*;
 use crate::accounts::{TRANSACTIONS, Transaction};
+use crate::outbox::{JOBS, Job};
 use crate::providers::{BankTransaction, Changes};
 use crate::store::Query;
 
@@ -134,6 +135,10 @@ fn a_new_link_finds_the_accounts_and_transactions_again_under_their_new_ids() {
             RelinkRequest { user_id: "u1".to_owned(), connection_id: id.to_owned(), provider: None, token };
         let relinked = connections.relink(request).await.unwrap();
         assert_eq!((relinked.id.as_str(), relinked.status), (id, ConnectionStatus::Active));
+        assert_eq!(relinked.cursor, None, "that was of the former access");
+        let jobs = Query::by(&JOBS, "status").equal("due");
+        let (jobs, _) = crate::store::find::<Job>(world.store.as_ref(), jobs).await.unwrap();
+        assert_eq!(jobs.iter().map(|job| job.value.kind()).collect::<Vec<_>>(), [BANK_REVOCATION]);
         let run = world.finished(id, 3).await;
         assert_eq!((run.outcome, run.added, run.modified), (Some(Outcome::Complete), 2, 6));
         assert_eq!((world.accounts_of("u1").await.len(), world.kept().await.len()), (1, 7));

@@ -1,8 +1,9 @@
 //! The pure decisions: what a statement changes, and when a connection is asked again.
 
 use super::super::merge::{MOST_ACCOUNTS, merge};
-use super::super::settle::{Known, Moment, settle};
+use super::super::settle::{Known, Moment, period, settle};
 use super::*;
+use crate::providers::{BankTransaction, Changes};
 
 const NOW: Timestamp = Timestamp::from_millis(1_750_000_000_000);
 
@@ -40,6 +41,31 @@ fn the_same_statement_again_changes_nothing() {
     let statement = whole(vec![checking("x1", 1, NOW), credit("x2", "19.99", None, NOW)]);
     let merged = merge(&connection(), &known(&statement), &statement, NOW, &mut counted());
     assert_eq!((merged.accounts.len(), merged.added, merged.modified, merged.removed), (0, 0, 0, 0));
+}
+
+#[test]
+fn a_part_of_a_run_leaves_the_cursor_and_what_is_not_whole_is_not_gone_on_with() {
+    let transaction = |n: i64| BankTransaction {
+        id: format!("t{n}"),
+        at: NOW,
+        amount: dollars(n),
+        description: String::new(),
+        pending: false,
+        replaces: None,
+    };
+    let account =
+        BankAccount { transactions: (0..7_000).map(transaction).collect(), ..checking("x1", 1, NOW) };
+    let changes = Changes { since_begin: false, removed: Vec::new(), cursor: "c2".to_owned() };
+    let statement = Statement { accounts: vec![account], changes: Some(changes), ..Statement::default() };
+    let before = Connection { cursor: Some("c1".to_owned()), ..connection() };
+    assert_eq!(period(&before, NOW).cursor.as_deref(), Some("c1"));
+    let run = Run::queued("r1".to_owned(), "c1", NOW);
+    let moment = Moment { now: NOW, chance: 0.5 };
+    let options = SyncOptions::default();
+    let settled = settle(before, run, &Known::default(), &Ok(statement), moment, &options, &mut counted());
+    assert!(settled.more && settled.transactions.len() < 7_000);
+    assert_eq!(settled.connection.cursor.as_deref(), Some("c1"));
+    assert_eq!(period(&settled.connection, NOW).cursor, None, "if it is cut off here, all is told again");
 }
 
 #[test]

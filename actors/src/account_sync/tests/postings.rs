@@ -296,6 +296,22 @@ fn of_changes_the_pending_one_that_the_provider_names_is_booked_also_with_anothe
 }
 
 #[test]
+fn what_the_user_took_apart_is_not_booked_as_what_the_provider_names() {
+    let mut kept = Kept::default();
+    let nothing = BTreeSet::new();
+    let booked =
+        |id| BankTransaction { replaces: Some("p1".to_owned()), ..told(id, 1, -500, "Coffee", false) };
+    kept.told_of(&[told("p1", 0, -500, "COFFEE*1", true)], changes(&nothing, 0));
+    kept.told_of(&[booked("b1")], changes(&nothing, 1));
+    let (rest, apart) = kept.only().clone().unmerged("apart".to_owned(), day(1)).unwrap();
+    kept.transactions.insert(rest.id.clone(), Versioned { value: rest, version: 3 });
+    kept.transactions.insert(apart.id.clone(), Versioned { value: apart.clone(), version: 1 });
+    let told = kept.told_of(&[booked("b1"), booked("b2")], changes(&nothing, 2));
+    assert_eq!((told.added, told.modified), (1, 0));
+    assert_eq!(kept.transactions["apart"].value, apart);
+}
+
+#[test]
 fn of_changes_a_pending_one_that_goes_as_a_like_one_is_booked_is_the_same() {
     let mut kept = Kept::default();
     let (nothing, gone) = (BTreeSet::new(), BTreeSet::from(["p1"]));

@@ -50,6 +50,7 @@ pub(super) async fn page(
     if fault == Some(Fault::Mutating) && place.upto.is_some() && next_turn(world, item).await < 2 {
         // What the first page told goes, something else changes, something is new.
         let user_id = item.value.user_id.clone();
+        ledger::take_back(world, &user_id, place.from, place.at, 3).await?;
         let change = Change { user_id, add: 1, modify: 2, remove: 2, ..Change::default() };
         ledger::change(world, &change).await?;
     }
