@@ -68,11 +68,10 @@ pub(super) fn post(
             continue;
         }
         let named = telling.replaces.as_deref().filter(|id| !told.contains_key(id));
-        let named = named.and_then(|id| book.take_named(id));
         let telling = Telling::of(telling);
         if let Some(before) = book.by_external.get(external_id) {
             postings.update(before, telling, when.now);
-        } else if let Some(before) = named {
+        } else if let Some(before) = named.and_then(|id| book.take_named(id)) {
             postings.merge(before, telling, MergeRule::NamedByProvider, external_id, when.now);
         } else if let Some((before, rule)) = book.take_same(&telling) {
             postings.merge(before, telling, rule, external_id, when.now);
