@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
-use steward::providers::Timeouts;
+use steward::providers::{Courier, SimpleFinBank, Timeouts};
 use steward_actors::providers::{Bank, BankDetails, BankError, ClaimError, Credential, Statement};
 use steward_actors::testing::MemoryStore;
 
@@ -185,4 +187,16 @@ async fn what_cannot_be_reached_is_down() {
 
 fn status(code: u16) -> String {
     format!("HTTP/1.1 {code} Status\r\nContent-Length: 0\r\n\r\n")
+}
+
+#[tokio::test]
+async fn a_listed_name_that_leads_inside_is_refused_and_said_to_be() {
+    let hosts = ["localhost".to_owned()];
+    let bank = SimpleFinBank::new(&hosts, None, impatient(), Courier::free("simplefin")).unwrap();
+    let token = STANDARD.encode("https://localhost/claim/x");
+    let refused = bank.claim(&token, "u1").await;
+    assert!(matches!(&refused, Err(ClaimError::Refused(why)) if why.contains("public")), "{refused:?}");
+    let credential = Credential(SecretString::from("https://u:p@localhost/simplefin"));
+    let told = bank.statement(&credential, None).await;
+    assert!(matches!(&told, Err(BankError::Down(why)) if why.contains("public")), "{told:?}");
 }

@@ -19,7 +19,7 @@ use url::Url;
 use self::origin::{Access, Origins};
 use super::courier::{Courier, Unsent};
 use super::http::{self, BodyError, SetupError, Timeouts, Trust};
-use super::public_dns::PublicDns;
+use super::public_dns::{PublicDns, led_inside};
 
 /// How long a call waits for its turn.
 const BRIEF: Duration = Duration::from_secs(2);
@@ -73,6 +73,9 @@ impl Bank for SimpleFinBank {
         let response = match self.courier.send("claim", request, BRIEF).await {
             Ok(response) => response,
             Err(Unsent::Held(_)) => return Err(ClaimError::Unavailable("it is not asked now".to_owned())),
+            Err(Unsent::Lost(error)) if led_inside(&error) => {
+                return Err(ClaimError::Refused("it leads to what is not on the public internet".to_owned()));
+            }
             Err(Unsent::Lost(error)) if error.is_connect() || error.is_builder() => {
                 return Err(ClaimError::Unavailable(http::cause(&error)));
             }
@@ -165,7 +168,9 @@ fn seconds(at: Timestamp) -> i64 {
 
 /// An error in words for users.
 fn down(error: &reqwest::Error) -> BankError {
-    BankError::Down(if error.is_timeout() {
+    BankError::Down(if led_inside(error) {
+        "the bank's name leads to what is not on the public internet".to_owned()
+    } else if error.is_timeout() {
         "the bank did not answer in time".to_owned()
     } else if error.is_connect() {
         "the bank could not be reached".to_owned()
