@@ -399,7 +399,7 @@ async fn many_transactions_by_both_protocols_are_there_once_each(app: App) {
     eprintln!("{total} transactions, 0 missing, 0 twice, {:.1?}", began.elapsed());
 }
 
-/// Requests a minute that the two replicas below share.
+/// Requests that there may be in a minute.
 const BUDGET: &str = "60";
 
 async fn runs_wait_for_the_budget_of_their_provider_and_do_not_fail(backend: Backend) {
