@@ -4,8 +4,10 @@
 // Each test crate uses its share of this.
 #![allow(dead_code)]
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
@@ -29,9 +31,54 @@ pub enum Backend {
     /// The embedded store in this data directory.
     Embedded,
     /// A database of its own on the MongoDB and Redis of `scripts/services`.
-    Cluster { mongodb: String, database: String, redis: String },
+    Cluster { mongodb: String, database: Database, redis: String },
     /// A database without Redis.
-    MongoAlone { mongodb: String, database: String },
+    MongoAlone { mongodb: String, database: Database },
+}
+
+/// The name of a database of its own, which is dropped with the last clone: a server that keeps
+/// those of a whole run has more files open than it may.
+#[derive(Clone, Debug)]
+pub struct Database(Arc<Scratch>);
+
+#[derive(Debug)]
+struct Scratch {
+    mongodb: String,
+    name: String,
+}
+
+impl Database {
+    fn fresh(mongodb: &str) -> Self {
+        let name = format!("t{}", uuid::Uuid::new_v4().simple());
+        Self(Arc::new(Scratch { mongodb: mongodb.to_owned(), name }))
+    }
+}
+
+impl Deref for Database {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0.name
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        const DEADLINE: Duration = Duration::from_secs(10);
+        let (mongodb, name) = (self.mongodb.clone(), self.name.clone());
+        let dropping = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+            let dropped = runtime.block_on(timeout(DEADLINE, async {
+                let client = mongodb::Client::with_uri_str(mongodb).await.ok()?;
+                client.database(&name).drop().await.ok()?;
+                // Where the sandbox keeps its own.
+                client.database(&format!("{name}_sandbox")).drop().await.ok()
+            }));
+            dropped.ok().flatten()
+        });
+        // Not worth failing a test for, and a panic while panicking would abort all.
+        let _ = dropping.join();
+    }
 }
 
 impl Backend {
@@ -42,9 +89,10 @@ impl Backend {
                 panic!("{name} is not set: run scripts/test, or `scripts/services start` and `eval \"$(scripts/services env)\"`")
             })
         };
+        let mongodb = service("STEWARD_TEST_MONGODB_URI");
         Self::Cluster {
-            mongodb: service("STEWARD_TEST_MONGODB_URI"),
-            database: format!("t{}", uuid::Uuid::new_v4().simple()),
+            database: Database::fresh(&mongodb),
+            mongodb,
             redis: service("STEWARD_TEST_REDIS_URI"),
         }
     }
@@ -57,10 +105,10 @@ pub fn steward(data: &Path, backend: &Backend) -> Command {
     let mut command = Command::new(binary.as_deref().unwrap_or(env!("CARGO_BIN_EXE_steward")));
     command.env_clear().env("STEWARD__DATA__DIR", data);
     if let Backend::Cluster { mongodb, database, .. } | Backend::MongoAlone { mongodb, database } = backend {
-        command.env("STEWARD__MONGODB__URI", mongodb).env("STEWARD__MONGODB__DATABASE", database);
+        command.env("STEWARD__MONGODB__URI", mongodb).env("STEWARD__MONGODB__DATABASE", &**database);
     }
     if let Backend::Cluster { database, redis, .. } = backend {
-        command.env("STEWARD__REDIS__URI", redis).env("STEWARD__REDIS__PREFIX", format!("{database}:"));
+        command.env("STEWARD__REDIS__URI", redis).env("STEWARD__REDIS__PREFIX", format!("{}:", &**database));
     }
     command
 }
@@ -72,6 +120,8 @@ pub struct Replica {
     /// Where the operations port is; empty without one.
     pub operations: String,
     pub sandbox: String,
+    /// Its database stays for as long as it does.
+    _backend: Backend,
 }
 
 impl Replica {
@@ -136,7 +186,13 @@ impl Replica {
         };
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let text = |name: &str| listening[name].as_str().unwrap_or_default().to_owned();
-        Ok(Self { child, url: text("api"), operations: text("operations"), sandbox: text("sandbox") })
+        Ok(Self {
+            child,
+            url: text("api"),
+            operations: text("operations"),
+            sandbox: text("sandbox"),
+            _backend: backend.clone(),
+        })
     }
 
     /// Ends it the hard way, at once.

@@ -62,11 +62,11 @@ pub(super) struct Plan {
 
 struct Planned<T> {
     value: T,
-    from: From<T>,
+    from: Origin<T>,
 }
 
 /// Where a planned record comes from.
-enum From<T> {
+enum Origin<T> {
     /// It is as it was read at this version.
     Unchanged(u64),
     /// It was read like this.
@@ -77,30 +77,30 @@ enum From<T> {
 
 impl<T> Planned<T> {
     fn read(record: Versioned<T>) -> Self {
-        Self { value: record.value, from: From::Unchanged(record.version) }
+        Self { value: record.value, from: Origin::Unchanged(record.version) }
     }
 
     fn made(value: T) -> Self {
-        Self { value, from: From::Made }
+        Self { value, from: Origin::Made }
     }
 
     fn become_(&mut self, value: T) {
         let before = std::mem::replace(&mut self.value, value);
-        if let From::Unchanged(version) = self.from {
-            self.from = From::Changed(Versioned { value: before, version });
+        if let Origin::Unchanged(version) = self.from {
+            self.from = Origin::Changed(Versioned { value: before, version });
         }
     }
 
     fn is_changed(&self) -> bool {
-        !matches!(self.from, From::Unchanged(_))
+        !matches!(self.from, Origin::Unchanged(_))
     }
 
     /// The version of the record once the plan is committed.
     fn version(&self) -> u64 {
         match &self.from {
-            From::Unchanged(version) => *version,
-            From::Changed(before) => before.version + 1,
-            From::Made => 1,
+            Origin::Unchanged(version) => *version,
+            Origin::Changed(before) => before.version + 1,
+            Origin::Made => 1,
         }
     }
 }
@@ -259,9 +259,9 @@ impl Plan {
     pub(super) fn batch(&self, sharing: Sharing) -> Batch {
         fn put<T: Entity>(batch: Batch, records: &BTreeMap<String, Planned<T>>) -> Batch {
             records.values().fold(batch, |batch, record| match &record.from {
-                From::Unchanged(_) => batch,
-                From::Changed(before) => batch.change(before, &record.value),
-                From::Made => batch.insert(&record.value),
+                Origin::Unchanged(_) => batch,
+                Origin::Changed(before) => batch.change(before, &record.value),
+                Origin::Made => batch.insert(&record.value),
             })
         }
         let batch = Batch { sharing, ..Batch::default() };

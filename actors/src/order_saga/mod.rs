@@ -39,6 +39,7 @@ mod mails;
 pub mod notice;
 mod order;
 mod orders;
+mod reading;
 mod refund;
 mod retry;
 mod saga;

@@ -11,9 +11,12 @@ use tokio::sync::{oneshot, watch};
 use super::*;
 use crate::audit::{AuditFilter, AuditLog, By};
 use crate::cluster::Clock;
-use crate::store::{Batch, CommitError, Conflict, Store, Versioned};
+use crate::store::{
+    Batch, Collection, CommitError, Conflict, Page, Query, Record, Store, StoreError, Versioned,
+};
 use crate::supervision::lock;
 use crate::testing::{CommitFault, ManualClock, MemoryStore};
+use crate::time::Timestamp;
 
 const KIND: &str = "letter";
 
@@ -331,6 +334,70 @@ async fn the_loop_is_woken_keeps_its_bound_and_finishes_what_it_began() {
     go_third.send(()).unwrap();
     running.await.unwrap();
     assert_eq!(world.letters.done().len(), 3);
+}
+
+/// A store whose commits wait until they are let go on, and are counted.
+struct SlowCommits {
+    inner: Arc<MemoryStore>,
+    begun: watch::Sender<usize>,
+    go_on: watch::Sender<bool>,
+}
+
+#[async_trait]
+impl Store for SlowCommits {
+    async fn get_many(
+        &self,
+        collection: &'static Collection,
+        ids: &[String],
+    ) -> Result<Vec<Record>, StoreError> {
+        self.inner.get_many(collection, ids).await
+    }
+
+    async fn find(&self, query: Query) -> Result<Page, StoreError> {
+        self.inner.find(query).await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
+        self.begun.send_modify(|begun| *begun += 1);
+        let _ = self.go_on.subscribe().wait_for(|go_on| *go_on).await;
+        self.inner.commit(batch).await
+    }
+
+    async fn time(&self) -> Result<Timestamp, StoreError> {
+        self.inner.time().await
+    }
+}
+
+#[tokio::test]
+async fn a_job_whose_claim_is_under_way_is_not_begun_again() {
+    let world = World::new();
+    let slow = Arc::new(SlowCommits {
+        inner: world.store.clone(),
+        begun: watch::Sender::new(0),
+        go_on: watch::Sender::new(false),
+    });
+    let (waker, performers) = (Waker::default(), vec![world.letters.clone() as Arc<dyn Performer>]);
+    let outbox =
+        Outbox::new(slow.clone(), world.clock.clone(), "r1".into(), waker.clone(), performers, world.options);
+    let (stop, stopping) = watch::channel(false);
+    let mut begun = slow.begun.subscribe();
+    world.post("j1").await.unwrap();
+    let running = tokio::spawn(async move { outbox.run(stopping).await });
+    begun.wait_for(|begun| *begun == 1).await.unwrap();
+
+    // The first is still due in the store when the second is looked for.
+    world.clock.advance(Duration::from_millis(1));
+    world.post("j2").await.unwrap();
+    waker.wake();
+    begun.wait_for(|begun| *begun >= 2).await.unwrap();
+    slow.go_on.send_replace(true);
+    stop.send_replace(true);
+    running.await.unwrap();
+
+    let mut done = world.letters.done();
+    done.sort();
+    assert_eq!(done, ["j1", "j2"]);
+    assert_eq!(*slow.begun.borrow(), 4, "two claims and two ends");
 }
 
 #[tokio::test]

@@ -1,0 +1,140 @@
+//! Orders and what happened to them, for those who read.
+//!
+//! Who calls it: HTTP, and the rest of the saga's ways from outside. What never happens here: a write, an
+//! order shown to somebody else than its user where the user is named.
+
+use super::hub::{Watched, Watching};
+use super::order::{ORDER_EVENTS, ORDERS, Order, OrderEvent, OrderStatus};
+use super::orders::Orders;
+use super::timeline::{EventEntry, TimelineEntry, entry};
+use crate::store::{Cursor, Query, StoreError, Versioned, find, load};
+use crate::time::Timestamp;
+
+impl Orders {
+    /// The order with this id, whosever it is.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn get(&self, order_id: &str) -> Result<Option<Versioned<Order>>, StoreError> {
+        load(self.ports.store.as_ref(), order_id).await
+    }
+
+    /// The order with this id if it is this user's.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn get_of(
+        &self,
+        user_id: &str,
+        order_id: &str,
+    ) -> Result<Option<Versioned<Order>>, StoreError> {
+        let found = self.get(order_id).await?;
+        Ok(found.filter(|order| order.value.user_id == user_id))
+    }
+
+    /// Orders, newest first: this user's or everybody's, of one status or of any; `limit` 1 to
+    /// 1,000.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn page(
+        &self,
+        user_id: Option<&str>,
+        status: Option<OrderStatus>,
+        limit: usize,
+        after: Option<Cursor>,
+    ) -> Result<(Vec<Versioned<Order>>, Option<Cursor>), StoreError> {
+        let query = match (user_id, status) {
+            (Some(user), None) => Query::by(&ORDERS, "user").equal(user),
+            (Some(user), Some(status)) => Query::by(&ORDERS, "userStatus").equal(user).equal(status.name()),
+            (None, None) => Query::by(&ORDERS, "created"),
+            (None, Some(status)) => Query::by(&ORDERS, "status").equal(status.name()),
+        };
+        find(self.ports.store.as_ref(), query.descending().limit(limit).after(after)).await
+    }
+
+    /// A page of orders, whosever they are.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn find(&self, query: Query) -> Result<(Vec<Versioned<Order>>, Option<Cursor>), StoreError> {
+        find(self.ports.store.as_ref(), query).await
+    }
+
+    /// Watches from now on: a hint, see [`Hub`].
+    pub fn watch(&self, what: Watched) -> Watching {
+        self.ports.hub.watch(what)
+    }
+
+    /// The present, by the store's clock.
+    pub fn now(&self) -> Timestamp {
+        self.ports.clock.now()
+    }
+
+    /// What happened to an order behind event `number`, oldest first; `limit` 1 to 1,000.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn events_of(
+        &self,
+        order_id: &str,
+        number: u64,
+        limit: usize,
+    ) -> Result<Vec<EventEntry>, StoreError> {
+        let query = OrderEvent::behind(order_id, number).limit(limit);
+        let (found, _) = find::<OrderEvent>(self.ports.store.as_ref(), query).await?;
+        Ok(found.into_iter().map(|event| EventEntry::of(event.value)).collect())
+    }
+
+    /// What happened to the orders of a user, or of everybody, at `since` or later, oldest first;
+    /// `limit` 1 to 1,000. An event of another replica may show up later than younger ones.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn events_since(
+        &self,
+        user_id: Option<&str>,
+        since: Timestamp,
+        limit: usize,
+        after: Option<Cursor>,
+    ) -> Result<(Vec<EventEntry>, Option<Cursor>), StoreError> {
+        let query = events_query(user_id).range(Some(since.as_millis().into()), None);
+        self.find_events(query.limit(limit).after(after)).await
+    }
+
+    /// What happened to the orders of a user, or of everybody, newest first; `limit` 1 to 1,000.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn events(
+        &self,
+        user_id: Option<&str>,
+        limit: usize,
+        after: Option<Cursor>,
+    ) -> Result<(Vec<EventEntry>, Option<Cursor>), StoreError> {
+        self.find_events(events_query(user_id).descending().limit(limit).after(after)).await
+    }
+
+    async fn find_events(&self, query: Query) -> Result<(Vec<EventEntry>, Option<Cursor>), StoreError> {
+        let (found, next) = find::<OrderEvent>(self.ports.store.as_ref(), query).await?;
+        Ok((found.into_iter().map(|event| EventEntry::of(event.value)).collect(), next))
+    }
+
+    /// What happened to an order, oldest first, the first 1,000 events. Who may see the order is
+    /// for the caller to ask first ([`Self::get_of`]).
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn timeline(&self, order_id: &str) -> Result<Vec<TimelineEntry>, StoreError> {
+        let query = OrderEvent::behind(order_id, 0).limit(1000);
+        let (events, _) = find::<OrderEvent>(self.ports.store.as_ref(), query).await?;
+        Ok(events.iter().map(|event| entry(&event.value)).collect())
+    }
+}
+
+fn events_query(user_id: Option<&str>) -> Query {
+    match user_id {
+        Some(user_id) => Query::by(&ORDER_EVENTS, "user").equal(user_id),
+        None => Query::by(&ORDER_EVENTS, "at"),
+    }
+}
