@@ -61,7 +61,7 @@ impl Orders {
         find(self.ports.store.as_ref(), query).await
     }
 
-    /// Watches from now on: a hint, see [`Hub`].
+    /// Watches from now on: a hint, see [`super::hub::Hub`].
     pub fn watch(&self, what: Watched) -> Watching {
         self.ports.hub.watch(what)
     }
