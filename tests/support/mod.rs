@@ -68,13 +68,13 @@ impl Drop for Scratch {
         let (mongodb, name) = (self.mongodb.clone(), self.name.clone());
         let dropping = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-            let dropped = runtime.block_on(timeout(DEADLINE, async {
+            let drop_both = async {
                 let client = mongodb::Client::with_uri_str(mongodb).await.ok()?;
                 client.database(&name).drop().await.ok()?;
                 // Where the sandbox keeps its own.
                 client.database(&format!("{name}_sandbox")).drop().await.ok()
-            }));
-            dropped.ok().flatten()
+            };
+            runtime.block_on(async { timeout(DEADLINE, drop_both).await }).ok().flatten()
         });
         // Not worth failing a test for, and a panic while panicking would abort all.
         let _ = dropping.join();
