@@ -47,6 +47,31 @@ async fn a_group_is_bounded() {
 }
 
 #[actix_rt::test]
+async fn calm_stock_shares_its_commit_and_contended_stock_is_in_nobodys_way() {
+    let shop = Shop::with(&[("tee", 10)]).await;
+    let (one, other) = (shop.replica(), shop.replica());
+    shop.store.sharings();
+    hold(&one, "order-1", &[("tee", 1)]).await.unwrap();
+    hold(&other, "order-2", &[("tee", 1)]).await.unwrap();
+    assert_eq!(shop.store.sharings(), [Sharing::Shared; 2]);
+    // The first replica comes too late, tries again, and knows from then on that it is not alone.
+    hold(&one, "order-3", &[("tee", 1)]).await.unwrap();
+    assert_eq!(shop.store.sharings(), [Sharing::Shared, Sharing::Alone]);
+    hold(&one, "order-4", &[("tee", 1)]).await.unwrap();
+    assert_eq!(shop.store.sharings(), [Sharing::Alone]);
+    shop.check().await;
+}
+
+#[actix_rt::test]
+async fn many_commands_have_a_commit_of_their_own() {
+    let shop = Shop::with(&[("tee", 1000)]).await;
+    shop.store.sharings();
+    let (_, answers) = ask_behind_a_commit(&shop, &shop.replica(), 100).await;
+    assert!(answers.iter().all(Result::is_ok));
+    assert_eq!(shop.store.sharings()[..2], [Sharing::Shared, Sharing::Alone]);
+}
+
+#[actix_rt::test]
 async fn each_of_a_group_has_its_own_answer() {
     let shop = Shop::with(&[("tee", 11)]).await;
     let (_, answers) = ask_behind_a_commit(&shop, &shop.replica(), 50).await;

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::cluster::Clock;
 use crate::store::{
-    Batch, Collection, CommitError, PRIMARY, Page, Query, Record, Store, StoreError, Versioned, find,
+    Batch, Collection, CommitError, PRIMARY, Page, Query, Record, Sharing, Store, StoreError, Versioned, find,
 };
 use crate::supervision::{Arbiters, Tree, lock};
 use crate::testing::{ManualClock, MemoryStore};
@@ -153,6 +153,8 @@ struct Gate {
     conflicts: watch::Sender<usize>,
     yields: Mutex<usize>,
     panics: Mutex<VecDeque<Panic>>,
+    /// Which commits might have shared a transaction, in their order.
+    sharings: Mutex<Vec<Sharing>>,
 }
 
 impl Gate {
@@ -164,7 +166,13 @@ impl Gate {
             conflicts: watch::Sender::new(0),
             yields: Mutex::new(0),
             panics: Mutex::default(),
+            sharings: Mutex::default(),
         }
+    }
+
+    /// Which commits since the last time that this was asked might have shared a transaction.
+    fn sharings(&self) -> Vec<Sharing> {
+        std::mem::take(&mut lock(&self.sharings))
     }
 
     /// From now on commits wait until they are let through.
@@ -207,6 +215,7 @@ impl Store for Gate {
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
+        lock(&self.sharings).push(batch.sharing);
         self.begun.send_modify(|begun| *begun += 1);
         self.passes.acquire().await.unwrap().forget();
         let yields = *lock(&self.yields);
