@@ -181,7 +181,7 @@ async fn watch_epochs(store: Arc<MongoStore>, mut stop: watch::Receiver<bool>) -
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "not passed yet: under load, runs that were cut off were not finished within 60 s"]
+#[ignore = "for a quiet machine and a release build (STEWARD_BINARY): a debug sandbox is slower than runs wait for it"]
 async fn connections_keep_their_interval_while_replicas_are_killed() {
     let count = asked("STEWARD_CHAOS_CONNECTIONS", 300);
     let every = Duration::from_secs(asked("STEWARD_CHAOS_INTERVAL", 20));
