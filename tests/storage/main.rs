@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod contract;
+#[path = "../support/databases.rs"]
+mod databases;
 mod memory;
 mod mongo;
 mod sqlite;

@@ -16,6 +16,7 @@ use steward::storage::mongo::{Deadlines, MongoStore};
 use steward_actors::store::Collection;
 
 use crate::contract::{self, Harness, SCHEMA};
+use crate::databases;
 
 /// The replica set's URI. Tests that need it fail without it: a skipped test proves nothing.
 pub fn uri() -> String {
@@ -60,15 +61,7 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let name = self.name.clone();
-        let dropping = std::thread::spawn(move || {
-            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-                let client = mongodb::Client::with_uri_str(uri()).await.unwrap();
-                client.database(&name).drop().await.unwrap();
-            });
-        });
-        // Not worth failing a test for, and a panic while panicking would abort all.
-        let _ = dropping.join();
+        databases::drop_all(uri(), vec![self.name.clone()]);
     }
 }
 

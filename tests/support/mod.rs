@@ -4,6 +4,8 @@
 // Each test crate uses its share of this.
 #![allow(dead_code)]
 
+mod databases;
+
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -64,20 +66,9 @@ impl Deref for Database {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        const DEADLINE: Duration = Duration::from_secs(10);
-        let (mongodb, name) = (self.mongodb.clone(), self.name.clone());
-        let dropping = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-            let drop_both = async {
-                let client = mongodb::Client::with_uri_str(mongodb).await.ok()?;
-                client.database(&name).drop().await.ok()?;
-                // Where the sandbox keeps its own.
-                client.database(&format!("{name}_sandbox")).drop().await.ok()
-            };
-            runtime.block_on(async { timeout(DEADLINE, drop_both).await }).ok().flatten()
-        });
-        // Not worth failing a test for, and a panic while panicking would abort all.
-        let _ = dropping.join();
+        // The sandbox keeps its own beside it.
+        let names = vec![self.name.clone(), format!("{}_sandbox", self.name)];
+        databases::drop_all(self.mongodb.clone(), names);
     }
 }
 
