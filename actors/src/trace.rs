@@ -9,14 +9,16 @@
 use std::sync::OnceLock;
 
 use tracing::Span;
+#[doc(hidden)]
+pub use tracing::{error_span, field::Empty as Unknown, info_span};
 
 /// How the server keeps traces.
 #[derive(Clone, Copy, Debug)]
 pub struct Hooks {
     /// The current span as a `traceparent` ([W3C](https://www.w3.org/TR/trace-context/)).
     pub current: fn() -> Option<String>,
-    /// Makes a span, which must be new, go on with this `traceparent` (or begin a trace, without a
-    /// good one), and records its field `trace`.
+    /// Makes a span, which must be new, go on with this `traceparent`; without a good one a trace
+    /// begins, at the latest when [`current`] is asked. The span's field `trace` says which.
     pub adopt: fn(&Span, Option<&str>),
 }
 
@@ -30,6 +32,22 @@ pub fn install(hooks: Hooks) {
 /// The current span as a `traceparent`, if there is a trace.
 pub fn current() -> Option<String> {
     HOOKS.get().and_then(|hooks| (hooks.current)())
+}
+
+/// A new span with a field `trace` that goes on with a `traceparent`. With one it is there at any
+/// level of logging, so that what is done within it can pass the trace on.
+#[macro_export]
+macro_rules! span_in_trace {
+    ($traceparent:expr, $name:literal, $($fields:tt)*) => {{
+        let traceparent: Option<&str> = $traceparent;
+        let trace = $crate::trace::Unknown;
+        let span = match traceparent {
+            Some(_) => $crate::trace::error_span!($name, trace, $($fields)*),
+            None => $crate::trace::info_span!($name, trace, $($fields)*),
+        };
+        $crate::trace::adopt(&span, traceparent);
+        span
+    }};
 }
 
 /// Makes `span`, which must be new, go on with `traceparent`.

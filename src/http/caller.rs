@@ -154,7 +154,8 @@ pub(super) fn bearer(request: &HttpRequest) -> Result<Option<String>, Problem> {
     let Some(value) = values.next() else { return Ok(None) };
     let token = value.to_str().ok().and_then(|value| value.split_once(' ')).and_then(|(scheme, token)| {
         let token = token.trim_matches(' ');
-        let visible = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+        // `to_str` lets spaces and tabs pass, and nothing else that cannot be seen.
+        let visible = !token.is_empty() && !token.contains([' ', '\t']);
         (scheme.eq_ignore_ascii_case("bearer") && visible && token.len() <= MAX_TOKEN)
             .then(|| token.to_owned())
     });

@@ -17,7 +17,7 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpResponse};
 use futures_util::FutureExt;
-use steward_actors::trace;
+use steward_actors::span_in_trace;
 use tokio::time::timeout;
 use tracing::{Instrument, field};
 
@@ -99,15 +99,14 @@ impl Frame {
             // The same answer; the encoder leaves the body out by the method that came in.
             request.head_mut().method = Method::GET;
         }
-        let span = tracing::info_span!(
+        let traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+        let span = span_in_trace!(
+            traceparent,
             "request",
             request_id = asked.id.0,
             method = %asked.method,
             user_id = field::Empty,
-            trace = field::Empty,
         );
-        let traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
-        trace::adopt(&span, traceparent);
         self.answer(asked, request, next).instrument(span).await
     }
 

@@ -6,6 +6,7 @@
 //! never happens here: a decision that needs the id in the path (whose it is); handlers and
 //! services make those.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use actix_web::body::{EitherBody, MessageBody};
@@ -25,27 +26,47 @@ struct Rule {
     access: Access,
 }
 
-/// The rules of what a server serves, by how many segments the paths have.
-pub(super) struct Rules(Vec<Vec<Rule>>);
+/// The rules of what a server serves. Every request is looked up here.
+pub(super) struct Rules {
+    /// Of paths without a parameter, by method and path: they name most, so they come first.
+    fixed: HashMap<&'static str, HashMap<String, Access>>,
+    /// Of all others, by how many segments they have.
+    others: Vec<Vec<Rule>>,
+}
 
 impl Rules {
     /// Those of what is served.
     pub(super) fn of(served: &Served) -> Self {
-        let mut rules: Vec<Vec<Rule>> = Vec::new();
+        let mut rules = Self { fixed: HashMap::new(), others: Vec::new() };
         for (method, path, access) in openapi::accesses(served) {
             for template in Template::all_of(&path) {
-                let length = template.len();
-                rules.resize_with(rules.len().max(length + 1), Vec::new);
-                rules[length].push(Rule { method, template, access: access.clone() });
+                rules.add(method, template, access.clone());
             }
         }
-        Self(rules)
+        rules
+    }
+
+    fn add(&mut self, method: &'static str, template: Template, access: Access) {
+        match template.fixed() {
+            Some(path) => _ = self.fixed.entry(method).or_default().insert(path, access),
+            None => {
+                let length = template.len();
+                self.others.resize_with(self.others.len().max(length + 1), Vec::new);
+                self.others[length].push(Rule { method, template, access });
+            }
+        }
     }
 
     /// What this method of this path asks for; nothing where there is no such route.
     fn access(&self, method: &str, path: &str) -> Option<&Access> {
-        let segments: Vec<&str> = path.trim_end_matches('/').split('/').collect();
-        let rules = self.0.get(segments.len())?.iter();
+        let path = path.trim_end_matches('/');
+        let fixed = self.fixed.get(method).and_then(|paths| paths.get(path));
+        fixed.or_else(|| self.other(method, path))
+    }
+
+    fn other(&self, method: &str, path: &str) -> Option<&Access> {
+        let segments: Vec<&str> = path.split('/').collect();
+        let rules = self.others.get(segments.len())?.iter();
         let fitting = rules.filter(|rule| rule.method == method && rule.template.matches(&segments));
         fitting.max_by_key(|rule| rule.template.literals()).map(|rule| &rule.access)
     }

@@ -51,17 +51,17 @@ fn v1(config: &mut ServiceConfig, served: &Served) {
     if served.0.is_empty() {
         return;
     }
-    config.service(hello::v1).configure(admin::configure);
+    // Routes are tried one after the other, so those that are asked most come first.
     for context in &served.0 {
         match context {
             Context::Users => config
+                .configure(profiles::configure)
                 .configure(sessions::configure)
                 .configure(users::configure)
                 .configure(people::configure)
                 .configure(recovery::configure)
                 .configure(roles::configure)
-                .configure(export::configure)
-                .configure(profiles::configure),
+                .configure(export::configure),
             Context::Catalog => config
                 .configure(categories::configure)
                 .configure(product_search::configure)
@@ -83,6 +83,7 @@ fn v1(config: &mut ServiceConfig, served: &Served) {
                 .configure(transactions::configure),
         };
     }
+    config.service(hello::v1).configure(admin::configure);
 }
 
 /// What differs in version 2. A third version is one more function like this one, its

@@ -41,6 +41,15 @@ impl Template {
         self.segments.iter().filter(|segment| matches!(segment, Segment::Literal(_))).count()
     }
 
+    /// The path, if it has no parameter.
+    pub(super) fn fixed(&self) -> Option<String> {
+        let literal = |segment: &Segment| match segment {
+            Segment::Literal(text) => Some(text.clone()),
+            Segment::Parameter => None,
+        };
+        self.segments.iter().map(literal).collect::<Option<Vec<_>>>().map(|path| path.join("/"))
+    }
+
     /// How many segments it has.
     pub(super) fn len(&self) -> usize {
         self.segments.len()

@@ -6,6 +6,7 @@
 //! secret in a line. Secrets are typed so that they print as nothing; the panic hook below says
 //! what a panic said and where, so a panic's message must not hold one either.
 
+mod passed_on;
 mod reports;
 mod traces;
 
@@ -16,7 +17,7 @@ use std::sync::OnceLock;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use secrecy::ExposeSecret;
-use steward_actors::figures;
+use steward_actors::{figures, trace};
 use tracing::{Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::fmt::{self, MakeWriter};
@@ -29,11 +30,11 @@ use crate::config::{Log, LogFormat, Telemetry};
 use reports::Reports;
 
 /// Traces under way; dropping it sends what is left of them.
-pub struct Traces(SdkTracerProvider);
+pub struct Traces(Option<SdkTracerProvider>);
 
 impl Drop for Traces {
     fn drop(&mut self) {
-        if let Err(error) = self.0.shutdown() {
+        if let Some(Err(error)) = self.0.as_ref().map(SdkTracerProvider::shutdown) {
             tracing::warn!(%error, "the last spans were not sent");
         }
     }
@@ -47,24 +48,29 @@ impl Drop for Traces {
 pub fn start(log: &Log, to: &Telemetry) -> Result<Traces, String> {
     let terminal = stderr().is_terminal();
     let format = log.format.unwrap_or(if terminal { LogFormat::Pretty } else { LogFormat::Json });
-    let (provider, tracer) = traces::start(to.otlp_url.as_deref())?;
-    // Spans of the store and of questions are for traces that are sent, and others' spans for nobody.
-    let sent = to.otlp_url.is_some();
-    let ours = filter_fn(move |of| {
-        let most = if of.is_span() && sent { Level::DEBUG } else { Level::INFO };
-        of.target().starts_with("steward") && *of.level() <= most
-    });
-    let joined = tracing_opentelemetry::layer().with_tracer(tracer).with_filter(ours);
-    let reports = match &to.errors_url {
-        Some(url) => Some(Reports::to(url.expose_secret())?.with_filter(LevelFilter::INFO)),
-        None => None,
+    // A layer that is not there must not be in the list: without a filter of its own it would have
+    // every span made.
+    let mut layers = vec![lines(&log.filter, format, terminal, stderr)?];
+    let provider = match &to.otlp_url {
+        Some(url) => {
+            let (provider, tracer) = traces::start(url)?;
+            // Spans of the store and of questions are for traces alone, and others' spans for nobody.
+            let ours = filter_fn(|of| {
+                let most = if of.is_span() { Level::DEBUG } else { Level::INFO };
+                of.target().starts_with("steward") && *of.level() <= most
+            });
+            layers.push(tracing_opentelemetry::layer().with_tracer(tracer).with_filter(ours).boxed());
+            Some(provider)
+        }
+        None => {
+            trace::install(passed_on::HOOKS);
+            None
+        }
     };
-    registry()
-        .with(lines(&log.filter, format, terminal, stderr)?)
-        .with(joined)
-        .with(reports)
-        .try_init()
-        .map_err(|error| error.to_string())?;
+    if let Some(url) = &to.errors_url {
+        layers.push(Reports::to(url.expose_secret())?.with_filter(LevelFilter::INFO).boxed());
+    }
+    registry().with(layers).try_init().map_err(|error| error.to_string())?;
     panic::set_hook(Box::new(log_panic));
     Ok(Traces(provider))
 }

@@ -2,8 +2,7 @@
 //!
 //! Spans are made by `tracing` everywhere; this joins them with traces of other processes by
 //! [`traceparent`](https://www.w3.org/TR/trace-context/) and sends them by OTLP over HTTP, if
-//! `telemetry.otlp_url` says where to. Without it traces are still joined and passed on, and logs
-//! name them.
+//! `telemetry.otlp_url` says where to. Without it there is [`super::passed_on`].
 
 use opentelemetry::trace::{
     SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState, TracerProvider,
@@ -20,29 +19,24 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 ///
 /// # Errors
 /// `otlp_url` can't be used.
-pub(super) fn start(otlp_url: Option<&str>) -> Result<(SdkTracerProvider, SdkTracer), String> {
+pub(super) fn start(otlp_url: &str) -> Result<(SdkTracerProvider, SdkTracer), String> {
     let resource = Resource::builder()
         .with_service_name("steward")
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
         .build();
-    let builder = SdkTracerProvider::builder().with_resource(resource);
-    let provider = match otlp_url {
-        Some(url) => {
-            let exporter = SpanExporter::builder()
-                .with_http()
-                .with_protocol(Protocol::HttpBinary)
-                .with_endpoint(format!("{}/v1/traces", url.trim_end_matches('/')))
-                .with_timeout(std::time::Duration::from_secs(5))
-                .build()
-                .map_err(|error| format!("telemetry.otlp_url: {error}"))?;
-            builder
-                .with_batch_exporter(exporter)
-                .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)))
-        }
-        // Whoever asks decides whether their trace is kept; we only pass that on.
-        None => builder.with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOff))),
-    }
-    .build();
+    let exporter = SpanExporter::builder()
+        .with_http()
+        .with_protocol(Protocol::HttpBinary)
+        .with_endpoint(format!("{}/v1/traces", otlp_url.trim_end_matches('/')))
+        .with_timeout(std::time::Duration::from_secs(5))
+        .build()
+        .map_err(|error| format!("telemetry.otlp_url: {error}"))?;
+    let provider = SdkTracerProvider::builder()
+        .with_resource(resource)
+        .with_batch_exporter(exporter)
+        // Whoever asks decides whether their trace is kept.
+        .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)))
+        .build();
     let tracer = provider.tracer("steward");
     trace::install(trace::Hooks { current, adopt });
     Ok((provider, tracer))
@@ -52,8 +46,11 @@ fn current() -> Option<String> {
     let context = Span::current().context();
     let span = context.span();
     let span = span.span_context();
-    span.is_valid()
-        .then(|| format!("00-{}-{}-{:02x}", span.trace_id(), span.span_id(), span.trace_flags().to_u8()))
+    span.is_valid().then(|| to_traceparent(span))
+}
+
+pub(super) fn to_traceparent(of: &SpanContext) -> String {
+    format!("00-{}-{}-{:02x}", of.trace_id(), of.span_id(), of.trace_flags().to_u8())
 }
 
 fn adopt(span: &Span, traceparent: Option<&str>) {
@@ -70,7 +67,7 @@ fn adopt(span: &Span, traceparent: Option<&str>) {
 
 /// [Version 00](https://www.w3.org/TR/trace-context/#traceparent-header), or what later versions
 /// have in common with it.
-fn parse(traceparent: &str) -> Option<SpanContext> {
+pub(super) fn parse(traceparent: &str) -> Option<SpanContext> {
     let mut parts = traceparent.trim().split('-');
     let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let hex = |text: &str, length| {

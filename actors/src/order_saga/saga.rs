@@ -15,6 +15,7 @@ use super::state::{Step, apply};
 use super::steps::{Keys, Ports, perform};
 use crate::cluster::Clock;
 use crate::inventory::HoldError;
+use crate::span_in_trace;
 use crate::store::{Batch, CommitError, StoreError, Versioned, load};
 use crate::time::Timestamp;
 
@@ -78,10 +79,8 @@ impl Saga {
     /// The span of one turn: it goes on with the trace in which the order was accepted.
     pub(super) fn span(&self) -> tracing::Span {
         let step = self.order.step.map(Step::name);
-        let trace = tracing::field::Empty;
-        let span = tracing::info_span!("saga", actor = "order-saga", key = self.order.id, step, trace);
-        crate::trace::adopt(&span, self.order.trace.as_deref());
-        span
+        let trace = self.order.trace.as_deref();
+        span_in_trace!(trace, "saga", actor = "order-saga", key = self.order.id, step)
     }
 
     pub(super) fn clock(&self) -> Arc<dyn Clock> {

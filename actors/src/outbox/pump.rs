@@ -8,16 +8,15 @@ use metrics::counter;
 use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
-use tracing::field::Empty;
-use tracing::{Instrument, info_span};
+use tracing::Instrument;
 
 use super::job::{JOBS, Job, JobStatus, Retry};
 use super::{JobError, Performer};
 use crate::backoff::Backoff;
 use crate::cluster::Clock;
 use crate::figures;
+use crate::span_in_trace;
 use crate::store::{Batch, CommitError, Query, Store, StoreError, Versioned, find};
-use crate::trace;
 
 /// Wakes the outbox of this replica after a commit that has a job. A hint: the outbox finds jobs
 /// by looking for them. Cheap to clone.
@@ -190,8 +189,7 @@ impl Running {
 
     fn begin(&mut self, inner: Arc<Inner>, job: Versioned<Job>) {
         let id = job.value.id().to_owned();
-        let span = info_span!("job", job = id, kind = job.value.kind(), trace = Empty);
-        trace::adopt(&span, job.value.trace());
+        let span = span_in_trace!(job.value.trace(), "job", job = id, kind = job.value.kind());
         let task = self.tasks.spawn(async move { inner.take(job).await }.instrument(span));
         self.ids.insert(task.id(), id.clone());
         self.jobs.insert(id);
