@@ -4,7 +4,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use futures_util::future::try_join_all;
 use serde_json::json;
 
 use crate::Failure;
@@ -15,6 +16,8 @@ use crate::wire::Wire;
 /// What is to be run.
 pub struct Logins {
     pub binary: Option<PathBuf>,
+    /// Clients that log in, each again as soon as it is answered.
+    pub clients: usize,
     /// Log-ins, and bare hashes, of each round.
     pub logins: usize,
     pub rounds: usize,
@@ -35,7 +38,7 @@ pub async fn run(plan: &Logins) -> Result<String, Failure> {
     let (mut logins, mut hashes) = (Vec::new(), Vec::new());
     // In turn; the first round warms up.
     for round in 0..=plan.rounds {
-        let measured = (log_in(&server, &users, plan.logins).await?, hash(plan.logins)?);
+        let measured = (log_in(&server, &users, plan.clients, plan.logins).await?, hash(plan.logins)?);
         if round > 0 {
             logins.push(measured.0);
             hashes.push(measured.1);
@@ -49,8 +52,8 @@ pub async fn run(plan: &Logins) -> Result<String, Failure> {
     server.end().await?;
     let millis = |span: Duration| span.as_secs_f64() * 1000.0;
     let mut text = format!(
-        "log-ins over the embedded store: {} a round, the median of {} rounds\n",
-        plan.logins, plan.rounds
+        "log-ins over the embedded store: {} clients, {} a round, the median of {} rounds\n",
+        plan.clients, plan.logins, plan.rounds
     );
     text.push_str(&format!("{:<44}{:>14}\n", "", "CPU ms each"));
     text.push_str(&format!("{:<44}{:>14.2}\n", "a log-in, the whole server", millis(login)));
@@ -68,29 +71,36 @@ pub async fn run(plan: &Logins) -> Result<String, Failure> {
     Ok(text)
 }
 
-/// Processor time of the server for each of so many log-ins, one after the other.
-async fn log_in(server: &Server, users: &[String], count: usize) -> Result<Duration, Failure> {
-    let mut wire = Wire::connect(server.address()).await?;
+/// Processor time of the server for each of so many log-ins, of so many clients at a time.
+async fn log_in(server: &Server, users: &[String], clients: usize, count: usize) -> Result<Duration, Failure> {
+    let wires = try_join_all((0..clients).map(|_| Wire::connect(server.address()))).await?;
     let before = cpu(server.pid);
-    for n in 0..count {
-        let body = json!({"email": users[n % users.len()], "password": ADMIN.1}).to_string();
-        let (status, _) = wire.ask("POST", "/v1/users/login", None, None, &body).await?;
-        if status != 200 {
-            return Err(format!("a log-in was answered {status}").into());
+    let asking = wires.into_iter().enumerate().map(|(client, mut wire)| async move {
+        for n in (client..count).step_by(clients) {
+            let body = json!({"email": users[n % users.len()], "password": ADMIN.1}).to_string();
+            let (status, _) = wire.ask("POST", "/v1/users/login", None, None, &body).await?;
+            if status != 200 {
+                return Err(Failure::from(format!("a log-in was answered {status}")));
+            }
         }
-    }
+        Ok(())
+    });
+    try_join_all(asking).await?;
     Ok(cpu(server.pid).saturating_sub(before) / u32::try_from(count.max(1))?)
 }
 
-/// Processor time of this process for each of so many hashes, on a thread like the server's.
+/// Processor time of this process for each of so many hashes, on a thread like the server's, and in
+/// memory that it keeps as the server's does.
 fn hash(count: usize) -> Result<Duration, Failure> {
     let params = Params::new(19 * 1024, 2, 1, None).map_err(|error| error.to_string())?;
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
     let before = cpu(std::process::id());
     let hashed = std::thread::spawn(move || {
-        let mut out = [0; 32];
-        (0..count)
-            .try_for_each(|_| argon2.hash_password_into(ADMIN.1.as_bytes(), b"a salt of sixteen", &mut out))
+        let (mut out, mut memory) = ([0; 32], vec![Block::new(); argon2.params().block_count()]);
+        (0..count).try_for_each(|_| {
+            let (password, salt) = (ADMIN.1.as_bytes(), b"a salt of sixteen");
+            argon2.hash_password_into_with_memory(password, salt, &mut out, &mut memory)
+        })
     });
     hashed.join().map_err(|_| "hashing fell")?.map_err(|error| error.to_string())?;
     Ok(cpu(std::process::id()).saturating_sub(before) / u32::try_from(count.max(1))?)

@@ -134,6 +134,9 @@ struct LoginLine {
     /// Log-ins, and bare hashes, of each round.
     #[arg(long, default_value_t = 100)]
     logins: usize,
+    /// Clients that log in, each again as soon as it is answered.
+    #[arg(long, default_value_t = 8)]
+    clients: usize,
     /// Rounds, of which the median counts.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -217,6 +220,7 @@ fn main() -> ExitCode {
                 login::run(&login::Logins {
                     binary: line.steward,
                     logins: line.logins.clamp(1, 10_000),
+                    clients: line.clients.clamp(1, 64),
                     rounds: line.rounds.clamp(1, 100),
                 })
                 .await
