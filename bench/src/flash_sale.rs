@@ -101,10 +101,17 @@ pub fn fresh() -> String {
     format!("bench{}", uuid::Uuid::new_v4().simple())
 }
 
-async fn alone(uri: &SecretString, buyers: usize, span: Duration) -> Result<Row, Failure> {
-    let raw = Raw::connect(uri, &fresh()).await?;
-    raw.prepare().await?;
+/// A database with the collections of the service, their indexes and validators, and stock.
+async fn stocked(uri: &SecretString) -> Result<Raw, Failure> {
+    let database = fresh();
+    MongoStore::connect(uri, &database, SCHEMA).await?.migrate().await?;
+    let raw = Raw::connect(uri, &database).await?;
     raw.stock_up(UNITS).await?;
+    Ok(raw)
+}
+
+async fn alone(uri: &SecretString, buyers: usize, span: Duration) -> Result<Row, Failure> {
+    let raw = stocked(uri).await?;
     let (done, took, latencies) = crowd(buyers, span, |_, until| {
         let raw = raw.clone();
         async move { raw.reserve_alone(until).await.unwrap_or(false) }
@@ -116,9 +123,7 @@ async fn alone(uri: &SecretString, buyers: usize, span: Duration) -> Result<Row,
 }
 
 async fn grouped(uri: &SecretString, buyers: usize, span: Duration) -> Result<Row, Failure> {
-    let raw = Raw::connect(uri, &fresh()).await?;
-    raw.prepare().await?;
-    raw.stock_up(UNITS).await?;
+    let raw = stocked(uri).await?;
     let queue = raw.group_committer();
     let (done, took, latencies) = crowd(buyers, span, |_, _| {
         let queue = queue.clone();

@@ -1,4 +1,5 @@
-//! The baselines: the same documents as the inventory actor writes, with the driver alone.
+//! The baselines: the same documents as the inventory actor writes, in collections with the same
+//! indexes and validators, with the driver alone.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,15 +44,6 @@ impl Raw {
         })
     }
 
-    /// Makes the collections that the baselines write to, with the index that theirs have.
-    pub async fn prepare(&self) -> Result<(), Error> {
-        self.holds.insert_one(doc! { "_id": "first" }).await?;
-        self.movements.insert_one(doc! { "_id": "first" }).await?;
-        let index = mongodb::IndexModel::builder().keys(doc! { "sku": 1, "at": 1, "_id": 1 }).build();
-        self.movements.create_index(index).await?;
-        Ok(())
-    }
-
     /// One bare insert, as plain as can be.
     pub async fn insert(&self) -> bool {
         let id = uuid::Uuid::now_v7().to_string();
@@ -66,7 +58,8 @@ impl Raw {
 
     /// Puts so many units on hand.
     pub async fn stock_up(&self, units: i64) -> Result<(), Error> {
-        self.stock.insert_one(doc! { "_id": SKU, "sku": SKU, "onHand": units, "held": 0_i64 }).await?;
+        let stock = doc! { "_id": SKU, "_version": 1_i64, "sku": SKU, "onHand": units, "held": 0_i64 };
+        self.stock.insert_one(stock).await?;
         Ok(())
     }
 
@@ -104,22 +97,22 @@ impl Raw {
     async fn take(&self, session: &mut ClientSession, ids: &[String]) -> Result<(), Error> {
         let units = i64::try_from(ids.len()).unwrap_or(i64::MAX);
         let enough = doc! { "_id": SKU, "$expr": { "$gte": [{ "$subtract": ["$onHand", "$held"] }, units] } };
-        let taken =
-            self.stock.update_one(enough, doc! { "$inc": { "held": units } }).session(&mut *session).await?;
+        let taking = doc! { "$inc": { "held": units, "_version": 1_i64 } };
+        let taken = self.stock.update_one(enough, taking).session(&mut *session).await?;
         if taken.modified_count != 1 {
             return Err(Error::custom("out of stock"));
         }
         let now = bson::DateTime::now();
         let hold = |id: &String| {
             doc! {
-                "_id": id, "id": id, "userId": "buyer", "lines": [{ "sku": SKU, "quantity": 1_i64 }],
+                "_id": id, "_version": 1_i64, "id": id, "userId": "buyer", "lines": [{ "sku": SKU, "quantity": 1_i64 }],
                 "status": "held", "createdAt": now,
             }
         };
         let movement = |id: &String| {
             doc! {
-                "_id": format!("{id}:held:{SKU}"), "id": format!("{id}:held:{SKU}"), "sku": SKU, "at": now,
-                "kind": "held", "delta": -1_i64, "reference": id,
+                "_id": format!("{id}:held:{SKU}"), "_version": 1_i64, "id": format!("{id}:held:{SKU}"),
+                "sku": SKU, "at": now, "kind": "held", "delta": -1_i64, "reference": id,
             }
         };
         self.holds.insert_many(ids.iter().map(hold)).session(&mut *session).await?;

@@ -27,7 +27,7 @@ use crate::store::{Store, Versioned};
 use crate::supervision::{Command, Envelope, Lifeline, Reply};
 
 /// Commands that one commit takes at most.
-pub(super) const GROUP: usize = 256;
+pub(super) const GROUP: usize = 512;
 /// How long the queue waits for a bundle at most.
 pub(super) const PARKED_FOR: Duration = Duration::from_secs(1);
 
