@@ -111,6 +111,8 @@ figures! {
 
     BREAKERS = Gauge "steward_circuit_breaker" ["provider", "state"]
         "1 for the state that a provider's circuit breaker is in, 0 for the others.";
+    BREAKER_PARTS = Gauge "steward_circuit_breaker_parts" ["provider"]
+        "Items or hosts behind a provider that are left alone although the provider is not.";
 
     CONNECTIONS = Gauge "steward_connections" ["status"]
         "Linked connections by status, counted up to 1,000 of each.";

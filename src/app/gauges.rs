@@ -84,6 +84,8 @@ fn tell_breaker(breaker: &Breaker) {
         let provider = breaker.name().to_owned();
         gauge!(figures::BREAKERS, "provider" => provider, "state" => state.name()).set(is);
     }
+    let provider = breaker.name().to_owned();
+    gauge!(figures::BREAKER_PARTS, "provider" => provider).set(breaker.parts_left_alone() as f64);
 }
 
 fn tell_replica(readiness: &ReplicaReadiness) {

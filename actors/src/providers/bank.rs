@@ -209,6 +209,17 @@ pub trait Bank: Send + Sync + 'static {
         None
     }
 
+    /// Whom behind the provider a call with this credential asks (an item, a host), if there are
+    /// many: that it is not answered may be their failure alone.
+    fn part(&self, credential: &Credential) -> Option<String> {
+        self.reference(credential)
+    }
+
+    /// The same of a call that claims this token.
+    fn part_of_token(&self, _setup_token: &str) -> Option<String> {
+        None
+    }
+
     /// What the provider's page needs for a new link, or, with a credential, to let the user in again;
     /// `None` if it has no such page.
     ///

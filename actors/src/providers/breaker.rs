@@ -1,12 +1,15 @@
 //! A circuit breaker: after some failures in a row the other side is left alone for a while, then
 //! tried by one call at a time.
 //!
-//! [`Circuit`] is pure, the present is passed in; [`Breaker`] is one for callers on any thread.
+//! [`Circuit`] is pure, the present is passed in; [`Breaker`] is one for callers on any thread. Where a
+//! call is for a part of the provider (an item, a host), the part has a circuit of its own, and the
+//! provider is held only what is news: the first failure in a row of each of its parts.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::parts::Parts;
 use crate::backoff::Backoff;
 use crate::cluster::Clock;
 use crate::supervision::lock;
@@ -110,6 +113,14 @@ impl Circuit {
         Ok(())
     }
 
+    /// For how long no call goes out; `None` if one may.
+    fn rest(&self, now: Timestamp) -> Option<Duration> {
+        match self.stand {
+            Stand::Open { until, .. } if now < until => Some(until.since(now)),
+            _ => None,
+        }
+    }
+
     /// The other side has answered.
     pub fn succeeded(&mut self) {
         self.stand = Stand::Closed { failures: 0 };
@@ -140,15 +151,45 @@ const HELD: Duration = Duration::from_secs(1);
 pub struct Breaker {
     name: Arc<str>,
     clock: Arc<dyn Clock>,
-    circuit: Arc<Mutex<Circuit>>,
+    circuits: Arc<Mutex<Circuits>>,
     held: Arc<AtomicBool>,
+}
+
+/// The provider's circuit, and those of its parts that fail.
+struct Circuits {
+    whole: Circuit,
+    parts: Parts,
+}
+
+impl Circuits {
+    /// Whether a call for `part` may go out now, and whether its failure would be news of the
+    /// provider. A part that failed before is no probe: a provider that is well must not be judged by
+    /// it.
+    fn admit(&mut self, part: Option<&str>, now: Timestamp) -> Result<bool, Duration> {
+        let Some(part) = part.filter(|part| self.parts.is_suspect(part)) else {
+            return self.whole.admit(now).map(|()| true);
+        };
+        self.whole.rest(now).map_or(Ok(()), Err)?;
+        self.parts.admit(part, now).map(|()| false)
+    }
+
+    fn ended(&mut self, part: Option<&str>, is_news: bool, answered: bool, now: Timestamp) {
+        if let Some(part) = part {
+            self.parts.ended(part, answered, now, fastrand::f64());
+        }
+        if answered {
+            self.whole.succeeded();
+        } else if is_news {
+            self.whole.failed(now, fastrand::f64());
+        }
+    }
 }
 
 impl Breaker {
     /// A closed breaker for the provider that figures and logs call `name`.
     pub fn new(name: &str, options: BreakerOptions, clock: Arc<dyn Clock>) -> Self {
-        let circuit = Arc::new(Mutex::new(Circuit::new(options)));
-        Self { name: name.into(), clock, circuit, held: Arc::default() }
+        let circuits = Circuits { whole: Circuit::new(options), parts: Parts::new(options) };
+        Self { name: name.into(), clock, circuits: Arc::new(Mutex::new(circuits)), held: Arc::default() }
     }
 
     /// Lets no call through any more, whatever the other side does, or lets them again. Calls that
@@ -169,7 +210,12 @@ impl Breaker {
         if self.held.load(Ordering::Acquire) {
             return BreakerState::Held;
         }
-        lock(&self.circuit).state(self.clock.now())
+        lock(&self.circuits).whole.state(self.clock.now())
+    }
+
+    /// How many of the provider's parts are left alone although the provider is not.
+    pub fn parts_left_alone(&self) -> usize {
+        lock(&self.circuits).parts.left_alone(self.clock.now())
     }
 
     /// Whether a call may go out now.
@@ -177,10 +223,14 @@ impl Breaker {
     /// # Errors
     /// The span after which to ask again.
     pub fn admit(&self) -> Result<(), Duration> {
+        self.admit_for(None).map(drop)
+    }
+
+    fn admit_for(&self, part: Option<&str>) -> Result<bool, Duration> {
         if self.held.load(Ordering::Acquire) {
             return Err(HELD);
         }
-        lock(&self.circuit).admit(self.clock.now())
+        lock(&self.circuits).admit(part, self.clock.now())
     }
 
     /// Makes `call` if it may go out now, and counts how it ended: `answered` tells of its outcome
@@ -194,8 +244,22 @@ impl Breaker {
         call: impl Future<Output = T> + Send,
         answered: impl FnOnce(&T) -> bool + Send,
     ) -> Result<T, Duration> {
-        self.admit()?;
-        let mut told = Told { breaker: self, answered: false };
+        self.guard_part(None, call, answered).await
+    }
+
+    /// The same of a call for this part of the provider, if it is for one alone. A part that fails
+    /// again and again is left alone by itself.
+    ///
+    /// # Errors
+    /// The span after which to ask again; the call has not been made.
+    pub async fn guard_part<T>(
+        &self,
+        part: Option<&str>,
+        call: impl Future<Output = T> + Send,
+        answered: impl FnOnce(&T) -> bool + Send,
+    ) -> Result<T, Duration> {
+        let is_news = self.admit_for(part)?;
+        let mut told = Told { breaker: self, part, is_news, answered: false };
         let outcome = call.await;
         told.answered = answered(&outcome);
         Ok(outcome)
@@ -204,16 +268,16 @@ impl Breaker {
     /// Tells how a call that was admitted ended: whether the other side answered, be it with a
     /// refusal.
     pub fn ended(&self, answered: bool) {
+        self.ended_for(None, true, answered);
+    }
+
+    fn ended_for(&self, part: Option<&str>, is_news: bool, answered: bool) {
         let now = self.clock.now();
         let (before, after) = {
-            let mut circuit = lock(&self.circuit);
-            let before = circuit.state(now);
-            if answered {
-                circuit.succeeded();
-            } else {
-                circuit.failed(now, fastrand::f64());
-            }
-            (before, circuit.state(now))
+            let mut circuits = lock(&self.circuits);
+            let before = circuits.whole.state(now);
+            circuits.ended(part, is_news, answered, now);
+            (before, circuits.whole.state(now))
         };
         if before != after {
             tracing::warn!(
@@ -228,12 +292,14 @@ impl Breaker {
 
 struct Told<'a> {
     breaker: &'a Breaker,
+    part: Option<&'a str>,
+    is_news: bool,
     answered: bool,
 }
 
 impl Drop for Told<'_> {
     fn drop(&mut self) {
-        self.breaker.ended(self.answered);
+        self.breaker.ended_for(self.part, self.is_news, self.answered);
     }
 }
 
@@ -333,5 +399,56 @@ mod tests {
             circuit.failed(NOW.plus(Duration::from_millis(900)), 1.0);
         }
         assert_eq!(circuit.admit(NOW.plus(BreakerOptions::default().shortest)), Ok(()));
+    }
+
+    /// A call for a part that ends so; whether it was made.
+    async fn called(breaker: &Breaker, part: Option<&str>, answered: bool) -> bool {
+        breaker.guard_part(part, async {}, |()| answered).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn parts_that_fail_on_and_on_are_not_held_against_the_provider() {
+        let (clock, options) = (Arc::new(crate::testing::ManualClock::default()), BreakerOptions::default());
+        let breaker = Breaker::new("scripted", options, clock.clone());
+        // Ten items hang: as news that may be the provider's failure,
+        for n in 0..options.failures {
+            assert!(called(&breaker, Some(&format!("item-{n}")), false).await);
+        }
+        assert_eq!(breaker.state(), BreakerState::Open);
+        assert!(!called(&breaker, None, true).await && !called(&breaker, Some("item-0"), true).await);
+        // but they are no probes, so the first other one finds that it is not,
+        clock.advance(options.shortest);
+        for n in 0..options.failures {
+            assert!(called(&breaker, Some(&format!("item-{n}")), false).await);
+        }
+        assert!(called(&breaker, Some("well"), true).await);
+        assert_eq!(breaker.state(), BreakerState::Closed);
+        // and from then on they are nobody's trouble but their own.
+        for _ in 0..options.failures {
+            for n in 0..options.failures {
+                called(&breaker, Some(&format!("item-{n}")), false).await;
+            }
+        }
+        assert_eq!((breaker.state(), breaker.parts_left_alone()), (BreakerState::Closed, 10));
+        assert!(!called(&breaker, Some("item-0"), true).await, "it is left alone itself");
+        assert!(called(&breaker, None, true).await && called(&breaker, Some("well"), true).await);
+        // A part that answers again is like any other.
+        clock.advance(options.longest);
+        assert!(called(&breaker, Some("item-0"), true).await);
+        assert_eq!(breaker.parts_left_alone(), 9);
+    }
+
+    #[tokio::test]
+    async fn a_provider_that_is_down_for_all_parts_is_left_alone_and_probed_by_one() {
+        let (clock, options) = (Arc::new(crate::testing::ManualClock::default()), BreakerOptions::default());
+        let breaker = Breaker::new("scripted", options, clock.clone());
+        let mut made = 0;
+        for n in 0..1000 {
+            made += u32::from(called(&breaker, Some(&format!("item-{n}")), false).await);
+        }
+        assert_eq!(made, options.failures, "the others were not asked in vain");
+        clock.advance(options.shortest);
+        assert!(called(&breaker, Some("item-999"), false).await);
+        assert!(!called(&breaker, Some("item-998"), false).await, "the probe failed");
     }
 }

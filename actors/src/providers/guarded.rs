@@ -101,7 +101,8 @@ impl Bank for GuardedBank {
             !matches!(outcome, Err(ClaimError::Unavailable(_) | ClaimError::OutcomeUnknown(_)))
         };
         let call = self.inner.claim(setup_token, user_id);
-        let outcome = self.breaker.guard(call, answered).await;
+        let part = self.inner.part_of_token(setup_token);
+        let outcome = self.breaker.guard_part(part.as_deref(), call, answered).await;
         outcome.unwrap_or_else(|_later| Err(ClaimError::Unavailable(left_alone(&self.breaker))))
     }
 
@@ -111,7 +112,8 @@ impl Bank for GuardedBank {
         period: Option<Period>,
     ) -> Result<Statement, BankError> {
         let answered = |outcome: &Result<Statement, BankError>| !matches!(outcome, Err(BankError::Down(_)));
-        let outcome = self.breaker.guard(self.inner.statement(credential, period), answered).await;
+        let (part, call) = (self.inner.part(credential), self.inner.statement(credential, period));
+        let outcome = self.breaker.guard_part(part.as_deref(), call, answered).await;
         // Nobody was asked, so the run waits.
         outcome.unwrap_or_else(|after| Err(BankError::Resting { after }))
     }
@@ -120,13 +122,22 @@ impl Bank for GuardedBank {
         self.inner.reference(credential)
     }
 
+    fn part(&self, credential: &Credential) -> Option<String> {
+        self.inner.part(credential)
+    }
+
+    fn part_of_token(&self, setup_token: &str) -> Option<String> {
+        self.inner.part_of_token(setup_token)
+    }
+
     fn can_revoke(&self) -> bool {
         self.inner.can_revoke()
     }
 
     async fn revoke(&self, credential: &Credential) -> Result<(), BankError> {
         let answered = |outcome: &Result<(), BankError>| !matches!(outcome, Err(BankError::Down(_)));
-        let outcome = self.breaker.guard(self.inner.revoke(credential), answered).await;
+        let (part, call) = (self.inner.part(credential), self.inner.revoke(credential));
+        let outcome = self.breaker.guard_part(part.as_deref(), call, answered).await;
         outcome.unwrap_or_else(|after| Err(BankError::Resting { after }))
     }
 
@@ -137,7 +148,9 @@ impl Bank for GuardedBank {
     ) -> Result<Option<LinkToken>, BankError> {
         let answered =
             |outcome: &Result<Option<LinkToken>, BankError>| !matches!(outcome, Err(BankError::Down(_)));
-        let outcome = self.breaker.guard(self.inner.link_token(user_id, credential), answered).await;
+        let part = credential.and_then(|credential| self.inner.part(credential));
+        let call = self.inner.link_token(user_id, credential);
+        let outcome = self.breaker.guard_part(part.as_deref(), call, answered).await;
         outcome.unwrap_or_else(|after| Err(BankError::Resting { after }))
     }
 }

@@ -12,6 +12,7 @@ mod budget;
 mod geocoding;
 mod guarded;
 mod mail;
+mod parts;
 mod payments;
 mod rates;
 

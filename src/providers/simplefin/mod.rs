@@ -127,9 +127,24 @@ impl Bank for SimpleFinBank {
         statement.told_since = Some(since);
         Ok(statement)
     }
+
+    fn part(&self, credential: &Credential) -> Option<String> {
+        let access = self.origins.restored(credential.0.expose_secret()).ok()?;
+        // The sandbox's accesses are banks of their own.
+        if self.origins.is_sandbox(&access.url) { Some(access.username) } else { self.host(&access.url) }
+    }
+
+    fn part_of_token(&self, setup_token: &str) -> Option<String> {
+        self.host(&self.origins.claim_url(setup_token, "").ok()?)
+    }
 }
 
 impl SimpleFinBank {
+    /// The host, unless it is the only one.
+    fn host(&self, url: &Url) -> Option<String> {
+        self.origins.has_many_hosts().then(|| url.host_str().unwrap_or_default().to_owned())
+    }
+
     async fn fetch(&self, access: &Access, query: &str) -> Result<Statement, BankError> {
         let Access { url, username, password } = access;
         let mut url = url.clone();

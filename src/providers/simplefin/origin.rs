@@ -153,6 +153,10 @@ impl Origins {
         }
     }
 
+    pub(super) fn has_many_hosts(&self) -> bool {
+        self.hosts.len() > 1
+    }
+
     pub(super) fn is_sandbox(&self, url: &Url) -> bool {
         let of = |url: &Url| Some(url.origin()).filter(Origin::is_tuple);
         self.sandbox.as_ref().is_some_and(|sandbox| of(url).is_some() && of(url) == of(sandbox))
