@@ -9,18 +9,23 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use async_trait::async_trait;
 use secrecy::SecretString;
+use steward_actors::cluster::Clock;
 use steward_actors::providers::{
     ExchangeRates, Finding, Geocoding, GeocodingError, PaymentError, Payments, PostalAddress,
 };
 use steward_actors::store::{Store, StoreError};
+use steward_actors::time::Timestamp;
 use steward_actors::users::{Password, PasswordHasher};
 
 use super::stores::OpenStore;
 use crate::cli::Check;
 use crate::config::Config;
 use crate::passwords::Argon2Passwords;
-use crate::providers::{EcbRates, OpenCage, SmtpMailer, StripePayments, Timeouts};
+use crate::providers::{
+    Courier, EcbRates, OpenCage, PlaidBank, PlaidSettings, SmtpMailer, StripePayments, Timeouts,
+};
 use crate::storage::mongo::{ConnectError, MongoStore};
 use crate::storage::redis::RedisPool;
 
@@ -41,6 +46,7 @@ pub async fn checks(config: &Config) -> Vec<Check> {
     }
     checks.extend(mail(config).await);
     checks.push(payments(config).await);
+    checks.extend(plaid(config).await);
     checks.extend(rates(config).await);
     checks.extend(geocoding(config).await);
     checks
@@ -249,6 +255,41 @@ async fn payments(config: &Config) -> Check {
         Ok(_) | Err(PaymentError::Refused(_)) => Check::ok(name, "answers and knows our key"),
         Err(error) => Check::fail(name, error.to_string(), format!("check {name}, its key and the network")),
     }
+}
+
+/// This machine's time: nothing is kept that would have to go by the store's.
+struct WallClock;
+
+#[async_trait]
+impl Clock for WallClock {
+    fn now(&self) -> Timestamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    async fn sleep_until(&self, at: Timestamp) {
+        tokio::time::sleep(at.since(self.now())).await;
+    }
+}
+
+async fn plaid(config: &Config) -> Option<Check> {
+    let given = &config.plaid;
+    let ((url, client_id), secret) =
+        given.url.clone().zip(given.client_id.clone()).zip(given.secret.clone())?;
+    let (webhook_url, country_codes) = (given.webhook_url.clone(), given.country_codes.clone());
+    let settings = PlaidSettings { url, client_id, secret, webhook_url, country_codes };
+    let remedy =
+        "check plaid.url, plaid.client_id and plaid.secret (each environment has its own), and the network";
+    let courier = Courier::free("plaid");
+    let made = PlaidBank::new(settings, Arc::new(WallClock), Timeouts::default(), courier);
+    let greeted = match made {
+        Ok(plaid) => plaid.greet().await.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    Some(match greeted {
+        Ok(()) => Check::ok("plaid.url", "answers and lets us in"),
+        Err(error) => Check::fail("plaid.url", error, remedy),
+    })
 }
 
 async fn rates(config: &Config) -> Option<Check> {

@@ -1,5 +1,6 @@
 //! `steward doctor`: what is wrong, what would do, and an exit status that says whether it works.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::support::{ADMIN_EMAIL, ADMIN_PASSWORD, Backend, DataDir, steward};
@@ -60,6 +61,14 @@ async fn whatever_does_not_answer_fails_with_the_key_and_what_would_do() {
             "payments.stripe_url",
             vec![("STEWARD__PAYMENTS__STRIPE_URL", &http), ("STEWARD__PAYMENTS__STRIPE_KEY", "canary")],
         ),
+        (
+            "plaid.url",
+            vec![
+                ("STEWARD__PLAID__URL", http.as_str()),
+                ("STEWARD__PLAID__CLIENT_ID", "client"),
+                ("STEWARD__PLAID__SECRET", "canary"),
+            ],
+        ),
         ("sandbox.url", vec![("STEWARD__SANDBOX__URL", &http)]),
         ("rates.url", vec![("STEWARD__RATES__URL", &http)]),
         ("geocoding.url", vec![("STEWARD__GEOCODING__URL", &http), ("STEWARD__GEOCODING__KEY", "canary")]),
@@ -72,6 +81,40 @@ async fn whatever_does_not_answer_fails_with_the_key_and_what_would_do() {
         let line = line(&report, name);
         assert!(line.starts_with("FAIL") && line.contains("; "), "{name}: {report}");
         assert_eq!(status, 1, "{report}");
+        assert!(!report.contains("canary"), "{report}");
+    }
+}
+
+/// A Plaid that answers every question so.
+async fn plaid(status: &'static str, body: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut asked, _)) = listener.accept().await {
+            let _ = asked.read(&mut [0; 4096]).await;
+            let head =
+                format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nConnection: close\r\n");
+            let answer = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+            let _ = asked.write_all(answer.as_bytes()).await;
+        }
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plaid_is_asked_whether_it_lets_us_in() {
+    let unknown_key = r#"{"error_type":"INVALID_INPUT","error_code":"INVALID_WEBHOOK_VERIFICATION_KEY_ID"}"#;
+    let unknown_us = r#"{"error_type":"INVALID_INPUT","error_code":"INVALID_API_KEYS"}"#;
+    for (body, begin, said) in [(unknown_key, "ok", "lets us in"), (unknown_us, "FAIL", "plaid.secret")] {
+        let url = plaid("400 Bad Request", body).await;
+        let more = [
+            ("STEWARD__PLAID__URL", url.as_str()),
+            ("STEWARD__PLAID__CLIENT_ID", "client"),
+            ("STEWARD__PLAID__SECRET", "canary"),
+        ];
+        let (report, _) = doctor(&Backend::Embedded, &more).await;
+        let line = line(&report, "plaid.url");
+        assert!(line.starts_with(begin) && line.contains(said), "{report}");
         assert!(!report.contains("canary"), "{report}");
     }
 }

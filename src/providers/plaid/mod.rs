@@ -48,6 +48,8 @@ const SOON: Duration = Duration::from_secs(60);
 const BRIEF: Duration = Duration::from_secs(2);
 /// How long one waits that goes on with something.
 const LONG: Duration = Duration::from_secs(240);
+/// The id of a webhook key that nobody has.
+const NO_KEY: &str = "00000000-0000-4000-8000-000000000000";
 /// The version of the API that is spoken.
 const VERSION: &str = "2020-09-14";
 
@@ -111,6 +113,14 @@ impl PlaidBank {
         })?;
         let url = settings.url.trim_end_matches('/').to_owned();
         Ok(Self { client, courier, settings: PlaidSettings { url, ..settings }, clock })
+    }
+
+    /// Whether Plaid answers and lets us in, by a question that changes nothing.
+    ///
+    /// # Errors
+    /// [`BankError`].
+    pub async fn greet(&self) -> Result<(), BankError> {
+        self.verification_key(NO_KEY).await.map(drop)
     }
 
     /// The body of a good answer.
