@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod budget;
 mod freshness;
 mod guesses;
 mod redis_away;

@@ -10,6 +10,7 @@ use serde_json::json;
 use steward::providers::{Courier, SimpleFinBank, Timeouts};
 use steward_actors::providers::{Bank, BankDetails, BankError, ClaimError, Credential, Statement};
 use steward_actors::testing::MemoryStore;
+use tokio::net::TcpListener;
 
 use crate::support::{World, answering, bank_at, impatient, nobody, silent};
 
@@ -168,13 +169,30 @@ async fn an_access_url_that_leads_elsewhere_is_not_taken() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_followed() {
+async fn a_redirect_is_not_followed_wherever_it_leads() {
+    let inside = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let here = inside.local_addr().unwrap();
     let world = World::new().await;
     let credential = world.bank().claim("sandbox", "user-1").await.unwrap();
-    let location = format!("{}/simplefin/access/accounts", world.sandbox.url());
-    let redirect = format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
-    let told = bank_at(&answering(redirect).await, Timeouts::default()).statement(&credential, None).await;
-    assert_eq!(told, Err(BankError::Down("the bank answered with status 302".to_owned())));
+    for code in [301, 302, 303, 307, 308] {
+        for location in [
+            format!("http://{here}/latest/meta-data"),
+            format!("//{here}/simplefin/access/accounts"),
+            format!("{}/simplefin/access/accounts", world.sandbox.url()),
+            "http://169.254.169.254/latest/meta-data".to_owned(),
+            "file:///etc/passwd".to_owned(),
+        ] {
+            let redirect =
+                format!("HTTP/1.1 {code} Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
+            let bank = bank_at(&answering(redirect).await, Timeouts::default());
+            let told = bank.statement(&credential, None).await;
+            assert_eq!(told, Err(BankError::Down(format!("the bank answered with status {code}"))));
+            let claimed = bank.claim("sandbox", "user-1").await;
+            assert!(matches!(claimed, Err(ClaimError::Refused(_))), "{claimed:?}");
+        }
+    }
+    let arrived = tokio::time::timeout(Duration::from_millis(100), inside.accept()).await;
+    assert!(arrived.is_err(), "somebody was sent inside");
 }
 
 #[tokio::test]

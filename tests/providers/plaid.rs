@@ -266,6 +266,24 @@ async fn a_page_for_a_new_link_and_one_to_be_let_in_again_have_their_tokens() {
 }
 
 #[tokio::test]
+async fn a_redirect_is_not_followed_with_our_secret() {
+    let inside = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let here = inside.local_addr().unwrap();
+    let access = Credential(SecretString::from(r#"{"access_token":"a","item_id":"i"}"#));
+    for code in [301, 302, 307, 308] {
+        let redirect =
+            format!("HTTP/1.1 {code} Found\r\nLocation: http://{here}/x\r\nContent-Length: 0\r\n\r\n");
+        let bank = plaid_at(&answering(redirect).await, impatient());
+        let told = bank.statement(&access, since(None)).await;
+        assert_eq!(told, Err(BankError::Down(format!("Plaid answered with status {code}"))));
+        assert!(matches!(bank.claim("public", "user-1").await, Err(ClaimError::Refused(_))));
+        assert!(bank.greet().await.is_err());
+    }
+    let arrived = timeout(Duration::from_millis(100), inside.accept()).await;
+    assert!(arrived.is_err(), "somebody was sent inside");
+}
+
+#[tokio::test]
 async fn a_list_without_an_end_is_given_up() {
     let page = json!({"added": [], "modified": [], "removed": [], "next_cursor": "x", "has_more": true});
     let accounts = json!({"accounts": [], "item": null});

@@ -1,0 +1,42 @@
+//! A provider's budget is that of all replicas together: two processes ask Plaid as often as one may.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::support::{Backend, Client, DataDir, Replica, SHORT_LEASE};
+
+/// Requests that there may be in a minute.
+const BUDGET: usize = 30;
+/// Requests that are tried on each replica.
+const TRIED: usize = 40;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_replicas_spend_one_budget() {
+    let backend = Backend::cluster();
+    let data = [DataDir::new(), DataDir::new()];
+    let budget = BUDGET.to_string();
+    let mut more = SHORT_LEASE.to_vec();
+    more.push(("STEWARD__PLAID__REQUESTS_PER_MINUTE", &budget));
+    let first = Replica::start(&data[0].path(), &backend, &more).await;
+    let second = Replica::start(&data[1].path(), &backend, &more).await;
+    let client = Client::register(&first.url).await;
+
+    // When both are asked for more than one of them may ask the provider for,
+    let began = Instant::now();
+    let ask = async |url: &str| {
+        let client = client.at(url);
+        let asked = join_all((0..TRIED).map(|_| client.post("/v1/connections/link-token", json!({})))).await;
+        asked.iter().filter(|answer| answer.status == 201 || answer.status == 200).count()
+    };
+    let (by_first, by_second) = tokio::join!(ask(&first.url), ask(&second.url));
+
+    // then together they do not ask more often than that,
+    let spent = by_first + by_second;
+    let refilled = began.elapsed().div_duration_f64(Duration::from_secs(60)) * BUDGET as f64;
+    let most = BUDGET + refilled.ceil() as usize + 1;
+    assert!(spent <= most, "{by_first} and {by_second} in {:?}: more than {most}", began.elapsed());
+    // and each had some of it.
+    assert!(spent >= BUDGET && by_first > 0 && by_second > 0, "{by_first} and {by_second}");
+}
