@@ -10,14 +10,14 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::actor_ref::{ActorFigures, ActorRef, Slot};
@@ -43,9 +43,36 @@ pub struct Lifeline {
 }
 
 struct LifelineState {
-    draining: watch::Sender<bool>,
-    finished: watch::Sender<bool>,
+    draining: Word,
+    finished: Word,
     busy: AtomicUsize,
+}
+
+/// Something that is said once, and stays said. Each actor has two of them, so they are small.
+#[derive(Default)]
+struct Word {
+    said: AtomicBool,
+    told: Notify,
+}
+
+impl Word {
+    fn say(&self) {
+        self.said.store(true, Ordering::Release);
+        self.told.notify_waiters();
+    }
+
+    fn is_said(&self) -> bool {
+        self.said.load(Ordering::Acquire)
+    }
+
+    /// Resolves once it is said.
+    async fn heard(&self) {
+        // Whoever waits hears what is said from here on.
+        let told = self.told.notified();
+        if !self.is_said() {
+            told.await;
+        }
+    }
 }
 
 impl Lifeline {
@@ -53,8 +80,8 @@ impl Lifeline {
     pub fn detached() -> Self {
         Self {
             state: Arc::new(LifelineState {
-                draining: watch::Sender::new(false),
-                finished: watch::Sender::new(false),
+                draining: Word::default(),
+                finished: Word::default(),
                 busy: AtomicUsize::new(0),
             }),
         }
@@ -62,12 +89,12 @@ impl Lifeline {
 
     /// Whether this actor should begin nothing new: the replica is shutting down.
     pub fn is_draining(&self) -> bool {
-        *self.state.draining.borrow()
+        self.state.draining.is_said()
     }
 
     /// Resolves when the actor should begin nothing new.
     pub async fn draining(&self) {
-        let _ = self.state.draining.subscribe().wait_for(|draining| *draining).await;
+        self.state.draining.heard().await;
     }
 
     /// While the guard lives the actor is neither sent away for idleness nor stopped by a drain
@@ -81,7 +108,7 @@ impl Lifeline {
     /// Says that this actor has nothing left to do. It leaves once its mailbox is empty; the next
     /// question to its key starts a successor.
     pub fn finish(&self) {
-        self.state.finished.send_replace(true);
+        self.state.finished.say();
     }
 
     fn is_busy(&self) -> bool {
@@ -89,7 +116,7 @@ impl Lifeline {
     }
 
     pub(super) fn drain(&self) {
-        self.state.draining.send_replace(true);
+        self.state.draining.say();
     }
 }
 
@@ -179,13 +206,13 @@ impl<A: Actor<Context = Context<A>>> Run<A> {
             match history.fell(&self.policy, born.elapsed(), fastrand::f64()) {
                 After::Restart(pause) => {
                     place.set(NodeState::Restarting);
-                    self.pause(pause).await;
+                    Box::pin(self.pause(pause)).await;
                 }
                 After::Suspend(pause) => {
                     place.set(NodeState::Suspended);
                     let asked = self.actor.asked();
                     self.actor.set(Slot::Suspended(Instant::now() + pause));
-                    self.pause(pause).await;
+                    Box::pin(self.pause(pause)).await;
                     // What nobody asks for need not fall for ever, nor take a place for that.
                     if self.idle.is_some() && self.actor.asked() == asked {
                         break;
@@ -207,7 +234,8 @@ impl<A: Actor<Context = Context<A>>> Run<A> {
     async fn live(&mut self, place: &Entered) -> End {
         place.set(NodeState::Starting);
         let actor = tokio::select! {
-            made = self.load() => match made {
+            // Apart, so that a runner is small while its actor lives.
+            made = Box::pin(self.load()) => match made {
                 Ok(actor) => actor,
                 Err(reason) => return End::Fell(reason),
             },
@@ -234,7 +262,7 @@ impl<A: Actor<Context = Context<A>>> Run<A> {
             None => {
                 place.set(NodeState::Draining);
                 self.leave();
-                self.finish_what_is_under_way(life.as_mut()).await;
+                Box::pin(self.finish_what_is_under_way(life.as_mut())).await;
                 End::Left
             }
         };
@@ -271,9 +299,8 @@ impl<A: Actor<Context = Context<A>>> Run<A> {
     /// Resolves when the actor should leave: the replica drains, the actor says that it is done,
     /// or it has been idle for long enough.
     async fn dismissal(&self) {
-        let mut finished = self.lifeline.state.finished.subscribe();
         let done = async {
-            let _ = finished.wait_for(|finished| *finished).await;
+            self.lifeline.state.finished.heard().await;
             while self.actor.waiting() > 0 {
                 sleep(Duration::from_millis(5)).await;
             }
@@ -376,4 +403,34 @@ fn what_panicked(panic: &(dyn Any + Send)) -> String {
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned());
     format!("panicked: {}", text.as_deref().unwrap_or("no message"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::ManualClock;
+
+    struct Idle;
+
+    impl Actor for Idle {
+        type Context = Context<Self>;
+    }
+
+    #[test]
+    fn a_runner_is_small() {
+        let run = Run {
+            actor: ActorRef::new(1, ActorFigures::of("test")),
+            lifeline: Lifeline::detached(),
+            factory: Box::new(|_| async { Ok(Idle) }.boxed_local()),
+            policy: RestartPolicy::KEYED,
+            idle: None,
+            drain: Duration::from_secs(1),
+            tree: Tree::new(Arc::new(ManualClock::default())),
+            kind: "test",
+            key: String::new(),
+            leaving: None,
+        };
+        let size = size_of_val(&run.run());
+        assert!(size <= 1536, "{size} bytes for as long as an actor lives");
+    }
 }

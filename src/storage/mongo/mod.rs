@@ -23,6 +23,7 @@ mod single;
 mod transaction;
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ use steward_actors::store::{
 };
 use steward_actors::time::Timestamp;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, timeout};
 
 pub use connection::ConnectError;
@@ -228,14 +229,23 @@ impl MongoStore {
         deadline: Duration,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, String> {
-        let waiting = self.handle.spawn(async move {
-            match timeout(deadline, tokio::spawn(work)).await {
-                Ok(Ok(answer)) => Ok(answer),
-                Ok(Err(broken)) => Err(broken.to_string()),
-                Err(_) => Err(format!("no answer within {} ms", deadline.as_millis())),
+        let (answer, answered) = oneshot::channel();
+        let working = self.handle.spawn(async move {
+            let mut work = pin!(work);
+            // Whoever asked may be gone.
+            match timeout(deadline, work.as_mut()).await {
+                Ok(done) => drop(answer.send(Ok(done))),
+                Err(_) => {
+                    drop(answer.send(Err(format!("no answer within {} ms", deadline.as_millis()))));
+                    drop(work.await);
+                }
             }
         });
-        waiting.await.unwrap_or_else(|broken| Err(broken.to_string()))
+        match answered.await {
+            Ok(answer) => answer,
+            // It panicked, or its runtime is shutting down.
+            Err(_) => Err(working.await.err().map_or_else(String::new, |broken| broken.to_string())),
+        }
     }
 }
 
