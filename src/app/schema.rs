@@ -21,6 +21,7 @@ pub static SCHEMA: &[&Collection] = &[
     &accounts::TRANSACTIONS,
     &accounts::BALANCES,
     &accounts::SAMPLES,
+    &accounts::DELETED_ACCOUNTS,
     &account_sync::CONNECTIONS,
     &account_sync::RUNS,
     &rates::EXCHANGE_RATES,

@@ -57,6 +57,11 @@ const CODES: &[Code] = &[
     row("category_has_children", 409, "The category has others below it. Move or delete them first."),
     row("category_in_use", 409, "Products are in the category. Move them first."),
     row("conflict", 409, "Another change came first. Read the resource and try again."),
+    row(
+        "deleted_since",
+        409,
+        "A command with this Idempotency-Key was done before, and what it made was deleted since.",
+    ),
     row("email_taken", 409, "Another user has this mail address."),
     row("hold_expired", 409, "The hold has ended. Make a new one."),
     row("hold_taken", 409, "An order has taken the hold over already."),

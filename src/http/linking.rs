@@ -1,7 +1,7 @@
 //! Linking institutions, and linking them again.
 
-use actix_web::http::header::LOCATION;
-use actix_web::{HttpResponse, post, web};
+use actix_web::http::header::{HeaderValue, LOCATION};
+use actix_web::{HttpRequest, HttpResponse, post, web};
 use garde::Validate;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::caller::Caller;
 use super::connections::ConnectionView;
+use super::idempotency::{IdempotencyKey, REPLAYED, fingerprint};
 use super::json::ValidJson;
 use super::problem::{FieldError, Problem};
 use super::query::{InPath, PathId};
@@ -105,6 +106,7 @@ fn created(connection: Connection) -> HttpResponse {
 /// Links an institution. Its first run is queued.
 #[utoipa::path(
     tag = "accounts",
+    params(("Idempotency-Key" = Option<String>, Header, description = "The client's name for this command")),
     request_body = NewConnection,
     responses(
         (status = 201, body = ConnectionView),
@@ -117,12 +119,21 @@ async fn create_connection(
     caller: Caller,
     body: ValidJson<NewConnection>,
     connections: web::Data<Connections>,
+    request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let NewConnection { provider, setup_token, public_token } = body.0;
     let (setup_token, field) = token_of(&provider, setup_token, public_token)?;
-    let request = LinkRequest { id: ids::new_id(), user_id: caller.user_id.clone(), provider, setup_token };
-    let linked = connections.link(request).await;
-    Ok(created(linked.map_err(|error| problem(error, field))?))
+    let said = || fingerprint(&(&provider, setup_token.expose_secret()));
+    let command = IdempotencyKey::optional(&request)?
+        .map(|key| (key.command_id(&caller.user_id, "POST /v1/connections"), said()));
+    let (id, command) = command.map_or_else(|| (ids::new_id(), None), |(id, said)| (id, Some(said)));
+    let request = LinkRequest { id, command, user_id: caller.user_id.clone(), provider, setup_token };
+    let linked = connections.link(request).await.map_err(|error| problem(error, field))?;
+    let mut response = created(linked.connection);
+    if linked.replayed {
+        response.headers_mut().insert(REPLAYED.0, HeaderValue::from_static(REPLAYED.1));
+    }
+    Ok(response)
 }
 
 /// Links it again: what was merged stays merged, and a run is queued.

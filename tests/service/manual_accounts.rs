@@ -13,6 +13,7 @@ crate::over_both_stores!(
     accounts_of_every_type_are_made_changed_and_deleted,
     a_bad_account_names_the_field,
     a_command_that_comes_again_makes_one_account_and_one_transaction,
+    a_link_that_comes_again_makes_one_connection,
     synced_accounts_take_a_name_and_hidden_only,
     balances_are_kept_by_day,
     net_worth_adds_up_in_one_currency_and_says_by_which_rates,
@@ -223,7 +224,7 @@ async fn a_command_that_comes_again_makes_one_account_and_one_transaction(app: A
     assert_eq!(ids.len(), 1);
     // Another user's key is another key.
     let stranger = Client::register(app.url()).await;
-    assert_ne!(with_header(&stranger, create, Some(&body), key).await.2["id"], first["id"]);
+    assert_ne!(with_header(&stranger, create.clone(), Some(&body), key).await.2["id"], first["id"]);
 
     let spent = json!({"date": "2026-01-31", "amount": -5, "description": "tram", "note": "n"});
     let transactions = format!("{}/transactions", path(&first));
@@ -238,6 +239,37 @@ async fn a_command_that_comes_again_makes_one_account_and_one_transaction(app: A
     assert_eq!(with_header(&client, record, Some(&other), key).await.0, 422);
     let all = client.get("/v1/transactions").await.expect(200);
     assert_eq!(all["items"].as_array().unwrap().len(), 1, "{all}");
+
+    // What was deleted since is not made anew by a repeat that comes late,
+    client.delete(&path(&first)).await.expect(204);
+    let (status, _, late) = with_header(&client, create.clone(), Some(&body), key).await;
+    assert_eq!((status, &late["code"]), (409, &json!("deleted_since")), "{late}");
+    client.get(&path(&first)).await.expect(404);
+    // and another key makes another one.
+    let another = ("Idempotency-Key", "k3");
+    assert_eq!(with_header(&client, create, Some(&body), another).await.0, 201);
+}
+
+async fn a_link_that_comes_again_makes_one_connection(app: App) {
+    let client = Client::register(app.url()).await;
+    let (body, key) = (json!({"provider": "sandbox", "setupToken": "sandbox"}), ("Idempotency-Key", "l1"));
+    let create = (Method::POST, "/v1/connections");
+    let (status, headers, first) = with_header(&client, create.clone(), Some(&body), key).await;
+    assert_eq!((status, headers.contains_key("idempotency-replayed")), (201, false), "{first}");
+    let (status, headers, again) = with_header(&client, create.clone(), Some(&body), key).await;
+    assert_eq!(
+        (status, &again["id"], headers.contains_key("idempotency-replayed")),
+        (201, &first["id"], true)
+    );
+    let other = json!({"provider": "sandbox", "setupToken": "sandbox-slow"});
+    let (status, _, reused) = with_header(&client, create.clone(), Some(&other), key).await;
+    assert_eq!((status, &reused["code"]), (422, &json!("idempotency_key_reused")));
+    let path = format!("/v1/connections/{}", first["id"].as_str().unwrap());
+    client.delete(&path).await.expect(204);
+    let (status, _, late) = with_header(&client, create, Some(&body), key).await;
+    assert_eq!((status, &late["code"]), (409, &json!("deleted_since")), "{late}");
+    let all = client.get("/v1/connections").await.expect(200);
+    assert_eq!(all["items"], json!([]), "{all}");
 }
 
 async fn linked(client: &Client) -> Vec<Value> {

@@ -26,6 +26,12 @@ pub enum LinkError {
     /// The provider has no page of its own for this; its token is asked for instead.
     #[error("the provider has no page for this")]
     NoPage,
+    /// The id was made by a command that said something else.
+    #[error("the command was another one")]
+    KeyReused,
+    /// The command was done before, and the connection was deleted since.
+    #[error("what the command made was deleted since")]
+    DeletedSince,
     /// The user has as many connections as a user may have: this many.
     #[error("there are {0} connections already")]
     TooMany(usize),

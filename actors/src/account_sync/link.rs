@@ -1,6 +1,8 @@
 //! Linking: a setup token becomes a connection. The connection is recorded before the provider is
 //! asked, so that whatever happens in between the user finds out that the token may be used up.
 
+use std::time::Duration;
+
 use secrecy::{ExposeSecret, SecretString};
 
 use super::connection::{CONNECTIONS, Connection, ConnectionStatus};
@@ -17,6 +19,8 @@ use crate::store::{Batch, CommitError, Conflict, Query, Versioned, find, load};
 
 /// Characters that a setup token may have.
 const MOST_TOKEN_CHARS: usize = 4096;
+/// Until it is looked again whether another link is done.
+const SOON: Duration = Duration::from_millis(100);
 /// How often a commit is tried.
 const ATTEMPTS: u32 = 6;
 
@@ -26,6 +30,8 @@ pub struct LinkRequest {
     /// The connection's id, chosen by who asks ([`ids::new_id`], or made from an idempotency key):
     /// the same id again is the same connection.
     pub id: String,
+    /// A digest of what the command says, if its id can come again with other words.
+    pub command: Option<String>,
     /// The user.
     pub user_id: String,
     /// The provider, by the API's name for it.
@@ -34,9 +40,24 @@ pub struct LinkRequest {
     pub setup_token: SecretString,
 }
 
+/// A connection that a command made, now or when it first came.
+#[derive(Clone, Debug)]
+pub struct Linked {
+    /// The connection as it is now.
+    pub connection: Connection,
+    /// The command had come before.
+    pub replayed: bool,
+}
+
+impl Linked {
+    fn now(connection: Connection) -> Self {
+        Self { connection, replayed: false }
+    }
+}
+
 /// Links. Takes as long as the provider does, [`super::SyncOptions::claim_deadline`] at most, and
 /// a few commits.
-pub(super) async fn link(parts: &SyncParts, request: LinkRequest) -> Result<Connection, LinkError> {
+pub(super) async fn link(parts: &SyncParts, request: LinkRequest) -> Result<Linked, LinkError> {
     let Some(bank) = parts.banks.get(&request.provider) else {
         return Err(LinkError::UnknownProvider(parts.banks.keys().cloned().collect()));
     };
@@ -56,9 +77,9 @@ pub(super) async fn link(parts: &SyncParts, request: LinkRequest) -> Result<Conn
                 tracing::error!(connection_id = request.id, %error, "a claimed credential is given up");
             }
             let sealed = sealed.ok().map(|sealed| (sealed, bank.reference(&credential)));
-            conclude(parts, &request.id, sealed).await
+            conclude(parts, &request.id, sealed).await.map(Linked::now)
         }
-        Err(ClaimError::OutcomeUnknown(_)) => conclude(parts, &request.id, None).await,
+        Err(ClaimError::OutcomeUnknown(_)) => conclude(parts, &request.id, None).await.map(Linked::now),
         Err(ClaimError::Refused(reason)) => {
             withdraw(parts, &request.id).await;
             Err(LinkError::Refused(short(&reason)))
@@ -94,16 +115,26 @@ pub(super) async fn claim(
     }
 }
 
-/// What an earlier request with this id came to.
-async fn before(parts: &SyncParts, request: &LinkRequest) -> Result<Option<Connection>, LinkError> {
-    let Some(found) = load::<Connection>(parts.store.as_ref(), &request.id).await? else {
-        return Ok(None);
-    };
-    if found.value.listed_for.as_ref() == Some(&request.user_id) {
-        Ok(Some(found.value))
-    } else {
-        // It is still on its way, or was deleted since.
-        Err(LinkError::OutcomeUnknown)
+/// What an earlier request with this id came to; one that is still on its way is waited for.
+async fn before(parts: &SyncParts, request: &LinkRequest) -> Result<Option<Linked>, LinkError> {
+    let until = parts.clock.now().plus(parts.options.claim_deadline);
+    loop {
+        let Some(found) = load::<Connection>(parts.store.as_ref(), &request.id).await? else {
+            return Ok(None);
+        };
+        let connection = found.value;
+        let is_other = connection.command.is_some() && connection.command != request.command;
+        if connection.user_id != request.user_id || is_other {
+            return Err(LinkError::KeyReused);
+        }
+        match connection.status {
+            ConnectionStatus::Revoked => return Err(LinkError::DeletedSince),
+            ConnectionStatus::Linking if parts.clock.now() < until => parts.clock.sleep(SOON).await,
+            ConnectionStatus::Linking => return Err(LinkError::OutcomeUnknown),
+            ConnectionStatus::Active | ConnectionStatus::NeedsReauth => {
+                return Ok(Some(Linked { connection, replayed: true }));
+            }
+        }
     }
 }
 
@@ -115,7 +146,7 @@ async fn refuse_too_many(parts: &SyncParts, user_id: &str) -> Result<(), LinkErr
 }
 
 /// Records the intention to claim a token.
-async fn intend(parts: &SyncParts, request: &LinkRequest) -> Result<Option<Connection>, LinkError> {
+async fn intend(parts: &SyncParts, request: &LinkRequest) -> Result<Option<Linked>, LinkError> {
     let now = parts.clock.now();
     let connection = Connection {
         id: request.id.clone(),
@@ -129,6 +160,7 @@ async fn intend(parts: &SyncParts, request: &LinkRequest) -> Result<Option<Conne
         cursor: None,
         provisional_since: None,
         again: false,
+        postponed: false,
         last_outcome: None,
         reason: None,
         last_success_at: None,
@@ -137,6 +169,7 @@ async fn intend(parts: &SyncParts, request: &LinkRequest) -> Result<Option<Conne
         failures: 0,
         epoch: 0,
         claim: None,
+        command: request.command.clone(),
         revoked_by: None,
         created_at: now,
         forget_at: None,

@@ -40,7 +40,7 @@ pub use connection::{CONNECTIONS, Claim, Connection, ConnectionStatus};
 pub use connections::{ConnectionPage, Connections, Disposal, RunPage, SyncParts};
 pub use credential::SealedCredential;
 pub use errors::{LinkError, SyncError};
-pub use link::LinkRequest;
+pub use link::{LinkRequest, Linked};
 pub use notice::{BANK_NOTICES, Heeded};
 pub use options::{Banks, SyncOptions};
 pub use relink::RelinkRequest;

@@ -27,6 +27,9 @@ pub enum EditError {
     /// The id was made by a command that said something else.
     #[error("the command was another one")]
     KeyReused,
+    /// The command was done before, and what it made was deleted since.
+    #[error("what the command made was deleted since")]
+    DeletedSince,
     /// Nothing was merged into this transaction.
     #[error("nothing was merged into this transaction")]
     NothingMerged,

@@ -27,7 +27,7 @@ pub use ledger::{
     Ledger, MOST_CATEGORY_CHARS, MOST_NOTE_CHARS, NewTransaction, Recorded, TransactionEdit,
     TransactionFilter, TransactionPage,
 };
-pub use removal::{ACCOUNT_REMOVAL, AccountRemoval, sweep};
+pub use removal::{ACCOUNT_REMOVAL, AccountRemoval, DELETED_ACCOUNTS, sweep};
 pub use samples::{SAMPLES, SampleError, seed};
 pub use service::{
     AccountEdit, AccountPage, Accounts, BalancePage, HandEdit, MOST_ACCOUNTS, MOST_NAME_CHARS, MadeAccount,

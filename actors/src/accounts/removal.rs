@@ -2,7 +2,8 @@
 //!
 //! Who calls it: whoever deletes an account sweeps at once, so that nothing of it is shown any more;
 //! the outbox sweeps again some time later, for what a deletion that was cut off has left and for
-//! what was written down while the account went.
+//! what was written down while the account went. That it was deleted is remembered for as long as the
+//! command that made it may come again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +18,48 @@ use super::transaction::TRANSACTIONS;
 use crate::backoff::Backoff;
 use crate::ids;
 use crate::outbox::{Job, JobError, Performer};
-use crate::store::{Batch, Collection, CommitError, Query, Store, StoreError, Write, load};
+use crate::store::{
+    Batch, Collection, CommitError, Entity, Field, Kind, Query, Store, StoreError, Write, load,
+};
 use crate::time::Timestamp;
 use crate::users::{Belongings, Records};
+
+/// Ids of accounts that were made by a command that can come again, and were deleted.
+pub static DELETED_ACCOUNTS: Collection = Collection {
+    name: "deleted_accounts",
+    fields: &[Field::required("id", Kind::Text), Field::required("forgetAt", Kind::Time)],
+    indexes: &[],
+    words: &[],
+    expires: Some("forgetAt"),
+};
+
+/// For how long: a key of a command is kept for 24 hours.
+const REMEMBERED: Duration = Duration::from_secs(25 * 3600);
+
+/// An account that is no more.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct DeletedAccount {
+    id: String,
+    forget_at: Timestamp,
+}
+
+impl DeletedAccount {
+    /// What is remembered of an account that is deleted now; `None` if no command can make it again.
+    pub(super) fn of(account: &Account, now: Timestamp) -> Option<Self> {
+        let id = account.command.is_some().then(|| account.id.clone())?;
+        Some(Self { id, forget_at: now.plus(REMEMBERED) })
+    }
+}
+
+impl Entity for DeletedAccount {
+    fn collection() -> &'static Collection {
+        &DELETED_ACCOUNTS
+    }
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
 
 /// The kind of the job.
 pub const ACCOUNT_REMOVAL: &str = "account_removal";
@@ -116,7 +156,7 @@ impl Performer for AccountRemoval {
     async fn perform(&self, job: &Job) -> Result<(), JobError> {
         let Payload { account_id } = job.payload()?;
         let store = self.store.as_ref();
-        // A command that came again has made it anew.
+        // Its key was forgotten, and a command has used it anew.
         if load::<Account>(store, &account_id).await?.is_some() {
             return Ok(());
         }

@@ -7,7 +7,7 @@ use super::account::{ACCOUNTS, Account};
 use super::days::{BALANCES, DayBalance, day_balances};
 use super::details::{AccountType, DetailsEdit};
 use super::errors::EditError;
-use super::removal::{account_removal, sweep};
+use super::removal::{DeletedAccount, account_removal, sweep};
 use crate::cluster::Clock;
 use crate::copies::Listings;
 use crate::money::Money;
@@ -180,7 +180,8 @@ impl Accounts {
     /// Makes an account that is kept by hand.
     ///
     /// # Errors
-    /// [`EditError`]; [`EditError::KeyReused`] if its id was made by another command.
+    /// [`EditError`]; [`EditError::KeyReused`] if its id was made by another command,
+    /// [`EditError::DeletedSince`] if it was made by this one, and is no more.
     pub async fn create(&self, new: NewAccount) -> Result<MadeAccount, EditError> {
         if !is_name(&new.name) {
             return Err(EditError::BadName);
@@ -225,7 +226,10 @@ impl Accounts {
 
     async fn made_before(&self, account: &Account) -> Result<Option<MadeAccount>, EditError> {
         match load::<Account>(self.store.as_ref(), &account.id).await? {
-            None => Ok(None),
+            None => match load::<DeletedAccount>(self.store.as_ref(), &account.id).await? {
+                None => Ok(None),
+                Some(_) => Err(EditError::DeletedSince),
+            },
             Some(first)
                 if first.value.user_id == account.user_id && first.value.command == account.command =>
             {
@@ -254,7 +258,8 @@ impl Accounts {
             let found = self.based_on(user_id, id, based_on).await?;
             let account = edit.apply(found.value, self.clock.now())?;
             let told = edit.by_hand.as_ref().and_then(|edit| edit.balance).map(|_| &account);
-            let days = day_balances(self.store.as_ref(), told.into_iter()).await?;
+            let told = told.into_iter().map(|account| (account, false));
+            let days = day_balances(self.store.as_ref(), told).await?;
             let batch = Batch::shared().replace(&account, found.version);
             let batch = days.iter().fold(batch, |batch, (day, version)| batch.put(day, *version));
             match self.store.commit(batch).await {
@@ -280,7 +285,9 @@ impl Accounts {
             if found.value.is_synced() {
                 return Err(EditError::Synced);
             }
-            let batch = Batch::new().delete(&found).insert(&account_removal(id, self.clock.now()));
+            let now = self.clock.now();
+            let batch = Batch::new().delete(&found).insert(&account_removal(id, now));
+            let batch = DeletedAccount::of(&found.value, now).iter().fold(batch, Batch::insert);
             match self.store.commit(batch).await {
                 Ok(()) => {
                     self.tell_of_change(user_id).await;

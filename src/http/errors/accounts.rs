@@ -23,9 +23,17 @@ impl From<EditError> for Problem {
                 Self::conflict("too_many_accounts", "There are too many accounts").detail(error.to_string())
             }
             EditError::KeyReused => Self::key_reused(),
+            EditError::DeletedSince => Self::deleted_since(),
             EditError::NothingMerged => Self::conflict("nothing_merged", "Nothing was merged into it"),
             EditError::Unavailable(_) => Self::unavailable(error),
             EditError::OutcomeUnknown => Self::outcome_unknown(error),
         }
+    }
+}
+
+impl Problem {
+    /// 409: the command was done before, and what it made is no more.
+    pub fn deleted_since() -> Self {
+        Self::conflict("deleted_since", "What the command made was deleted since")
     }
 }

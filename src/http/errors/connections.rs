@@ -26,6 +26,8 @@ impl From<LinkError> for Problem {
             ),
             LinkError::TooMany(_) => Self::conflict("too_many_connections", "There are too many connections")
                 .detail(error.to_string()),
+            LinkError::KeyReused => Self::key_reused(),
+            LinkError::DeletedSince => Self::deleted_since(),
             LinkError::Unavailable { retry_after, .. } => Self::unavailable(error).retry_after(retry_after),
             LinkError::OutcomeUnknown => Self::outcome_unknown(error),
         }

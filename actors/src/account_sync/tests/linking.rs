@@ -23,7 +23,7 @@ fn a_linked_banks_accounts_appear() {
         world.bank.scripted.set_statement("u1", whole(accounts));
 
         // when it is linked,
-        let connection = connections.link(request("u1")).await.unwrap();
+        let connection = connections.link(request("u1")).await.unwrap().connection;
         assert_eq!(connection.status, ConnectionStatus::Active);
         let run = world.finished(&connection.id, 1).await;
 
@@ -48,7 +48,7 @@ fn the_first_run_is_queued_in_the_commit_that_makes_the_connection() {
         let world = World::new();
         let connections = world.replica("a");
         let mut held = world.bank.scripted.hold(BankCall::Statement);
-        let connection = connections.link(request("u1")).await.unwrap();
+        let connection = connections.link(request("u1")).await.unwrap().connection;
         assert_eq!(world.runs(&connection.id).await.len(), 1);
         held.arrived().await;
         assert_eq!(world.runs(&connection.id).await[0].status, RunStatus::Running);
@@ -86,7 +86,7 @@ fn a_lost_reply_makes_a_connection_that_needs_the_user_again() {
         let world = World::new();
         let connections = world.replica("a");
         claim_fails(&world, ClaimError::OutcomeUnknown("reset".to_owned()));
-        let connection = connections.link(request("u1")).await.unwrap();
+        let connection = connections.link(request("u1")).await.unwrap().connection;
         assert_eq!(connection.status, ConnectionStatus::NeedsReauth);
         assert!(connection.reason.is_some());
         assert_eq!(connection.due_at, None);
@@ -120,7 +120,7 @@ fn a_provider_that_does_not_answer_a_claim_in_time_counts_as_a_lost_reply() {
         world.clock.advance(world.options.claim_deadline);
         // then the user is told to link again.
         let connection = linking.await.unwrap().unwrap();
-        assert_eq!(connection.status, ConnectionStatus::NeedsReauth);
+        assert_eq!(connection.connection.status, ConnectionStatus::NeedsReauth);
     });
 }
 
@@ -158,12 +158,44 @@ fn the_same_id_again_is_the_same_connection_and_claims_nothing() {
     system(async {
         let world = World::new();
         let connections = world.replica("a");
-        let asked = request("u1");
-        let first = connections.link(asked.clone()).await.unwrap();
-        let second = connections.link(asked).await.unwrap();
-        assert_eq!(first.id, second.id);
+        let asked = LinkRequest { command: Some("digest".to_owned()), ..request("u1") };
+        // Also while the first is still on its way.
+        let mut held = world.bank.scripted.hold(BankCall::Claim);
+        let both = [asked.clone(), asked.clone()].map(|asked| {
+            let connections = connections.clone();
+            tokio::spawn(async move { connections.link(asked).await.unwrap() })
+        });
+        held.arrived().await;
+        // The deadline of the claim, and the other one's next look.
+        eventually(|| async { (world.clock.sleepers() >= 2).then_some(()) }).await;
+        held.release();
+        let mut replayed = Vec::new();
+        let mut both = Vec::from(both);
+        while !both.iter().all(tokio::task::JoinHandle::is_finished) {
+            world.clock.advance(Duration::from_millis(100));
+            tokio::task::yield_now().await;
+        }
+        for linked in both.drain(..) {
+            let linked = linked.await.unwrap();
+            assert_eq!(linked.connection.id, asked.id);
+            replayed.push(linked.replayed);
+        }
+        replayed.sort_unstable();
+        assert_eq!(replayed, [false, true]);
+        let again = connections.link(asked.clone()).await.unwrap();
+        assert_eq!((again.connection.id, again.replayed), (asked.id.clone(), true));
         assert_eq!(world.bank.scripted.calls(BankCall::Claim), 1);
         assert_eq!(connections.list("u1", 10, None).await.unwrap().0.len(), 1);
+
+        // Other words, or another user, are another command;
+        let other = LinkRequest { command: Some("another".to_owned()), ..asked.clone() };
+        assert_eq!(connections.link(other).await.unwrap_err(), LinkError::KeyReused);
+        let stranger = LinkRequest { user_id: "u2".to_owned(), ..asked.clone() };
+        assert_eq!(connections.link(stranger).await.unwrap_err(), LinkError::KeyReused);
+        // and what was deleted since is not made anew.
+        connections.delete("u1", &asked.id, Disposal::KeepAccounts).await.unwrap();
+        assert_eq!(connections.link(asked).await.unwrap_err(), LinkError::DeletedSince);
+        assert_eq!(world.bank.scripted.calls(BankCall::Claim), 1);
     });
 }
 
@@ -181,7 +213,7 @@ fn a_claimed_credential_survives_commits_whose_answers_are_lost() {
             held.arrived().await;
             world.store.fail_commits([fault]);
             held.release();
-            let connection = linking.await.unwrap().unwrap();
+            let connection = linking.await.unwrap().unwrap().connection;
             assert_eq!(connection.status, ConnectionStatus::Active, "{fault:?}");
             world.finished(&connection.id, 1).await;
             assert_eq!(world.runs(&connection.id).await.len(), 1, "{fault:?}");
@@ -221,7 +253,7 @@ fn anothers_connection_is_not_found_by_any_way() {
         assert_eq!(connections.run("u2", id, &run.id).await, Err(SyncError::NotFound));
         assert_eq!(connections.delete("u2", id, Disposal::DeleteAccounts).await, Err(SyncError::NotFound));
         // Nor is a run of another connection of one's own.
-        let other = connections.link(request("u2")).await.unwrap();
+        let other = connections.link(request("u2")).await.unwrap().connection;
         assert_eq!(connections.run("u2", &other.id, &run.id).await, Err(SyncError::NotFound));
     });
 }
