@@ -111,7 +111,9 @@ impl Handler<Envelope<Due>> for AccountSync {
 
     fn handle(&mut self, asked: Envelope<Due>, ctx: &mut Self::Context) {
         // Whoever asks looks again soon, so a run that is ending needs no reminder.
-        if !self.running {
+        if self.running {
+            self.work.forget_note();
+        } else {
             self.run(ctx);
         }
         asked.reply.send(());

@@ -110,6 +110,9 @@ pub struct Connection {
     /// Something new was told of while a run was under way: another one is due at its end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub again: bool,
+    /// A run was made and waits until the provider may be asked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub postponed: bool,
     /// How the last run ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_outcome: Option<Outcome>,
@@ -131,6 +134,9 @@ pub struct Connection {
     /// Who runs it now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<Claim>,
+    /// A digest of the command that made it, if that can come again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
     /// The command that revoked it, so that it is recognised when it comes again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_by: Option<String>,
@@ -145,6 +151,11 @@ impl Connection {
     /// When the next attempt is planned; `None` while one is under way, or if none is planned.
     pub fn next_attempt_at(&self) -> Option<Timestamp> {
         if self.claim.is_some() { None } else { self.due_at }
+    }
+
+    /// Whether an unfinished run is likely, so that it is worth looking for one before another is made.
+    pub(super) fn may_have_unfinished_run(&self) -> bool {
+        self.postponed || self.claim.is_some() || self.last_outcome.is_none()
     }
 
     /// Whether it is shown to its user.

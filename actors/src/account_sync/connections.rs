@@ -1,15 +1,12 @@
 //! The handle on connections that the rest of Steward holds.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-
-use tokio::sync::{Notify, Semaphore};
 
 use super::actor::{AccountSync, Made, RequestRun, Revoke};
 use super::connection::{CONNECTIONS, Connection};
 use super::errors::{LinkError, SyncError};
-use super::link::{LinkRequest, link};
+use super::link::{LinkRequest, Linked, link};
 use super::options::{Banks, SyncOptions};
 use super::relink::{self, RelinkRequest};
 use super::run::{RUNS, Run};
@@ -76,16 +73,11 @@ impl Connections {
             kind: "account-sync",
             mailbox: 64,
             capacity: parts.options.most_actors,
-            idle: Duration::from_secs(10),
+            // They keep nothing in memory that is worth much.
+            idle: Duration::from_secs(2),
             drain: parts.options.drain,
         };
-        let desk = Arc::new(Desk {
-            room: Semaphore::new(parts.options.concurrency.max(1)),
-            wake: Notify::new(),
-            inherits: AtomicBool::new(true),
-            left_some: AtomicBool::new(false),
-            parts,
-        });
+        let desk = Arc::new(Desk::new(parts));
         let shared = desk.clone();
         let actors = Registry::new(options, arbiters, tree, move |connection_id, lifeline| {
             let work = Work::new(shared.clone(), connection_id);
@@ -97,18 +89,18 @@ impl Connections {
     /// Links an institution: claims the setup token, 10 s at most (the default of
     /// [`SyncOptions::claim_deadline`]), and queues the first run in the commit that makes the
     /// connection. If the provider's answer is lost, the connection is made and needs the user
-    /// again. Goes on when the caller has gone.
+    /// again. Goes on when the caller has gone. A command that comes again gets what it made.
     ///
     /// # Errors
     /// [`LinkError`].
-    pub async fn link(&self, request: LinkRequest) -> Result<Connection, LinkError> {
+    pub async fn link(&self, request: LinkRequest) -> Result<Linked, LinkError> {
         let this = self.clone();
         let linking = tokio::spawn(async move {
-            let connection = link(&this.desk.parts, request).await?;
-            if connection.due_at.is_some() {
-                this.start(&connection.id);
+            let linked = link(&this.desk.parts, request).await?;
+            if linked.connection.due_at.is_some() && !linked.replayed {
+                this.start(&linked.connection.id);
             }
-            Ok(connection)
+            Ok(linked)
         });
         linking.await.unwrap_or(Err(LinkError::OutcomeUnknown))
     }
@@ -229,7 +221,7 @@ impl Connections {
 
     /// Starts the connection's actor, which looks whether a run is due. If it cannot be started
     /// the schedule finds the connection.
-    fn start(&self, id: &str) {
+    pub fn start(&self, id: &str) {
         if self.actors.get(id).is_err() {
             self.wake();
         }

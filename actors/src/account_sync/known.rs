@@ -3,16 +3,16 @@
 //!
 //! Who calls it: a run, before each of its commits. What never happens here: a decision, a write.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 
-use super::settle::{Known, OVERLAP};
+use super::settle::{Known, OVERLAP, Settled};
 use super::work::Work;
 use crate::accounts::{TRANSACTIONS, Transaction};
 use crate::providers::Statement;
 use crate::store::{Query, StoreError, Versioned, find};
 
-/// Pages of 1,000 transactions that are known of an account and read for a run.
-const MOST_PAGES: usize = 50;
+/// Transactions that are read at once.
+const PAGE: usize = 1000;
 /// Ids that are looked up one by one; of more, all transactions are read.
 const MOST_NAMED: usize = 300;
 
@@ -49,38 +49,104 @@ impl Work {
     /// its time: a provider may have given one of them a later day.
     pub(super) async fn known(&self, statement: Option<&Statement>, all: bool) -> Result<Known, StoreError> {
         let accounts = self.accounts().await?;
-        let mut transactions = BTreeMap::new();
-        if let Some(wanted) = statement.and_then(Wanted::of) {
-            for account in &accounts {
-                let id = account.value.id.as_str();
-                let from = if all { Some(String::new()) } else { wanted.from.clone() };
-                let mut known = match from {
-                    Some(from) => self.transactions(id, from).await?,
-                    None => Vec::new(),
-                };
-                let there: BTreeSet<String> =
-                    known.iter().filter_map(|found| found.value.external_id.clone()).collect();
-                for named in wanted.named.iter().filter(|named| !there.contains(**named)) {
-                    let query = Query::by(&TRANSACTIONS, "external").equal(id).equal(*named).limit(1);
-                    known.extend(find::<Transaction>(self.store(), query).await?.0);
-                }
-                transactions.insert(id.to_owned(), known);
+        let mut known = Known { accounts, ..Known::default() };
+        let Some(wanted) = statement.and_then(Wanted::of) else { return Ok(known) };
+        let from = if all { Some(String::new()) } else { wanted.from.clone() };
+        let mut at_once = match &from {
+            Some(from) if !from.is_empty() && known.accounts.len() > 1 => self.of_user(&known, from).await?,
+            _ => None,
+        };
+        for account in &known.accounts {
+            let id = account.value.id.as_str();
+            let found = match (&mut at_once, &from) {
+                (Some(at_once), _) => Some(at_once.remove(id).unwrap_or_default()),
+                (None, Some(from)) => self.transactions(id, from.clone()).await?,
+                (None, None) => Some(Vec::new()),
+            };
+            let Some(mut found) = found else {
+                known.too_many_of = Some(account.value.name().to_owned());
+                break;
+            };
+            let there: BTreeSet<String> =
+                found.iter().filter_map(|found| found.value.external_id.clone()).collect();
+            for named in wanted.named.iter().filter(|named| !there.contains(**named)) {
+                let query = Query::by(&TRANSACTIONS, "external").equal(id).equal(*named).limit(1);
+                found.extend(find::<Transaction>(self.store(), query).await?.0);
             }
+            known.transactions.insert(id.to_owned(), found);
         }
-        Ok(Known { accounts, transactions })
+        Ok(known)
     }
 
-    async fn transactions(&self, id: &str, from: String) -> Result<Vec<Versioned<Transaction>>, StoreError> {
+    /// The transactions of all accounts of the user from a day on, by account, in one look; `None` if they
+    /// are too many for that.
+    async fn of_user(
+        &self,
+        known: &Known,
+        from: &str,
+    ) -> Result<Option<HashMap<String, Vec<Versioned<Transaction>>>>, StoreError> {
+        let Some(user_id) = known.accounts.first().map(|account| account.value.user_id.as_str()) else {
+            return Ok(None);
+        };
+        let query = Query::by(&TRANSACTIONS, "user").equal(user_id).range(Some(from.into()), None);
+        let (page, next) = find::<Transaction>(self.store(), query.limit(PAGE)).await?;
+        if next.is_some() {
+            return Ok(None);
+        }
+        let mut by_account: HashMap<String, Vec<Versioned<Transaction>>> = HashMap::new();
+        for one in page {
+            by_account.entry(one.value.account_id.clone()).or_default().push(one);
+        }
+        Ok(Some(by_account))
+    }
+
+    /// The transactions of an account from a day on; `None` if they are more than [`super::SyncOptions::most_known`].
+    async fn transactions(
+        &self,
+        id: &str,
+        from: String,
+    ) -> Result<Option<Vec<Versioned<Transaction>>>, StoreError> {
+        let most = self.desk.parts.options.most_known;
         let (mut all, mut after) = (Vec::new(), None);
-        for _ in 0..MOST_PAGES {
+        loop {
             let query = Query::by(&TRANSACTIONS, "account").equal(id).range(Some(from.clone().into()), None);
-            let (page, next) = find::<Transaction>(self.store(), query.limit(1000).after(after)).await?;
+            let (page, next) =
+                find::<Transaction>(self.store(), query.limit(PAGE.min(most)).after(after)).await?;
             all.extend(page);
             after = next;
-            if after.is_none() {
-                break;
+            match after {
+                None => return Ok(Some(all)),
+                Some(_) if all.len() >= most => return Ok(None),
+                Some(_) => {}
             }
         }
-        Ok(all)
+    }
+}
+
+impl Known {
+    /// What is known once this is committed, without reading it again.
+    pub(super) fn after(mut self, settled: &Settled) -> Self {
+        for (account, version) in &settled.accounts {
+            let written = Versioned { value: account.clone(), version: version + 1 };
+            match self.accounts.iter_mut().find(|known| known.value.id == account.id) {
+                Some(known) => *known = written,
+                None => self.accounts.push(written),
+            }
+        }
+        let mut places: HashMap<String, (String, usize)> = HashMap::new();
+        for (account, known) in &self.transactions {
+            let place =
+                |(n, one): (usize, &Versioned<Transaction>)| (one.value.id.clone(), (account.clone(), n));
+            places.extend(known.iter().enumerate().map(place));
+        }
+        for (one, version) in &settled.transactions {
+            let written = Versioned { value: one.clone(), version: version + 1 };
+            let place = places.get(&one.id);
+            match place.and_then(|(account, n)| self.transactions.get_mut(account)?.get_mut(*n)) {
+                Some(known) => *known = written,
+                None => self.transactions.entry(one.account_id.clone()).or_default().push(written),
+            }
+        }
+        self
     }
 }

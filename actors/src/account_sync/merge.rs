@@ -113,6 +113,12 @@ fn renamed<'a>(
 }
 
 impl Merged {
+    /// Makes it partial, for what was not taken over either.
+    pub(super) fn leave_out(&mut self, why: &str) {
+        let before = self.partial.take().map(|partial| format!("; {partial}")).unwrap_or_default();
+        self.partial = Some(format!("{}{before}", short(why)));
+    }
+
     fn update(&mut self, before: &Versioned<Account>, told: &BankAccount, details: Details, now: Timestamp) {
         let old = &before.value;
         let mut new = Account {
@@ -208,7 +214,12 @@ fn details(told: &BankDetails) -> Result<Details, &'static str> {
 }
 
 pub(super) fn short(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(MOST_CHARS).collect()
+    text.chars().filter(is_shown).take(MOST_CHARS).collect()
+}
+
+/// Whether a provider's character is kept: none that commands a screen, or turns the text around it.
+pub(super) fn is_shown(c: &char) -> bool {
+    !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn reason(complaints: &[String]) -> Option<String> {

@@ -36,6 +36,9 @@ pub struct SyncOptions {
     pub most_connections: usize,
     /// Actors that may live at once in this process.
     pub most_actors: usize,
+    /// Transactions of one account that a run compares with what is told (at least one). Of an account
+    /// that has more in the time told of, nothing is taken over but its balance, and the run says so.
+    pub most_known: usize,
     /// How long a drain waits for the runs that are under way.
     pub drain: Duration,
 }
@@ -50,10 +53,11 @@ impl Default for SyncOptions {
             claim_deadline: Duration::from_secs(10),
             statement_deadline: Duration::from_secs(300),
             lease: Duration::from_secs(30),
-            concurrency: 32,
-            poll: Duration::from_secs(1),
+            concurrency: 64,
+            poll: Duration::from_millis(250),
             most_connections: 50,
             most_actors: 10_000,
+            most_known: 250_000,
             drain: Duration::from_secs(5),
         }
     }

@@ -6,33 +6,51 @@
 //! counts although somebody else has taken over.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use metrics::{counter, histogram};
+use tokio::sync::SemaphorePermit;
 
 use super::connection::{Claim, Connection};
 use super::connections::SyncParts;
 use super::credential::SealedCredential;
 use super::errors::SyncError;
 use super::run::Run;
-use super::settle::{Look, Moment, look, period, settle};
+use super::settle::{Known, Look, Moment, look, period, settle};
 use super::work::{ATTEMPTS, BACKOFF, Work, again};
 use crate::accounts::{day_balances, tell_of_change};
 use crate::figures;
 use crate::ids;
 use crate::providers::{Bank, BankError, Credential, Statement};
 use crate::seal::SealError;
-use crate::store::{Batch, load};
+use crate::store::{Batch, Sharing, Versioned, load};
 use crate::supervision::Lifeline;
 
 /// Commits that one run's result may take.
 const MOST_COMMITS: u32 = 200;
+/// Writes of a commit that may share a transaction with others; one with more would hold them up.
+const MOST_SHARED: usize = 64;
+
+/// A statement is large that tells of so much of what may be known of an account, a fifth: all of it is
+/// known in memory while it is taken over. One at a time is.
+const LARGE: usize = 5;
 
 /// A run that this process has begun.
 struct Begun {
-    connection: Connection,
+    /// Both records as this process wrote them last.
+    connection: Versioned<Connection>,
+    run: Versioned<Run>,
+    /// They have not been written here since in another way, so that they need not be read again. If
+    /// somebody else has written them, their versions say so.
+    fresh: bool,
     claim_id: String,
-    run_id: String,
+    /// What is known after the last commit of its result, if that was not the last one.
+    known: Option<Known>,
+}
+
+impl Begun {
+    fn new(claim_id: &str, connection: Versioned<Connection>, run: Versioned<Run>) -> Self {
+        Self { connection, run, fresh: true, claim_id: claim_id.to_owned(), known: None }
+    }
 }
 
 /// How far a result is written.
@@ -47,24 +65,27 @@ impl Work {
     /// Runs the connection if a run is due and nobody else is at it. Once `lifeline` drains,
     /// nothing is begun; what was begun before is kept alive until the drain's deadline.
     pub(super) async fn perform(&self, lifeline: &Lifeline) {
+        let noted = self.desk.take_noted(self.connection_id());
+        let queued = self.desk.queue();
         let place = tokio::select! {
             place = self.desk.room.acquire() => place,
             () = lifeline.draining() => return,
         };
+        drop(queued);
         // The semaphore is never closed.
         let Ok(place) = place else { return };
         if !lifeline.is_draining() {
-            self.perform_now().await;
+            // Apart, so that whoever waits is small.
+            Box::pin(self.perform_now(noted)).await;
         }
         drop(place);
-        if self.desk.left_some.swap(false, Ordering::AcqRel) {
-            self.desk.wake.notify_one();
-        }
+        self.desk.look_if_short();
     }
 
-    async fn perform_now(&self) {
+    async fn perform_now(&self, noted: Option<Versioned<Connection>>) {
         let connection_id = self.connection_id();
-        let begun = match self.begin().await {
+        // Each part apart, so that whoever waits for a bank is small.
+        let mut begun = match Box::pin(self.begin(noted)).await {
             Ok(Some(begun)) => begun,
             Ok(None) => return,
             Err(error) => {
@@ -72,8 +93,10 @@ impl Work {
                 return;
             }
         };
-        let answer = self.ask(&begun).await;
-        let settled = self.settle(&begun, &answer).await;
+        let answer = self.ask(&mut begun).await;
+        let (answer, large) = Box::pin(self.room_for(&mut begun, answer)).await;
+        let settled = Box::pin(self.settle(&mut begun, &answer)).await;
+        drop(large);
         let outcome = match &settled {
             Ok(Some(run)) => run.outcome.map_or("unknown", super::Outcome::name),
             Ok(None) => "too_late",
@@ -91,35 +114,41 @@ impl Work {
             Ok(None) => {
                 tracing::warn!(
                     connection_id,
-                    run_id = begun.run_id,
+                    run_id = begun.run.value.id,
                     "a run came too late and does not count"
                 );
             }
             Err(error) => tracing::warn!(
                 connection_id,
-                run_id = begun.run_id,
+                run_id = begun.run.value.id,
                 %error,
                 "a run's result could not be stored; it is resumed when its claim lapses"
             ),
         }
     }
 
-    /// Claims the connection for a run, if one is due and its slot is this replica's.
-    async fn begin(&self) -> Result<Option<Begun>, SyncError> {
+    /// Claims the connection for a run, if one is due and its slot is this replica's. What the schedule
+    /// has `noted` is good enough to decide on: the commit says whether it still stands.
+    async fn begin(&self, mut noted: Option<Versioned<Connection>>) -> Result<Option<Begun>, SyncError> {
         let _turn = self.turn().await;
         let parts = &self.desk.parts;
         let claim_id = ids::new_id();
         let mut last = SyncError::OutcomeUnknown;
         for attempt in 0..ATTEMPTS {
             BACKOFF.wait(attempt).await;
-            let Some(found) = load::<Connection>(self.store(), self.connection_id()).await? else {
-                return Ok(None);
+            let (found, unfinished) = match noted.take() {
+                Some(found) if !found.value.may_have_unfinished_run() => (found, None),
+                _ => {
+                    let Some(found) = load::<Connection>(self.store(), self.connection_id()).await? else {
+                        return Ok(None);
+                    };
+                    (found, self.unfinished().await?)
+                }
             };
-            let unfinished = self.unfinished().await?;
             if found.value.is_claimed_as(&claim_id)
                 && let Some(run) = unfinished
             {
-                return Ok(Some(Begun { connection: found.value, claim_id, run_id: run.value.id }));
+                return Ok(Some(Begun::new(&claim_id, found, run)));
             }
             let Some(epoch) = parts.territory.epoch_of(self.connection_id()) else { return Ok(None) };
             let moment = self.moment();
@@ -131,19 +160,21 @@ impl Work {
             };
             let lives = |owner: &str| parts.territory.lives(owner);
             let (claim, options) = ((claim, epoch), &parts.options);
+            let before = found.clone();
             let looked = look(found.value, unfinished, claim, lives, moment, options, &mut ids::new_id);
             let (batch, begun) = match looked {
                 Look::Nothing => return Ok(None),
                 Look::Record(connection, run) => {
-                    let batch = Batch::new().replace(&*connection, found.version);
+                    let batch = Batch::shared().change(&before, &*connection);
                     (run.into_iter().fold(batch, |batch, (run, version)| batch.put(&*run, version)), None)
                 }
                 Look::Begin(mut connection, run, version) => {
                     connection.credential =
                         connection.credential.map(|sealed| self.resealed(&connection.id, sealed));
-                    let batch = Batch::new().replace(&*connection, found.version).put(&*run, version);
-                    let (run_id, claim_id) = (run.id.clone(), claim_id.clone());
-                    (batch, Some(Begun { connection: *connection, claim_id, run_id }))
+                    let batch = Batch::shared().change(&before, &*connection).put(&*run, version);
+                    let connection = Versioned { value: *connection, version: before.version + 1 };
+                    let run = Versioned { value: *run, version: version + 1 };
+                    (batch, Some(Begun::new(&claim_id, connection, run)))
                 }
             };
             match again(self.store().commit(batch).await)? {
@@ -167,13 +198,13 @@ impl Work {
     }
 
     /// Asks the bank, within the deadline, and keeps the claim meanwhile.
-    async fn ask(&self, begun: &Begun) -> Result<Statement, BankError> {
-        let (parts, connection) = (&self.desk.parts, &begun.connection);
-        let (bank, credential) = access(parts, connection)?;
+    async fn ask(&self, begun: &mut Begun) -> Result<Statement, BankError> {
+        let parts = &self.desk.parts;
+        let (bank, credential) = access(parts, &begun.connection.value)?;
         let deadline = parts.options.statement_deadline;
         let now = parts.clock.now();
         let until = now.plus(deadline);
-        let mut asked = bank.statement(&credential, Some(period(connection, now)));
+        let mut asked = bank.statement(&credential, Some(period(&begun.connection.value, now)));
         loop {
             tokio::select! {
                 answer = &mut asked => return answer,
@@ -189,10 +220,41 @@ impl Work {
         }
     }
 
+    /// Waits until there is room for a statement that is large; if there is none in time, the run waits
+    /// and asks again.
+    async fn room_for(
+        &self,
+        begun: &mut Begun,
+        answer: Result<Statement, BankError>,
+    ) -> (Result<Statement, BankError>, Option<SemaphorePermit<'_>>) {
+        let parts = &self.desk.parts;
+        let told = |statement: &Statement| -> usize {
+            statement.accounts.iter().map(|account| account.transactions.len()).sum()
+        };
+        if answer.as_ref().map_or(0, told) <= parts.options.most_known / LARGE {
+            return (answer, None);
+        }
+        let until = parts.clock.now().plus(parts.options.statement_deadline);
+        loop {
+            tokio::select! {
+                // The semaphore is never closed.
+                place = self.desk.large.acquire() => return (answer, place.ok()),
+                () = parts.clock.sleep_until(until) => break,
+                () = parts.clock.sleep(parts.options.lease / 3) => {
+                    if !self.renew(begun).await {
+                        break;
+                    }
+                }
+            }
+        }
+        (Err(BankError::Resting { after: parts.options.first_retry }), None)
+    }
+
     /// Makes the claim stand for longer; `false` if it is gone, so that no result will count. If that
     /// cannot be told, or the commit fails, it is tried again.
-    async fn renew(&self, begun: &Begun) -> bool {
+    async fn renew(&self, begun: &mut Begun) -> bool {
         let _turn = self.turn().await;
+        begun.fresh = false;
         let Ok(found) = load::<Connection>(self.store(), self.connection_id()).await else { return true };
         let Some(found) = found else { return false };
         let until = self.desk.parts.clock.now().plus(self.desk.parts.options.lease);
@@ -210,14 +272,15 @@ impl Work {
     /// Commits what the answer makes of the connection; `None` if somebody else has taken over.
     async fn settle(
         &self,
-        begun: &Begun,
+        begun: &mut Begun,
         answer: &Result<Statement, BankError>,
     ) -> Result<Option<Run>, SyncError> {
         let _turn = self.turn().await;
         let (mut last, mut failures) = (SyncError::OutcomeUnknown, 0);
         for _ in 0..MOST_COMMITS {
             BACKOFF.wait(failures).await;
-            match self.settle_once(begun, answer, failures > 0).await {
+            // Once is as a rule that somebody wanted something of the connection meanwhile.
+            match self.settle_once(begun, answer, failures > 1).await {
                 Ok(Settling::Done(settled)) => return Ok(settled),
                 Ok(Settling::More) => failures = 0,
                 Err(error) => (last, failures) = (error, failures + 1),
@@ -231,39 +294,60 @@ impl Work {
 
     async fn settle_once(
         &self,
-        begun: &Begun,
+        begun: &mut Begun,
         answer: &Result<Statement, BankError>,
         all: bool,
     ) -> Result<Settling, SyncError> {
-        let Some(found) = load::<Connection>(self.store(), self.connection_id()).await? else {
-            return Ok(Settling::Done(None));
-        };
-        let Some(run) = load::<Run>(self.store(), &begun.run_id).await? else {
-            return Ok(Settling::Done(None));
+        let (found, run) = if std::mem::take(&mut begun.fresh) {
+            (begun.connection.clone(), begun.run.clone())
+        } else {
+            let found = load::<Connection>(self.store(), self.connection_id()).await?;
+            let run = load::<Run>(self.store(), &begun.run.value.id).await?;
+            let Some(read) = found.zip(run) else { return Ok(Settling::Done(None)) };
+            read
         };
         if !found.value.is_claimed_as(&begun.claim_id) {
             // An earlier attempt may have counted although its answer was lost.
             let counted = run.value.settled_by.as_deref() == Some(&begun.claim_id);
             return Ok(Settling::Done(counted.then_some(run.value)));
         }
-        let known = self.known(answer.as_ref().ok(), all).await?;
+        let known = match begun.known.take() {
+            Some(known) => known,
+            None => self.known(answer.as_ref().ok(), all).await?,
+        };
         let options = &self.desk.parts.options;
-        let settled =
-            settle(found.value, run.value, &known, answer, self.moment(), options, &mut ids::new_id);
+        let (connection, former) = (found.value.clone(), run.value.clone());
+        let settled = settle(connection, former, &known, answer, self.moment(), options, &mut ids::new_id);
         let settled_by = Some(begun.claim_id.clone()).filter(|_| !settled.more);
-        let ended = Run { settled_by, ..settled.run };
-        let batch = Batch::new().replace(&settled.connection, found.version).replace(&ended, run.version);
-        let batch =
-            settled.accounts.iter().fold(batch, |batch, (account, version)| batch.put(account, *version));
+        let ended = Run { settled_by, ..settled.run.clone() };
+        let batch = Batch::new().change(&found, &settled.connection).change(&run, &ended);
+        let batch = settled.accounts.iter().fold(batch, |batch, (account, version)| {
+            let mut known = known.accounts.iter();
+            match known.find(|known| known.value.id == account.id && known.version == *version) {
+                Some(before) => batch.change(before, account),
+                None => batch.put(account, *version),
+            }
+        });
         let batch = settled.transactions.iter().fold(batch, |batch, (one, version)| batch.put(one, *version));
         let batch = settled.gone.iter().fold(batch, Batch::delete);
-        let days = day_balances(self.store(), settled.accounts.iter().map(|(account, _)| account)).await?;
-        let batch = days.iter().fold(batch, |batch, (day, version)| batch.put(day, *version));
+        let accounts = settled.accounts.iter().map(|(account, version)| (account, *version == 0));
+        let days = day_balances(self.store(), accounts).await?;
+        let mut batch = days.iter().fold(batch, |batch, (day, version)| batch.put(day, *version));
+        if batch.writes.len() <= MOST_SHARED {
+            batch.sharing = Sharing::Shared;
+        }
         self.store().commit(batch).await?;
         if !settled.accounts.is_empty() {
             tell_of_change(self.desk.parts.channel.as_ref(), &settled.connection.user_id).await;
         }
-        Ok(if settled.more { Settling::More } else { Settling::Done(Some(ended)) })
+        if !settled.more {
+            return Ok(Settling::Done(Some(ended)));
+        }
+        begun.known = Some(known.after(&settled));
+        begun.connection = Versioned { value: settled.connection, version: found.version + 1 };
+        begun.run = Versioned { value: ended, version: run.version + 1 };
+        begun.fresh = true;
+        Ok(Settling::More)
     }
 
     fn moment(&self) -> Moment {

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jiff::civil::Date;
 
+use super::merge::is_shown;
 use crate::accounts::{Account, MergeRule, MergedFrom, Transaction};
 use crate::providers::BankTransaction;
 use crate::store::Versioned;
@@ -183,7 +184,7 @@ struct Telling {
 
 impl Telling {
     fn of(told: &BankTransaction) -> Self {
-        let description = told.description.chars().filter(|c| !c.is_control()).take(MOST_CHARS).collect();
+        let description = told.description.chars().filter(is_shown).take(MOST_CHARS).collect();
         Self { date: told.at.day(), amount: told.amount, description, pending: told.pending }
     }
 

@@ -52,12 +52,12 @@ impl Connections {
     }
 
     /// Starts the actors of connections that are due, the longest due first, as many as there is
-    /// room for. Returns how many.
+    /// room for and some that wait for it. Returns how many.
     pub(super) async fn start_due(&self) -> Result<usize, StoreError> {
         let parts = &self.desk.parts;
         // Said before anything is started: a run may come to its end before this does.
         self.desk.left_some.store(true, Ordering::Release);
-        let room = self.desk.room.available_permits();
+        let room = self.desk.wanted();
         let inherits = self.desk.inherits.load(Ordering::Acquire);
         let (mut started, mut after) = (0, None);
         for _ in 0..PAGES {
@@ -74,12 +74,18 @@ impl Connections {
                 if started >= room {
                     return Ok(started);
                 }
-                match self.actors.ask(&connection.value.id, Due, PATIENCE).await {
+                let id = connection.value.id.clone();
+                self.desk.note(connection);
+                let asked = self.actors.ask(&id, Due, PATIENCE).await;
+                match asked {
                     Ok(()) => started += 1,
-                    Err(AskError::Leaving) => return Ok(started),
-                    // It fell too often; those behind it must not wait for it.
                     Err(error) => {
-                        tracing::debug!(connection_id = connection.value.id, %error, "not started");
+                        self.desk.take_noted(&id);
+                        if matches!(error, AskError::Leaving) {
+                            return Ok(started);
+                        }
+                        // It fell too often; those behind it must not wait for it.
+                        tracing::debug!(connection_id = id, %error, "not started");
                     }
                 }
             }

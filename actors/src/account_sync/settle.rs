@@ -75,7 +75,8 @@ pub(super) fn look(
         let given_up = settle(connection, run, &Known::default(), &answer, moment, options, new_id);
         return Look::Record(Box::new(given_up.connection), Some((Box::new(given_up.run), version)));
     }
-    let connection = Connection { due_at: Some(claim.lease_until), claim: Some(claim), epoch, ..connection };
+    let due_at = Some(claim.lease_until);
+    let connection = Connection { due_at, claim: Some(claim), epoch, postponed: false, ..connection };
     Look::Begin(Box::new(connection), Box::new(run.begun(now)), version)
 }
 
@@ -98,6 +99,8 @@ pub(super) struct Known {
     /// Their transactions in the time told of and [`OVERLAP`] before it, and those that are named, by
     /// account.
     pub(super) transactions: BTreeMap<String, Vec<Versioned<Transaction>>>,
+    /// The name of an account that has more transactions than can be known.
+    pub(super) too_many_of: Option<String>,
 }
 
 /// What a first run asks for.
@@ -159,10 +162,16 @@ fn told(
     new_id: &mut dyn FnMut() -> String,
 ) -> Settled {
     let now = moment.now;
-    let merged = merge(&connection, &known.accounts, statement, now, new_id);
+    let mut merged = merge(&connection, &known.accounts, statement, now, new_id);
+    if let Some(account) = &known.too_many_of {
+        let most = options.most_known;
+        merged.leave_out(&format!("{account}: more than {most} transactions are there already"));
+    }
     let removed = statement.changes.iter().flat_map(|changes| &changes.removed).map(String::as_str).collect();
     let mut posted = Posted::default();
-    if let Some(told) = said(statement, merged.partial.is_none(), &connection, &removed, now) {
+    if known.too_many_of.is_none()
+        && let Some(told) = said(statement, merged.partial.is_none(), &connection, &removed, now)
+    {
         posted = post_all(&merged, known, statement, told, new_id);
     }
     let run = Run {
@@ -196,6 +205,8 @@ fn told(
     let whole = outcome == Outcome::Complete;
     let (cursor, provisional_since) = match &statement.changes {
         Some(changes) if whole => (Some(changes.cursor.clone()), None),
+        // None of them was taken over.
+        Some(_) if known.too_many_of.is_some() => (connection.cursor, connection.provisional_since),
         // Some of the changes were left out, so the next statement has to tell them again.
         Some(_) => (connection.cursor, begun_provisionally),
         None => (connection.cursor, connection.provisional_since),
@@ -302,7 +313,7 @@ fn postponed(connection: Connection, run: Run, after: Duration, moment: Moment) 
     let run = Run { status: RunStatus::Queued, attempts: run.attempts.saturating_sub(1), ..run };
     let due_at = Some(moment.now.plus(spread.min(LONGEST_RETRY_AFTER)));
     Settled {
-        connection: Connection { claim: None, due_at, ..connection },
+        connection: Connection { claim: None, due_at, postponed: true, ..connection },
         run,
         accounts: Vec::new(),
         transactions: Vec::new(),

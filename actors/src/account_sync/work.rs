@@ -3,11 +3,12 @@
 //!
 //! Who calls it: the actor. What never happens here: a call to a bank, a decision on what was remembered.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, MutexGuard, Notify, Semaphore};
+use tokio::sync::{self, MutexGuard, Notify, Semaphore};
 
 use super::connection::Connection;
 use super::connections::{Disposal, SyncParts};
@@ -18,6 +19,7 @@ use super::settle::{revoked, wanted};
 use crate::accounts::{ACCOUNTS, Account, sweep, tell_of_change};
 use crate::backoff::Backoff;
 use crate::store::{Batch, CommitError, Query, Store, StoreError, Versioned, find, load};
+use crate::supervision::lock;
 use crate::time::Timestamp;
 
 /// How often a commit that conflicts, or whose outcome is unknown, is decided again.
@@ -30,12 +32,75 @@ pub(super) struct Desk {
     pub(super) parts: SyncParts,
     /// Runs at once.
     pub(super) room: Semaphore,
+    /// Large statements that are taken over at once.
+    pub(super) large: Semaphore,
     /// Wakes the schedule before its time.
     pub(super) wake: Notify,
     /// What a dead replica was at is to be looked for, before its claims lapse.
     pub(super) inherits: AtomicBool,
     /// The schedule may have had to leave due connections alone, for want of room.
     pub(super) left_some: AtomicBool,
+    /// Runs that wait for room.
+    queued: AtomicUsize,
+    /// Due connections as the schedule found them, until their actors look.
+    noted: Mutex<HashMap<String, Versioned<Connection>>>,
+}
+
+/// Runs that may wait for room in this process, so that there is always one to go on with.
+const AHEAD: usize = 64;
+
+impl Desk {
+    pub(super) fn new(parts: SyncParts) -> Self {
+        Self {
+            room: Semaphore::new(parts.options.concurrency.max(1)),
+            large: Semaphore::new(1),
+            wake: Notify::new(),
+            inherits: AtomicBool::new(true),
+            left_some: AtomicBool::new(false),
+            queued: AtomicUsize::new(0),
+            noted: Mutex::default(),
+            parts,
+        }
+    }
+
+    /// How many runs more may be started, to begin now or to wait.
+    pub(super) fn wanted(&self) -> usize {
+        let ahead = AHEAD.saturating_sub(self.queued.load(Ordering::Acquire));
+        self.room.available_permits() + ahead
+    }
+
+    /// Counts a run that waits, until what is returned is dropped.
+    pub(super) fn queue(&self) -> Queued<'_> {
+        self.queued.fetch_add(1, Ordering::AcqRel);
+        Queued(&self.queued)
+    }
+
+    /// Wakes the schedule if it had to leave some alone and few are left that wait.
+    pub(super) fn look_if_short(&self) {
+        let few = self.queued.load(Ordering::Acquire) <= AHEAD / 2;
+        if few && self.left_some.swap(false, Ordering::AcqRel) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Notes a connection that was just read, for its actor.
+    pub(super) fn note(&self, connection: Versioned<Connection>) {
+        lock(&self.noted).insert(connection.value.id.clone(), connection);
+    }
+
+    /// What was noted of a connection; it is not told twice.
+    pub(super) fn take_noted(&self, connection_id: &str) -> Option<Versioned<Connection>> {
+        lock(&self.noted).remove(connection_id)
+    }
+}
+
+/// A run that waits for room.
+pub(super) struct Queued<'a>(&'a AtomicUsize);
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// The work on one connection.
@@ -43,12 +108,12 @@ pub(super) struct Work {
     pub(super) desk: Arc<Desk>,
     connection_id: String,
     /// One decision at a time, in the order in which they came.
-    turn: Mutex<()>,
+    turn: sync::Mutex<()>,
 }
 
 impl Work {
     pub(super) fn new(desk: Arc<Desk>, connection_id: String) -> Self {
-        Self { desk, connection_id, turn: Mutex::new(()) }
+        Self { desk, connection_id, turn: sync::Mutex::new(()) }
     }
 
     /// Makes the run with this id wanted, or joins the one that is unfinished. The flag says
@@ -163,6 +228,11 @@ impl Work {
     /// One decision at a time.
     pub(super) async fn turn(&self) -> MutexGuard<'_, ()> {
         self.turn.lock().await
+    }
+
+    /// Drops what the schedule noted for a run that is under way already.
+    pub(super) fn forget_note(&self) {
+        self.desk.take_noted(&self.connection_id);
     }
 
     pub(super) fn connection_id(&self) -> &str {

@@ -104,12 +104,114 @@ fn more_than_one_commit_can_take_is_written_in_several_and_counted_once() {
         let connections = world.replica("a");
         let now = world.clock.now();
         world.script([BankFault::Answers(changes(vec![with(0..11_500, "x1", now)], true, &[], "c1"))]);
-        let connection = connections.link(request("u1")).await.unwrap();
+        let connection = connections.link(request("u1")).await.unwrap().connection;
         let run = world.finished(&connection.id, 1).await;
         assert_eq!((run.outcome, run.added, run.modified), (Some(Outcome::Complete), 11_501, 0));
         assert_eq!(world.kept().await.len(), 11_500);
         let connection = world.connection(&connection.id).await;
         assert_eq!((connection.cursor.as_deref(), connection.provisional_since), (Some("c1"), None));
+    });
+}
+
+#[test]
+fn all_that_is_known_is_compared_however_many_pages_it_fills() {
+    system(async {
+        // Given an account of more transactions than one commit writes,
+        let world = World::new();
+        let connections = world.replica("a");
+        let now = world.clock.now();
+        world.script([BankFault::Answers(changes(vec![with(0..12_000, "x1", now)], true, &[], "c1"))]);
+        let connection = connections.link(request("u1")).await.unwrap().connection;
+        world.finished(&connection.id, 1).await;
+        world.clock.advance(Duration::from_secs(1));
+        let half = Statement {
+            partial: Some("one account is away".to_owned()),
+            ..changes(vec![with(12_000..12_001, "x1", now)], false, &[], "c2")
+        };
+        world.run_again(&connections, &connection.id, half).await;
+        // when all of it is told again under other ids, but for two,
+        world.clock.advance(Duration::from_secs(1));
+        let renamed = |one: BankTransaction| BankTransaction { id: format!("y-{}", one.id), ..one };
+        let again = with(0..11_999, "x1", now);
+        let transactions = again.transactions.into_iter().map(renamed).collect();
+        let again = BankAccount { transactions, ..again };
+        let run = world.run_again(&connections, &connection.id, changes(vec![again], true, &[], "c3")).await;
+        // then each is found again, the doubtful one goes, and what was told whole once stays.
+        let counts = (run.added, run.modified, run.removed);
+        assert_eq!((run.outcome, counts), (Some(Outcome::Complete), (0, 11_999, 1)));
+        let kept = world.kept().await;
+        assert_eq!(kept.len(), 12_000);
+        assert_eq!(
+            kept.iter().filter(|one| one.external_id.as_ref().unwrap().starts_with("y-")).count(),
+            11_999
+        );
+    });
+}
+
+#[test]
+fn more_than_can_be_compared_is_left_out_and_said_so() {
+    system(async {
+        let mut world = World::new();
+        world.options.most_known = 2_000;
+        let connections = world.replica("a");
+        let now = world.clock.now();
+        world.script([BankFault::Answers(changes(vec![with(0..3_000, "x1", now)], true, &[], "c1"))]);
+        let connection = world.linked(&connections).await;
+        // What changed since the cursor needs little to be known.
+        let later = now.plus(Duration::from_secs(30 * 24 * 3600));
+        world.clock.advance(Duration::from_secs(30 * 24 * 3600));
+        let next = changes(vec![with(3_000..3_001, "x1", later)], false, &["x1-0"], "c2");
+        let run = world.run_again(&connections, &connection.id, next).await;
+        assert_eq!((run.outcome, run.added, run.removed), (Some(Outcome::Complete), 1, 1));
+        // All of it again is too much: the balance is taken over, and no more,
+        let told = BankAccount { balance: dollars(77), ..with(0..10, "x1", later) };
+        let run = world.run_again(&connections, &connection.id, changes(vec![told], true, &[], "c3")).await;
+        let reason = run.reason.unwrap();
+        assert!(reason.contains("Everyday") && reason.contains("2000 transactions"), "{reason}");
+        assert_eq!((run.outcome, run.modified), (Some(Outcome::Partial), 1));
+        assert_eq!(
+            (world.kept().await.len(), world.accounts_of("u1").await[0].balance),
+            (3_000, dollars(77))
+        );
+        // and the next one begins where the last whole one ended.
+        let after = world.connection(&connection.id).await;
+        assert_eq!((after.cursor.as_deref(), after.provisional_since), (Some("c2"), None));
+    });
+}
+
+#[test]
+fn a_large_statement_waits_for_its_turn_keeps_its_claim_and_asks_again_if_there_is_none() {
+    system(async {
+        let mut world = World::new();
+        world.options.most_known = 1_000;
+        let connections = world.replica("a");
+        let now = world.clock.now();
+        let large = changes(vec![with(0..201, "x1", now)], true, &[], "c1");
+        // Given another large one that is being taken over,
+        let turn = connections.desk.large.acquire().await.unwrap();
+        world.script([BankFault::Answers(large.clone()), BankFault::Answers(large)]);
+        let id = connections.link(request("u1")).await.unwrap().connection.id;
+        let waits = async || eventually(|| async { (world.clock.sleepers() >= 2).then_some(()) }).await;
+        waits().await;
+        let before = world.connection(&id).await.claim.unwrap().lease_until;
+        world.clock.advance(world.options.lease / 3);
+        eventually(|| async {
+            let claim = world.connection(&id).await.claim?;
+            (claim.lease_until > before).then_some(())
+        })
+        .await;
+        // when its time is up, then its run waits,
+        waits().await;
+        world.clock.advance(world.options.statement_deadline);
+        eventually(|| async { world.connection(&id).await.postponed.then_some(()) }).await;
+        assert!(world.kept().await.is_empty());
+        // and ends well once there is room.
+        drop(turn);
+        world.clock.advance(world.options.first_retry * 2);
+        assert_eq!(connections.start_due().await.unwrap(), 1);
+        let run = world.finished(&id, 1).await;
+        assert_eq!((run.outcome, run.added), (Some(Outcome::Complete), 202));
+        assert_eq!((world.runs(&id).await.len(), world.kept().await.len()), (1, 201));
     });
 }
 
@@ -273,7 +375,7 @@ fn a_claim_is_renewed_while_the_bank_takes_its_time() {
         let world = World::new();
         let connections = world.replica("a");
         let mut held = world.bank.scripted.hold(BankCall::Statement);
-        let connection = connections.link(request("u1")).await.unwrap();
+        let connection = connections.link(request("u1")).await.unwrap().connection;
         held.arrived().await;
         let until = world.connection(&connection.id).await.claim.unwrap().lease_until;
         for _ in 0..10 {

@@ -168,3 +168,8 @@ fn a_connection_prints_without_its_credential() {
     );
     assert!(!format!("{connection:?}").contains("canary"));
 }
+
+#[test]
+fn a_providers_text_commands_no_screen_and_turns_no_line() {
+    assert_eq!(merge::short("a\u{0}b\u{202e}c\u{1b}[31m\u{2066}d"), "abc[31md");
+}

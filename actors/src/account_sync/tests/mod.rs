@@ -139,7 +139,7 @@ impl World {
 
     /// Links user u1, and waits for the end of the first run.
     async fn linked(&self, connections: &Connections) -> Connection {
-        let connection = connections.link(request("u1")).await.unwrap();
+        let connection = connections.link(request("u1")).await.unwrap().connection;
         self.finished(&connection.id, 1).await;
         self.connection(&connection.id).await
     }
@@ -187,6 +187,7 @@ async fn eventually<T, F: Future<Output = Option<T>>>(look: impl Fn() -> F) -> T
 fn request(user_id: &str) -> LinkRequest {
     LinkRequest {
         id: ids::new_id(),
+        command: None,
         user_id: user_id.to_owned(),
         provider: "sandbox".to_owned(),
         setup_token: SecretString::from("sandbox"),

@@ -34,7 +34,7 @@ fn a_claimed_connection_is_left_alone_by_other_replicas() {
         let world = World::new();
         let (a, b) = (world.replica("a"), world.replica("b"));
         let mut held = world.bank.scripted.hold(BankCall::Statement);
-        let connection = a.link(request("u1")).await.unwrap();
+        let connection = a.link(request("u1")).await.unwrap().connection;
         held.arrived().await;
         assert_eq!(b.start_due().await.unwrap(), 0);
         let joined = b.request_sync("u1", &connection.id).await.unwrap();
@@ -56,7 +56,7 @@ fn a_writer_that_was_overtaken_is_refused() {
         let late = whole(vec![checking("x1", 1, now), checking("ghost", 1, now)]);
         world.script([BankFault::Answers(late)]);
         let mut held = world.bank.scripted.hold(BankCall::Statement);
-        let connection = stopped.link(request("u1")).await.unwrap();
+        let connection = stopped.link(request("u1")).await.unwrap().connection;
         held.arrived().await;
 
         // when another replica takes over and finishes,
@@ -86,7 +86,7 @@ fn a_restarted_process_takes_over_when_the_claim_of_the_dead_one_lapses() {
         world.options.statement_deadline = world.options.lease * 10;
         let dead = world.frozen("a");
         let mut held = world.bank.scripted.hold(BankCall::Statement);
-        let connection = dead.link(request("u1")).await.unwrap();
+        let connection = dead.link(request("u1")).await.unwrap().connection;
         held.arrived().await;
         // A new incarnation, with a schedule that only time wakes.
         let next = world.replica("a-again");
@@ -107,7 +107,7 @@ fn a_replica_without_the_slot_makes_the_run_and_leaves_it_to_the_owner() {
         let territory = Arc::new(ScriptedTerritory::default());
         territory.lose();
         let (without, owner) = (world.replica_with("a", territory), world.replica("b"));
-        let connection = without.link(request("u1")).await.unwrap();
+        let connection = without.link(request("u1")).await.unwrap().connection;
         assert_eq!(without.start_due().await.unwrap(), 0);
         let queued = without.request_sync("u1", &connection.id).await.unwrap();
         assert_eq!(queued.status, RunStatus::Queued);
@@ -126,7 +126,7 @@ fn what_a_dead_replica_was_at_is_resumed_before_its_claim_lapses() {
         world.options.statement_deadline = world.options.lease * 10;
         let dead = world.replica("dead");
         let mut held = world.bank.scripted.hold(BankCall::Statement);
-        let connection = dead.link(request("u1")).await.unwrap();
+        let connection = dead.link(request("u1")).await.unwrap().connection;
         held.arrived().await;
 
         // when another that believes it alive gets its slots, it waits for the claim;
@@ -166,5 +166,26 @@ fn an_owner_of_an_earlier_epoch_begins_nothing() {
         owner.start_due().await.unwrap();
         world.finished(&id, 2).await;
         assert_eq!(world.connection(&id).await.epoch, 7);
+    });
+}
+
+#[test]
+fn what_the_schedule_found_is_not_acted_on_once_it_has_changed() {
+    system(async {
+        // Given a due connection that one replica has found,
+        let world = World::new();
+        let (first, second) = (world.replica("a"), world.replica("b"));
+        let id = world.linked(&first).await.id;
+        world.clock.advance(world.options.interval);
+        let found = load::<Connection>(world.store.as_ref(), &id).await.unwrap().unwrap();
+        // when the other one runs it to its end meanwhile,
+        assert_eq!(second.start_due().await.unwrap(), 1);
+        world.finished(&id, 2).await;
+        // then the first finds out before it asks the bank.
+        first.desk.note(found);
+        first.actors.ask(&id, actor::Due, Duration::from_secs(5)).await.unwrap();
+        first.drain(Duration::from_secs(5)).await;
+        assert_eq!((world.runs(&id).await.len(), world.bank.scripted.calls(BankCall::Statement)), (2, 2));
+        assert!(first.desk.take_noted(&id).is_none());
     });
 }

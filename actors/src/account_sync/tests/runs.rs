@@ -118,7 +118,7 @@ fn a_run_that_panics_is_resumed_and_finished_once() {
         world.bank.scripted.set_statement("u1", whole(vec![checking("x1", 1, now)]));
         world.bank.panics.store(2, Ordering::Release);
         // when it is linked,
-        let connection = connections.link(request("u1")).await.unwrap();
+        let connection = connections.link(request("u1")).await.unwrap().connection;
         // then the same run comes to its end, at its third attempt.
         let run = world.finished(&connection.id, 1).await;
         assert_eq!((run.attempts, run.outcome, run.added), (3, Some(Outcome::Complete), 1));
@@ -133,7 +133,7 @@ fn a_run_that_always_panics_is_given_up_and_is_no_success() {
         let world = World::new();
         let connections = world.replica("a");
         world.bank.panics.store(5, Ordering::Release);
-        let connection = connections.link(request("u1")).await.unwrap();
+        let connection = connections.link(request("u1")).await.unwrap().connection;
         let run = world.finished(&connection.id, 1).await;
         assert_eq!((run.attempts, run.outcome), (5, Some(Outcome::ProviderDown)));
         let connection = world.connection(&connection.id).await;
@@ -149,7 +149,7 @@ fn a_provider_that_does_not_answer_in_time_is_down() {
         let world = World::new();
         let connections = world.replica("a");
         let mut held = world.bank.scripted.hold(BankCall::Statement);
-        let connection = connections.link(request("u1")).await.unwrap();
+        let connection = connections.link(request("u1")).await.unwrap().connection;
         held.arrived().await;
         world.clock.advance(world.options.statement_deadline);
         let run = world.finished(&connection.id, 1).await;
@@ -167,7 +167,7 @@ fn a_result_counts_once_when_the_commits_answer_is_lost() {
             let now = world.clock.now();
             world.bank.scripted.set_statement("u1", whole(vec![checking("x1", 1, now)]));
             let mut held = world.bank.scripted.hold(BankCall::Statement);
-            let connection = connections.link(request("u1")).await.unwrap();
+            let connection = connections.link(request("u1")).await.unwrap().connection;
             held.arrived().await;
             world.store.fail_commits([fault]);
             held.release();
@@ -257,7 +257,7 @@ fn more_connections_than_slots_are_all_synced_and_never_more_at_once() {
         let connections = world.replica("a");
         let mut ids = Vec::new();
         for n in 0..20 {
-            ids.push(connections.link(request(&format!("u{n}"))).await.unwrap().id);
+            ids.push(connections.link(request(&format!("u{n}"))).await.unwrap().connection.id);
         }
         for id in &ids {
             world.finished(id, 1).await;
@@ -270,8 +270,9 @@ fn more_connections_than_slots_are_all_synced_and_never_more_at_once() {
         connections.wake();
         first.arrived().await;
         second.arrived().await;
-        // then no third is asked;
-        assert_eq!(connections.start_due().await.unwrap(), 0);
+        // then no third is asked, however often it is looked what is due;
+        connections.start_due().await.unwrap();
+        tokio::task::yield_now().await;
         assert_eq!(world.bank.scripted.calls(BankCall::Statement), 22);
         // and when they are done the others follow without the clock's help.
         first.release();
