@@ -16,6 +16,7 @@ mod sale_over_http;
 mod server;
 mod shop;
 mod sync;
+mod sync_memory;
 mod wire;
 
 use std::error::Error;
@@ -161,6 +162,9 @@ struct SyncLine {
     /// Seconds over which they are due, in each measurement.
     #[arg(long, default_value_t = 300)]
     seconds: u64,
+    /// 1: each is synced for the first time; 2: and once more.
+    #[arg(long, default_value_t = 2)]
+    turns: usize,
 }
 
 fn main() -> ExitCode {
@@ -190,6 +194,7 @@ fn main() -> ExitCode {
                     redis: SecretString::from(line.services.redis),
                     binary: line.services.steward,
                     sizes: line.sizes,
+                    turns: line.turns.clamp(1, 2),
                     span: Duration::from_secs(line.seconds.clamp(1, 3600)),
                 })
                 .await
