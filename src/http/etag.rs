@@ -5,9 +5,10 @@ use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
 use actix_web::http::header::{CACHE_CONTROL, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH, VARY};
-use actix_web::{FromRequest, HttpRequest, HttpResponse};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse};
 use serde::Serialize;
 
+use super::caller::Caller;
 use super::problem::{FieldError, Problem};
 
 /// The version that a change is based on, by `If-Match`: none where the header is missing or `*`.
@@ -48,13 +49,32 @@ fn if_match(request: &HttpRequest) -> Result<IfMatch, Problem> {
     if tag.contains('"') {
         return Err(malformed());
     }
-    let version = tag.parse().ok().filter(|version: &u64| strong && version.to_string() == tag);
+    let (tag, fits) = match tag.split_once('-') {
+        Some((version, user)) => (version, is_about(request, user)),
+        None => (tag, true),
+    };
+    let version = tag.parse().ok().filter(|version: &u64| strong && fits && version.to_string() == tag);
     Ok(IfMatch(Some(version.unwrap_or(NEVER))))
+}
+
+/// Whether the request is about this user: the one its path names, or its caller.
+fn is_about(request: &HttpRequest, user: &str) -> bool {
+    let caller = || request.extensions().get::<Caller>().map(|caller| caller.user_id.clone());
+    match request.match_info().get("id") {
+        Some(named) => named == user,
+        None => caller().is_some_and(|caller| caller == user),
+    }
 }
 
 /// The header that says which version an answer shows.
 pub fn tag(version: u64) -> (HeaderName, String) {
     (ETAG, format!("\"{version}\""))
+}
+
+/// [`tag`] of a user. `/users/me` is another resource for each caller: what one of them was shown
+/// must not look unchanged to the next one who uses the same browser.
+pub fn tag_of_user(id: &str, version: u64) -> (HeaderName, String) {
+    (ETAG, format!("\"{version}-{id}\""))
 }
 
 /// 200 with the resource after a change, and its tag.
@@ -64,7 +84,15 @@ pub fn changed(version: u64, resource: &impl Serialize) -> HttpResponse {
 
 /// 200 with the resource and its tag, or 304 if the client has this version already.
 pub fn versioned(request: &HttpRequest, version: u64, resource: &impl Serialize) -> HttpResponse {
-    let (name, tag) = tag(version);
+    unless_known(request, tag(version), resource)
+}
+
+/// 200 with the resource and this tag, or 304 if the client names it.
+pub fn unless_known(
+    request: &HttpRequest,
+    (name, tag): (HeaderName, String),
+    resource: &impl Serialize,
+) -> HttpResponse {
     let known = request.headers().get_all(IF_NONE_MATCH).filter_map(|value| value.to_str().ok());
     let mut tags = known.flat_map(|value| value.split(',')).map(str::trim);
     let unchanged = tags.any(|known| known == "*" || known.trim_start_matches("W/") == tag);
@@ -97,6 +125,28 @@ mod tests {
         for bad in ["7", "\"7", "\"1\", \"2\"", ""] {
             assert_eq!(read(bad), Err(400), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_one_user_was_shown_is_not_what_another_has() {
+        let tag = |id| tag_of_user(id, 3).1;
+        let told = |known: String| {
+            let request = TestRequest::default().insert_header((IF_NONE_MATCH, known)).to_http_request();
+            unless_known(&request, tag_of_user("a-1", 3), &"resource").status()
+        };
+        assert_eq!((told(tag("a-1")), told(tag("b-2"))), (StatusCode::NOT_MODIFIED, StatusCode::OK));
+        let based_on = |named: Option<&'static str>, tag: String| {
+            let request = TestRequest::default().insert_header((IF_MATCH, tag));
+            let request = match named {
+                Some(id) => request.param("id", id),
+                None => request,
+            };
+            if_match(&request.to_http_request()).unwrap()
+        };
+        assert_eq!(based_on(Some("a-1"), tag("a-1")), IfMatch(Some(3)));
+        // Another's, and one's own from nobody.
+        assert_eq!(based_on(Some("b-2"), tag("a-1")), IfMatch(Some(0)));
+        assert_eq!(based_on(None, tag("a-1")), IfMatch(Some(0)));
     }
 
     #[test]

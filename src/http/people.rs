@@ -91,7 +91,7 @@ async fn create_user(
     let user = users.create(&caller.by(&request), body.0.parse()?).await?;
     Ok(HttpResponse::Created()
         .insert_header((LOCATION, format!("/v1/users/{}", user.value.id)))
-        .insert_header(etag::tag(user.version))
+        .insert_header(etag::tag_of_user(&user.value.id, user.version))
         .json(UserView::of(user)))
 }
 

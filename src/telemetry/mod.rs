@@ -19,7 +19,7 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use secrecy::ExposeSecret;
 use steward_actors::{figures, trace};
 use tracing::{Level, Subscriber};
-use tracing_subscriber::filter::{LevelFilter, filter_fn};
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
@@ -28,6 +28,10 @@ use tracing_subscriber::{EnvFilter, Layer, registry};
 
 use crate::config::{Log, LogFormat, Telemetry};
 use reports::Reports;
+
+/// Calls each request that cannot be read an error, which anyone can send; what is refused is logged
+/// where it is answered.
+const CLIENTS_FAULTS: &str = "actix_http::h1::dispatcher";
 
 /// Traces under way; dropping it sends what is left of them.
 pub struct Traces(Option<SdkTracerProvider>);
@@ -68,7 +72,8 @@ pub fn start(log: &Log, to: &Telemetry) -> Result<Traces, String> {
         }
     };
     if let Some(url) = &to.errors_url {
-        layers.push(Reports::to(url.expose_secret())?.with_filter(LevelFilter::INFO).boxed());
+        let ours = filter_fn(|of| *of.level() <= Level::INFO && of.target() != CLIENTS_FAULTS);
+        layers.push(Reports::to(url.expose_secret())?.with_filter(ours).boxed());
     }
     registry().with(layers).try_init().map_err(|error| error.to_string())?;
     panic::set_hook(Box::new(log_panic));
@@ -124,7 +129,10 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
+    let mut filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
+    if let Ok(silent) = format!("{CLIENTS_FAULTS}=off").parse() {
+        filter = filter.add_directive(silent);
+    }
     let lines = fmt::layer().with_writer(writer);
     Ok(match format {
         LogFormat::Pretty => lines.with_ansi(colours).with_target(false).with_filter(filter).boxed(),

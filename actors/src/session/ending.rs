@@ -92,7 +92,8 @@ impl Sessions {
                 load::<User>(store, user_id).await.map_err(|e| not_changed(e.to_string(), &unknown))?;
             let found = found.ok_or(ChangeError::NotFound)?;
             let (mut user, mut batch) = change(&found)?;
-            user.credentials_version = found.value.credentials_version + 1;
+            user.credentials_version = found.value.credentials_version;
+            user.end_sessions();
             batch = batch.replace(&user, found.version);
             if let Some(kept) =
                 self.kept(&found.value, except).await.map_err(|e| not_changed(e.to_string(), &unknown))?

@@ -29,8 +29,9 @@ pub enum ChangeError {
     /// The current password is another.
     #[error("this is not the current password")]
     WrongPassword,
-    /// Too many current passwords were wrong in this session. This one was not looked at.
-    #[error("too many wrong passwords")]
+    /// Too many current passwords were wrong in this session, and this one was not looked at; or
+    /// the address was to become another too often.
+    #[error("too many tries")]
     Throttled {
         /// When to try again.
         retry_after: Duration,

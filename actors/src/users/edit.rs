@@ -4,13 +4,18 @@
 //! what the store says of the one who decides, not on what a session remembers.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::change::{Attempts, ChangeError, Tried};
 use super::user::ADMINS;
 use super::{Age, CurrentPassword, DisplayName, Email, USERS, User, Username, Users, mail, roles};
 use crate::audit::{AuditEntry, By};
+use crate::limits::Quota;
 use crate::session::Invalidation;
 use crate::store::{Batch, Query, Versioned, find, load};
+
+/// Changes of one's own address.
+const MOVES: Quota = Quota::new("address_change", 10, Duration::from_secs(3600));
 
 /// What is to change of a user. `None` leaves a field; `Some(None)` clears it.
 #[derive(Clone, Debug, Default)]
@@ -176,6 +181,11 @@ impl Users {
                 return Ok(());
             }
             self.confirm(user, password.as_ref()).await?;
+            // It tells whether an address is taken, and sends a mail to whoever has it.
+            let decision = self.limits.take(&MOVES, &user.id).await;
+            if !decision.allowed {
+                return Err(ChangeError::Throttled { retry_after: decision.retry_after });
+            }
         } else if email.as_str() == user.email {
             return Ok(());
         }

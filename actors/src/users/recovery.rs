@@ -59,12 +59,12 @@ impl Users {
         let mut attempts = Attempts::default();
         loop {
             let found = self.get(&user_id).await.map_err(|error| attempts.failed(error))?;
-            let found = found.filter(|found| !found.value.disabled).ok_or(ChangeError::BadToken)?;
+            let found = found.ok_or(ChangeError::BadToken)?;
             if attempts.unknown() && found.value.password_hash == hash {
                 self.tell(&user_id, true).await;
                 return Ok(());
             }
-            let batch = self.using_up(token, Purpose::Password, &found.value.email, &user_id).await?;
+            let batch = self.using_up(token, Purpose::Password, &found.value.email, &found.value).await?;
             let mut user = found.value.clone();
             user.password_hash = hash.clone();
             // Whoever has the token reads the mail of this address.
@@ -97,7 +97,7 @@ impl Users {
                 self.tell(&presented.user_id, false).await;
                 return Ok(());
             }
-            let batch = self.using_up(token, Purpose::Email, &presented.email, &presented.user_id).await?;
+            let batch = self.using_up(token, Purpose::Email, &presented.email, &found.value).await?;
             let Some((user, batch)) = self.verified(&found, &presented, batch) else {
                 return Err(ChangeError::BadToken);
             };
@@ -134,14 +134,14 @@ impl Users {
         token: &str,
         purpose: Purpose,
         email: &str,
-        user_id: &str,
+        user: &User,
     ) -> Result<Batch, ChangeError> {
         let store = self.store.as_ref();
         let presented = UserToken::presented(store, token, purpose, self.clock.now()).await?;
-        if !presented.value.is_for(email) {
+        if !presented.value.is_for(email) || !presented.value.counts_for(user) {
             return Err(ChangeError::BadToken);
         }
-        let others = UserToken::all_of(store, user_id, purpose).await?;
+        let others = UserToken::all_of(store, &user.id, purpose).await?;
         let others = others.iter().filter(|other| other.value.id() != presented.value.id());
         Ok(others.fold(Batch::new().delete(&presented), Batch::delete))
     }

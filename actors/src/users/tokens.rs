@@ -63,6 +63,9 @@ pub(super) struct UserToken {
     purpose: Purpose,
     /// The address that it was sent to.
     pub(super) email: String,
+    /// What [`User::credentials_version`] was when it was made.
+    #[serde(default)]
+    credentials_version: u64,
     expires_at: Timestamp,
 }
 
@@ -89,14 +92,27 @@ impl UserToken {
         expires_at: Timestamp,
     ) -> (SecretString, Self) {
         let token = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-        let kept =
-            Self { id: hash(&token), user_id: user.id.clone(), purpose, email: email.to_owned(), expires_at };
+        let kept = Self {
+            id: hash(&token),
+            user_id: user.id.clone(),
+            purpose,
+            email: email.to_owned(),
+            credentials_version: user.credentials_version,
+            expires_at,
+        };
         (token.into(), kept)
     }
 
     /// Whether it was sent to this address, whatever its case.
     pub(super) fn is_for(&self, email: &str) -> bool {
         key_of(&self.email) == key_of(email)
+    }
+
+    /// Whether it may still be used for this user. One for a password ends with the credentials
+    /// that it was to replace; an address is one's own whatever the password.
+    pub(super) fn counts_for(&self, user: &User) -> bool {
+        !user.disabled
+            && (self.purpose == Purpose::Email || self.credentials_version == user.credentials_version)
     }
 
     /// The record of a token that someone presents.

@@ -135,9 +135,12 @@ impl User {
         self.is_admin() && !self.disabled
     }
 
-    /// Ends all of the user's sessions, with the commit of this record.
-    pub(super) fn end_sessions(&mut self) {
+    /// Ends all of the user's sessions, with the commit of this record. What else was begun with
+    /// the credentials of until now ends too: a change of the address that is not verified yet, or
+    /// whoever asked for it could still take the account away from its owner.
+    pub(crate) fn end_sessions(&mut self) {
         self.credentials_version += 1;
+        self.pending_email = None;
     }
 
     /// A user who has just been made.

@@ -136,6 +136,66 @@ async fn a_token_is_for_one_purpose_and_one_address() {
     assert_eq!(post.get(&ada.id).await.email, "new@example.org");
 }
 
+/// Whoever once had the password, and asked for another address with it, must not have the account
+/// back after its owner has taken it.
+#[tokio::test]
+async fn what_was_begun_with_earlier_credentials_ends_with_them() {
+    let post = post();
+    let ada = post.registered("ada@example.org").await;
+    let users = &post.world.users;
+    let move_to = |address: &str| Edit { email: Some(email(address)), ..Edit::default() };
+    let oneself = |password: Password| Editor::Oneself(Some(in_a_session(password)));
+    users.ask_reset(&email("ada@example.org")).await.unwrap();
+    post.world.clock.advance(Duration::from_secs(61));
+    users.ask_reset(&email("ada@example.org")).await.unwrap();
+    let resets = post.tokens("ada@example.org", "Reset").await;
+    users.edit(&ada.id, &oneself(password()), &move_to("thief@example.org"), None).await.unwrap();
+    let theirs = post.tokens("thief@example.org", "Verify").await.remove(0);
+
+    // A reset ends a change of the address that is pending.
+    users.reset_password(&resets[0], &new_password()).await.unwrap();
+    assert_eq!(post.get(&ada.id).await.pending_email, None);
+    assert_eq!(users.verify_email(&theirs).await, Err(ChangeError::BadToken));
+
+    // So does being shut out, which no token is a way around.
+    users.edit(&ada.id, &oneself(new_password()), &move_to("other@example.org"), None).await.unwrap();
+    let others = post.tokens("other@example.org", "Verify").await.remove(0);
+    users.ask_reset(&email("ada@example.org")).await.unwrap();
+    let reset = post.tokens("ada@example.org", "Reset").await.pop().unwrap();
+    let operator = Editor::Operator(crate::audit::By::system());
+    let disable = |disabled| Edit { disabled: Some(disabled), ..Edit::default() };
+    users.edit(&ada.id, &operator, &disable(true), None).await.unwrap();
+    assert_eq!(users.verify_email(&others).await, Err(ChangeError::BadToken));
+    assert_eq!(users.reset_password(&reset, &password()).await, Err(ChangeError::BadToken));
+    users.edit(&ada.id, &operator, &disable(false), None).await.unwrap();
+    assert_eq!(users.verify_email(&others).await, Err(ChangeError::BadToken));
+    // A mail that was sent for credentials that are no more sets none.
+    assert_eq!(users.reset_password(&reset, &password()).await, Err(ChangeError::BadToken));
+    assert_eq!(post.get(&ada.id).await.email, "ada@example.org");
+}
+
+#[tokio::test]
+async fn nobody_asks_for_address_after_address() {
+    let post = post();
+    let ada = post.registered("ada@example.org").await;
+    post.registered("grace@example.org").await;
+    let users = &post.world.users;
+    let move_to = async |address: String| {
+        let edit = Edit { email: Some(email(&address)), ..Edit::default() };
+        users.edit(&ada.id, &Editor::Oneself(Some(in_a_session(password()))), &edit, None).await
+    };
+    for n in 0..5 {
+        assert_eq!(move_to("grace@example.org".to_owned()).await, Err(ChangeError::EmailTaken));
+        move_to(format!("stranger{n}@example.org")).await.unwrap();
+    }
+    for address in ["grace@example.org", "one-more@example.org"] {
+        let refused = move_to(address.to_owned()).await;
+        assert!(matches!(refused, Err(ChangeError::Throttled { .. })), "{refused:?}");
+    }
+    // To take the change back is none.
+    move_to("ada@example.org".to_owned()).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_use_whose_outcome_was_unknown_counts_once_and_is_no_failure() {
     for fault in [CommitFault::LostBefore, CommitFault::LostAfter] {
