@@ -30,23 +30,26 @@ async fn slots_are_shared_evenly_and_change_hands_with_rising_epochs() {
         (slots.len() == 2 && slots.values().all(|of| of.len() == 128)).then_some(slots)
     })
     .await;
-    let before: BTreeMap<u64, u64> = shared.into_values().flatten().collect();
+    let before: BTreeMap<u64, u64> = shared.values().flatten().map(|(slot, epoch)| (*slot, *epoch)).collect();
     assert_eq!(before.len(), 256);
 
     // when one leaves, then the other has all of them before it can be seen that it has left,
     assert_eq!(pair.first.terminate().await, Some(0));
     let left = Instant::now();
-    let alone = eventually("the other has all", Duration::from_secs(2), async || {
+    let (other, alone) = eventually("the other has all", Duration::from_secs(2), async || {
         let slots = slots(&admin).await;
-        slots.into_values().find(|of| of.len() == 256)
+        slots.into_iter().find(|(_, of)| of.len() == 256)
     })
     .await;
     eprintln!("handed over {:?} after the end of the process", left.elapsed());
 
-    // and of those that moved the epoch has risen by one.
-    let risen = alone.iter().filter(|(slot, epoch)| **epoch == before[slot] + 1).count();
-    let stayed = alone.iter().filter(|(slot, epoch)| **epoch == before[slot]).count();
-    assert_eq!((risen, stayed), (128, 128));
+    // and of those that moved the epoch has risen. Of the others it may have: on a machine so busy
+    // that the other's lease lapsed it claimed its own anew.
+    let stayed = &shared[&other];
+    for (slot, epoch) in &alone {
+        let least = before[slot] + u64::from(!stayed.contains_key(slot));
+        assert!(*epoch >= least, "slot {slot}: {epoch} after {}", before[slot]);
+    }
     let metrics = format!("{}/metrics", pair.second.url);
     eventually("the figures say so", Duration::from_secs(5), async || {
         let figures = reqwest::get(&metrics).await.unwrap().text().await.unwrap();
