@@ -4,6 +4,7 @@
 use std::io::{BufRead, Write};
 
 use bson::{Document, doc};
+use mongodb::options::ReadConcern;
 use steward_actors::store::{Collection, Store};
 
 use super::{MongoStore, document};
@@ -26,7 +27,13 @@ impl MongoStore {
         let mut writer = Writer::begin(to, at)?;
         for &collection in &self.inner.schema {
             let documents = self.inner.database.collection::<Document>(collection.name);
-            let mut found = documents.find(doc! {}).batch_size(1000).session(&mut session).await?;
+            // Said here, because the driver lets the client's own read concern stand otherwise, and the
+            // session is no snapshot then.
+            let reading = documents.find(doc! {}).read_concern(ReadConcern::snapshot()).batch_size(1000);
+            let mut found = reading.session(&mut session).await?;
+            if session.snapshot_time().is_none() {
+                return Err(BackupError::Store("the server does not read as of one moment".to_owned()));
+            }
             while let Some(next) = found.next(&mut session).await {
                 let record = document::to_record(collection, next?)
                     .map_err(|error| BackupError::Store(error.to_string()))?;
