@@ -18,7 +18,7 @@ use actix::{Actor, AsyncContext, Context, Handler};
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 
-use super::actor::{GROUP, PARKED_FOR, Park, Parked, PlaceHold, SettleHold, StockActor};
+use super::actor::{PARKED_FOR, Park, Parked, PlaceHold, SettleHold, StockActor};
 use super::holds::HoldLine;
 use super::pace::Pace;
 use super::pending::{Answer, Pending, Trouble, Work};
@@ -29,6 +29,8 @@ use crate::supervision::{Envelope, Registry};
 
 /// Groups that are under way at once: a SKU that is slow to park holds up its own group only.
 const GROUPS: usize = 4;
+/// Bundles that one commit takes at most.
+const GROUP: usize = 256;
 /// SKUs of one group at most, unless a single bundle has more.
 const MOST_SKUS: usize = 200;
 /// How long stock counts as contended after a conflict with another replica.
