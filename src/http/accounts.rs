@@ -237,7 +237,7 @@ async fn get_account(
 ) -> Result<HttpResponse, Problem> {
     let found = accounts.get(&caller.user_id, &id.0.0).await?.ok_or_else(Problem::not_found)?;
     let Versioned { value: account, version } = found;
-    Ok(etag::versioned(&request, version, &AccountView::of(account)))
+    Ok(etag::versioned(&request, etag::tag(version), &AccountView::of(account)))
 }
 
 /// Makes an account that is kept by hand. Its balance is what I say it is: writing down a transaction
@@ -312,7 +312,7 @@ async fn change_account(
     let by_hand = change.by_hand(found.value.balance.currency)?;
     let edit = AccountEdit { account_name: change.account_name, hidden: change.hidden, by_hand };
     let changed = accounts.edit(&caller.user_id, &id, based_on.0, &edit).await?;
-    Ok(etag::changed(changed.version, &AccountView::of(changed.value)))
+    Ok(etag::changed(etag::tag(changed.version), &AccountView::of(changed.value)))
 }
 
 /// Deletes one of my accounts that is kept by hand, with its transactions and the history of its

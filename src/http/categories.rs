@@ -166,7 +166,7 @@ async fn get_category(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let category = catalog.category(&id.0.0).await?.ok_or_else(Problem::not_found)?;
-    Ok(etag::versioned(&request, category.revision, &CategoryView::of(&category)))
+    Ok(etag::versioned(&request, etag::tag(category.revision), &CategoryView::of(&category)))
 }
 
 /// Renames a category, or moves it with all that is in it.
@@ -191,7 +191,7 @@ async fn change_category(
     let change = CategoryChange { name, parent_id };
     let changed = catalog.change_category(&id.0.0, change, if_match.0).await;
     let category = changed.map_err(|error| Problem::of_catalog(error, "/parentId"))?;
-    Ok(HttpResponse::Ok().insert_header(etag::tag(category.revision)).json(CategoryView::of(&category)))
+    Ok(etag::changed(etag::tag(category.revision), &CategoryView::of(&category)))
 }
 
 /// Deletes a category that nothing is in.

@@ -154,7 +154,7 @@ async fn get_connection(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let found = connections.get(&caller.user_id, &id.0.0).await?.ok_or_else(Problem::not_found)?;
-    Ok(etag::versioned(&request, found.version, &ConnectionView::of(found.value)))
+    Ok(etag::versioned(&request, etag::tag(found.version), &ConnectionView::of(found.value)))
 }
 
 /// What becomes of the accounts.

@@ -78,17 +78,12 @@ pub fn tag_of_user(id: &str, version: u64) -> (HeaderName, String) {
 }
 
 /// 200 with the resource after a change, and its tag.
-pub fn changed(version: u64, resource: &impl Serialize) -> HttpResponse {
-    HttpResponse::Ok().insert_header(tag(version)).json(resource)
+pub fn changed(tag: (HeaderName, String), resource: &impl Serialize) -> HttpResponse {
+    HttpResponse::Ok().insert_header(tag).json(resource)
 }
 
 /// 200 with the resource and its tag, or 304 if the client has this version already.
-pub fn versioned(request: &HttpRequest, version: u64, resource: &impl Serialize) -> HttpResponse {
-    unless_known(request, tag(version), resource)
-}
-
-/// 200 with the resource and this tag, or 304 if the client names it.
-pub fn unless_known(
+pub fn versioned(
     request: &HttpRequest,
     (name, tag): (HeaderName, String),
     resource: &impl Serialize,
@@ -132,7 +127,7 @@ mod tests {
         let tag = |id| tag_of_user(id, 3).1;
         let told = |known: String| {
             let request = TestRequest::default().insert_header((IF_NONE_MATCH, known)).to_http_request();
-            unless_known(&request, tag_of_user("a-1", 3), &"resource").status()
+            versioned(&request, tag_of_user("a-1", 3), &"resource").status()
         };
         assert_eq!((told(tag("a-1")), told(tag("b-2"))), (StatusCode::NOT_MODIFIED, StatusCode::OK));
         let based_on = |named: Option<&'static str>, tag: String| {
@@ -153,7 +148,7 @@ mod tests {
     fn a_known_version_is_not_sent_again() {
         let status = |known: &str| {
             let request = TestRequest::default().insert_header((IF_NONE_MATCH, known)).to_http_request();
-            versioned(&request, 3, &"resource").status()
+            versioned(&request, tag(3), &"resource").status()
         };
         for known in ["\"3\"", "W/\"3\"", "\"1\", \"3\"", "*"] {
             assert_eq!(status(known), StatusCode::NOT_MODIFIED, "{known}");

@@ -1,6 +1,6 @@
 //! Linking institutions, and linking them again.
 
-use actix_web::http::header::{HeaderValue, LOCATION};
+use actix_web::http::header::LOCATION;
 use actix_web::{HttpRequest, HttpResponse, post, web};
 use garde::Validate;
 use secrecy::{ExposeSecret, SecretString};
@@ -96,11 +96,14 @@ fn problem(error: LinkError, field: &'static str) -> Problem {
     Problem::setup_token_refused(FieldError::new(field, "refused", reason.clone()))
 }
 
-fn created(connection: Connection) -> HttpResponse {
+fn created(connection: Connection, replayed: bool) -> HttpResponse {
     let connection = ConnectionView::of(connection);
-    HttpResponse::Created()
-        .insert_header((LOCATION, format!("/v1/connections/{}", connection.id())))
-        .json(connection)
+    let mut response = HttpResponse::Created();
+    response.insert_header((LOCATION, format!("/v1/connections/{}", connection.id())));
+    if replayed {
+        response.insert_header(REPLAYED);
+    }
+    response.json(connection)
 }
 
 /// Links an institution. Its first run is queued.
@@ -129,11 +132,7 @@ async fn create_connection(
     let (id, command) = command.map_or_else(|| (ids::new_id(), None), |(id, said)| (id, Some(said)));
     let request = LinkRequest { id, command, user_id: caller.user_id.clone(), provider, setup_token };
     let linked = connections.link(request).await.map_err(|error| problem(error, field))?;
-    let mut response = created(linked.connection);
-    if linked.replayed {
-        response.headers_mut().insert(REPLAYED.0, HeaderValue::from_static(REPLAYED.1));
-    }
-    Ok(response)
+    Ok(created(linked.connection, linked.replayed))
 }
 
 /// Links it again: what was merged stays merged, and a run is queued.
@@ -159,7 +158,7 @@ async fn relink(
     let (token, field) = token_of(&found.value.provider, setup_token, public_token)?;
     let (user_id, connection_id) = (caller.user_id.clone(), id.0.0);
     let linked = connections.relink(RelinkRequest { user_id, connection_id, provider, token }).await;
-    Ok(created(linked.map_err(|error| problem(error, field))?))
+    Ok(created(linked.map_err(|error| problem(error, field))?, false))
 }
 
 /// For which link Plaid's page is to be opened.

@@ -440,7 +440,7 @@ async fn get_order(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let order = visible(&caller, &orders, &id.0.0).await?;
-    Ok(etag::versioned(&request, order.version, &OrderView::of(order)))
+    Ok(etag::versioned(&request, etag::tag(order.version), &OrderView::of(order)))
 }
 
 /// What happened to an order.

@@ -102,7 +102,7 @@ fn by(
 
 async fn show(request: &HttpRequest, users: &Users, id: &str) -> Result<HttpResponse, Problem> {
     let user: Versioned<User> = users.shown(id).await?.ok_or_else(Problem::not_found)?;
-    Ok(etag::unless_known(request, etag::tag_of_user(id, user.version), &UserView::of(user)))
+    Ok(etag::versioned(request, etag::tag_of_user(id, user.version), &UserView::of(user)))
 }
 
 async fn edit(
@@ -116,7 +116,7 @@ async fn edit(
     let (edit, password) = body.parse()?;
     let by = by(caller, id, password, request)?;
     let user = users.edit(id, &by, &edit, based_on.0).await?;
-    Ok(HttpResponse::Ok().insert_header(etag::tag_of_user(id, user.version)).json(UserView::of(user)))
+    Ok(etag::changed(etag::tag_of_user(id, user.version), &UserView::of(user)))
 }
 
 /// Me.

@@ -143,5 +143,5 @@ async fn put_user_roles(
     let edit = Edit { roles: Some(body.0.roles), ..Edit::default() };
     let by = Editor::Another(caller.by(&request));
     let user = users.edit(&id.0.0, &by, &edit, based_on.0).await?;
-    Ok(HttpResponse::Ok().insert_header(etag::tag_of_user(&id.0.0, user.version)).json(UserView::of(user)))
+    Ok(etag::changed(etag::tag_of_user(&id.0.0, user.version), &UserView::of(user)))
 }

@@ -350,7 +350,7 @@ async fn get_transaction(
 ) -> Result<HttpResponse, Problem> {
     let found = ledger.get(&caller.user_id, &id.0.0).await?.ok_or_else(Problem::not_found)?;
     let Versioned { value: transaction, version } = found;
-    Ok(etag::versioned(&request, version, &TransactionView::from(transaction)))
+    Ok(etag::versioned(&request, etag::tag(version), &TransactionView::from(transaction)))
 }
 
 /// What is to change. Only what is named changes; null clears.
@@ -388,7 +388,7 @@ async fn edit_transaction(
 ) -> Result<HttpResponse, Problem> {
     let edit = TransactionEdit { category: body.0.category, note: body.0.note };
     let changed = ledger.edit(&caller.user_id, &id.0.0, based_on.0, &edit).await?;
-    Ok(etag::changed(changed.version, &TransactionView::from(changed.value)))
+    Ok(etag::changed(etag::tag(changed.version), &TransactionView::from(changed.value)))
 }
 
 /// Takes the last telling that was merged into this transaction out of it, as one of its own. They

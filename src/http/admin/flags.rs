@@ -109,7 +109,7 @@ async fn get_flag(
     flags: web::Data<Flags>,
 ) -> Result<HttpResponse, Problem> {
     let flag = flags.get(&name.0.0).await?.ok_or_else(Problem::not_found)?;
-    Ok(etag::versioned(&request, flag.version, &FlagView::of(flag.value)))
+    Ok(etag::versioned(&request, etag::tag(flag.version), &FlagView::of(flag.value)))
 }
 
 /// Changes a flag, or makes it.
