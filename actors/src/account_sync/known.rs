@@ -133,19 +133,18 @@ impl Known {
                 None => self.accounts.push(written),
             }
         }
-        let mut places: HashMap<String, (String, usize)> = HashMap::new();
-        for (account, known) in &self.transactions {
-            let place =
-                |(n, one): (usize, &Versioned<Transaction>)| (one.value.id.clone(), (account.clone(), n));
-            places.extend(known.iter().enumerate().map(place));
-        }
-        for (one, version) in &settled.transactions {
-            let written = Versioned { value: one.clone(), version: version + 1 };
-            let place = places.get(&one.id);
-            match place.and_then(|(account, n)| self.transactions.get_mut(account)?.get_mut(*n)) {
-                Some(known) => *known = written,
-                None => self.transactions.entry(one.account_id.clone()).or_default().push(written),
+        let changed = settled.transactions.iter().map(|written| (written.0.id.as_str(), written));
+        let mut changed: HashMap<&str, &(Transaction, u64)> = changed.collect();
+        let written =
+            |(value, version): &(Transaction, u64)| Versioned { value: value.clone(), version: version + 1 };
+        for known in self.transactions.values_mut().flatten() {
+            if let Some(change) = changed.remove(known.value.id.as_str()) {
+                *known = written(change);
             }
+        }
+        // The others are new.
+        for one in settled.transactions.iter().filter(|one| changed.contains_key(one.0.id.as_str())) {
+            self.transactions.entry(one.0.account_id.clone()).or_default().push(written(one));
         }
         self
     }
