@@ -19,13 +19,12 @@ use steward_actors::store::{Store, StoreError};
 use steward_actors::time::Timestamp;
 use steward_actors::users::{Password, PasswordHasher};
 
+use super::outside::configured_plaid;
 use super::stores::OpenStore;
 use crate::cli::Check;
 use crate::config::Config;
 use crate::passwords::Argon2Passwords;
-use crate::providers::{
-    Courier, EcbRates, OpenCage, PlaidBank, PlaidSettings, SmtpMailer, StripePayments, Timeouts,
-};
+use crate::providers::{Courier, EcbRates, OpenCage, PlaidBank, SmtpMailer, StripePayments, Timeouts};
 use crate::storage::mongo::{ConnectError, MongoStore};
 use crate::storage::redis::RedisPool;
 
@@ -273,11 +272,7 @@ impl Clock for WallClock {
 }
 
 async fn plaid(config: &Config) -> Option<Check> {
-    let given = &config.plaid;
-    let ((url, client_id), secret) =
-        given.url.clone().zip(given.client_id.clone()).zip(given.secret.clone())?;
-    let (webhook_url, country_codes) = (given.webhook_url.clone(), given.country_codes.clone());
-    let settings = PlaidSettings { url, client_id, secret, webhook_url, country_codes };
+    let settings = configured_plaid(config)?;
     let remedy =
         "check plaid.url, plaid.client_id and plaid.secret (each environment has its own), and the network";
     let courier = Courier::free("plaid");

@@ -195,22 +195,31 @@ fn plaid(
     clock: Arc<dyn Clock>,
     courier: Courier,
 ) -> Result<Option<Arc<PlaidBank>>, OutsideError> {
-    let given = &config.plaid;
-    let configured = given.url.clone().zip(given.client_id.clone()).zip(given.secret.clone());
     let at_sandbox = || {
-        let url = sandbox?.to_owned();
-        Some(((url, "sandbox".to_owned()), SecretString::from("sandbox")))
+        Some(PlaidSettings {
+            url: sandbox?.to_owned(),
+            client_id: "sandbox".to_owned(),
+            secret: SecretString::from("sandbox"),
+            webhook_url: config.plaid.webhook_url.clone(),
+            country_codes: config.plaid.country_codes.clone(),
+        })
     };
-    let Some(((url, client_id), secret)) = configured.or_else(at_sandbox) else { return Ok(None) };
+    let Some(mut settings) = configured_plaid(config).or_else(at_sandbox) else { return Ok(None) };
     let own = || format!("{}/v1/webhooks/plaid", own.trim_end_matches('/'));
-    let settings = PlaidSettings {
-        url,
-        client_id,
-        secret,
-        webhook_url: Some(given.webhook_url.clone().unwrap_or_else(own)),
-        country_codes: given.country_codes.clone(),
-    };
+    settings.webhook_url.get_or_insert_with(own);
     Ok(Some(Arc::new(PlaidBank::new(settings, clock, Timeouts::default(), courier)?)))
+}
+
+/// Plaid as it is configured, if it is.
+pub(super) fn configured_plaid(config: &Config) -> Option<PlaidSettings> {
+    let given = &config.plaid;
+    Some(PlaidSettings {
+        url: given.url.clone()?,
+        client_id: given.client_id.clone()?,
+        secret: given.secret.clone()?,
+        webhook_url: given.webhook_url.clone(),
+        country_codes: given.country_codes.clone(),
+    })
 }
 
 fn banks(
