@@ -172,9 +172,13 @@ mod tests {
     }
 
     fn logged(format: LogFormat, log: impl FnOnce()) -> String {
+        logged_by("info", format, log)
+    }
+
+    fn logged_by(filter: &str, format: LogFormat, log: impl FnOnce()) -> String {
         let kept = Lines::default();
         let writer = kept.clone();
-        let subscriber = registry().with(lines("info", format, false, move || writer.clone()).unwrap());
+        let subscriber = registry().with(lines(filter, format, false, move || writer.clone()).unwrap());
         tracing::subscriber::with_default(subscriber, log);
         let bytes = kept.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -199,6 +203,17 @@ mod tests {
                 logged(format, || tracing::info!(given = "a\n2026 ERROR forged\u{1b}[31m", "answered"));
             assert_eq!(lines.lines().count(), 1, "{lines}");
             assert!(!lines.contains('\u{1b}'), "{lines}");
+        }
+    }
+
+    #[test]
+    fn what_anyone_can_send_raises_no_alert() {
+        for given in ["info", "debug,actix_http=trace"] {
+            let lines = logged_by(given, LogFormat::Json, || {
+                tracing::error!(target: "actix_http::h1::dispatcher", "stream error: request parse error");
+                tracing::error!(target: "actix_http::h1", "ours to know");
+            });
+            assert!(!lines.contains("parse error") && lines.contains("ours to know"), "{lines}");
         }
     }
 
