@@ -38,6 +38,9 @@ async fn a_fall_at_a_sample_of_points_is_survived_on_mongodb() {
     let mut points = CRASH_POINTS.to_vec();
     fastrand::Rng::with_seed(seed).shuffle(&mut points);
     points.truncate(SAMPLE);
+    // Who adopts needs something to adopt, and not every fall leaves an order behind.
+    let leaving = |point: &&'static str| if point.starts_with("adopt.") { Some("hold.after") } else { None };
+    let points = points.iter().flat_map(|point| leaving(point).into_iter().chain([*point])).collect();
     fall_everywhere(Backend::cluster(), with_chaos(points)).await;
 }
 
