@@ -15,6 +15,7 @@ use super::state::{Step, apply};
 use super::steps::{Keys, Ports, perform};
 use crate::cluster::Clock;
 use crate::inventory::HoldError;
+use crate::outbox::Job;
 use crate::span_in_trace;
 use crate::store::{Batch, CommitError, StoreError, Versioned, load};
 use crate::time::Timestamp;
@@ -186,9 +187,8 @@ impl Saga {
     async fn record(&mut self) -> Recorded {
         let mut batch = Batch::shared().change(&self.stored, &self.order);
         for record in &self.unrecorded {
-            batch = batch.insert(record);
+            batch = batch.insert(&record.committed_at(self.ports.clock.now()));
             let due = self.stored.value.refund_of(&record.event);
-            batch = mails::job(record).iter().fold(batch, Batch::insert);
             batch = match (&record.event, due) {
                 (Event::RefundRequested { refund }, _) => batch.insert(&**refund),
                 // A refund is written when it is asked for and when it ends.
@@ -201,10 +201,16 @@ impl Saga {
                 _ => batch,
             };
         }
+        let claim = |job| self.ports.outbox.claim(job, self.ports.clock.now());
+        let mails: Vec<Job> = self.unrecorded.iter().filter_map(mails::job).map(claim).collect();
+        batch = mails.iter().fold(batch, Batch::insert);
         self.ports.crash_points.pass("record.before_commit");
         let committed = self.ports.store.commit(batch).await;
         let found = match committed {
-            Ok(()) => return self.recorded(),
+            Ok(()) => {
+                mails.into_iter().for_each(|mail| self.ports.outbox.hand(mail));
+                return self.recorded();
+            }
             // Whether an unknown outcome counted shows when the same is committed again.
             Err(CommitError::Unavailable(_) | CommitError::OutcomeUnknown(_)) => return self.later(),
             Err(CommitError::Conflict(_)) => match self.reload().await {
@@ -214,6 +220,8 @@ impl Saga {
         };
         let Some(found) = found else { return Recorded::NotOurs };
         if found.version == self.stored.version + 1 && found.value == self.order {
+            // Its mails are due, or claimed with an earlier lease, which lapses.
+            self.ports.outbox.wake();
             return self.recorded();
         }
         if found.version == self.stored.version {
@@ -237,9 +245,6 @@ impl Saga {
         self.ports.crash_points.pass("record.after_commit");
         self.stored = Versioned { value: self.order.clone(), version: self.stored.version + 1 };
         self.ports.hub.changed(&self.order.id, &self.order.user_id);
-        if self.unrecorded.iter().any(|record| mails::job(record).is_some()) {
-            self.ports.outbox.wake();
-        }
         self.unrecorded.clear();
         self.must_record = false;
         self.failed_commits = 0;

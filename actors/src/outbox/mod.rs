@@ -12,6 +12,7 @@
 //!
 //! What never happens here: an effect before the commit of its job, a job lost, an endless retry.
 
+mod handed;
 mod job;
 mod jobs;
 mod pump;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::counter;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
+use super::handed::{Handed, Taking};
 use super::job::{JOBS, Job, JobStatus, Retry};
 use super::{JobError, Performer};
 use crate::backoff::Backoff;
@@ -23,6 +24,7 @@ use crate::store::{Batch, CommitError, Query, Store, StoreError, Versioned, find
 #[derive(Clone, Default)]
 pub struct Waker {
     notify: Arc<Notify>,
+    pub(super) handed: Handed,
 }
 
 impl Waker {
@@ -74,6 +76,8 @@ impl Default for OutboxOptions {
 
 /// What may be claimed once its time has come: a running job whose lease has lapsed is due as well.
 const CLAIMABLE: [JobStatus; 2] = [JobStatus::Due, JobStatus::Running];
+/// Jobs that were handed over and are in hand, at most; [`OutboxOptions::concurrency`] of them are performed.
+const MOST_HANDED: usize = 128;
 /// How long jobs gather after the first one of which the outbox is told.
 const GATHERING: Duration = Duration::from_millis(20);
 
@@ -89,6 +93,8 @@ struct Inner {
     performers: HashMap<&'static str, Arc<dyn Performer>>,
     waker: Waker,
     options: OutboxOptions,
+    /// One for each job that is performed.
+    performing: Semaphore,
 }
 
 impl Outbox {
@@ -103,11 +109,39 @@ impl Outbox {
         options: OutboxOptions,
     ) -> Self {
         let performers = performers.into_iter().map(|performer| (performer.kind(), performer)).collect();
-        Self { inner: Arc::new(Inner { store, clock, incarnation, performers, waker, options }) }
+        let performing = Semaphore::new(options.concurrency);
+        Self { inner: Arc::new(Inner { store, clock, incarnation, performers, waker, options, performing }) }
     }
 
-    /// Claims and performs jobs until `stop` becomes true; then finishes those it has begun.
-    pub async fn run(&self, mut stop: watch::Receiver<bool>) {
+    /// Claims and performs jobs until `stop` becomes true; then finishes those it has begun and those
+    /// that were handed to it.
+    pub async fn run(&self, stop: watch::Receiver<bool>) {
+        let inner = &self.inner;
+        let taking = inner.waker.handed.taken_by(&inner.incarnation, inner.options.lease);
+        tokio::join!(self.look(stop.clone()), self.take_handed(&taking, stop));
+    }
+
+    /// Performs what is handed over.
+    async fn take_handed(&self, taking: &Taking, mut stop: watch::Receiver<bool>) {
+        let inner = &self.inner;
+        let mut running = Running::default();
+        loop {
+            running.forget_ended();
+            let full = running.len() >= MOST_HANDED;
+            tokio::select! {
+                job = taking.next(), if !full => running.begin_handed(inner.clone(), job),
+                () = running.one_ended(), if full => {}
+                _ = stop.wait_for(|stop| *stop) => break,
+            }
+        }
+        for job in taking.end() {
+            running.begin_handed(inner.clone(), job);
+        }
+        running.all_ended().await;
+    }
+
+    /// Looks for due jobs, claims and performs them.
+    async fn look(&self, mut stop: watch::Receiver<bool>) {
         let inner = &self.inner;
         let mut running = Running::default();
         let mut looks_for: &[JobStatus] = &CLAIMABLE;
@@ -188,9 +222,17 @@ impl Running {
     }
 
     fn begin(&mut self, inner: Arc<Inner>, job: Versioned<Job>) {
-        let id = job.value.id().to_owned();
-        let span = span_in_trace!(job.value.trace(), "job", job = id, kind = job.value.kind());
-        let task = self.tasks.spawn(async move { inner.take(job).await }.instrument(span));
+        let (id, span) = named(&job.value);
+        self.spawn(id, async move { inner.take(job).await }.instrument(span));
+    }
+
+    fn begin_handed(&mut self, inner: Arc<Inner>, job: Versioned<Job>) {
+        let (id, span) = named(&job.value);
+        self.spawn(id, async move { inner.do_handed(job).await }.instrument(span));
+    }
+
+    fn spawn(&mut self, id: String, work: impl Future<Output = ()> + Send + 'static) {
+        let task = self.tasks.spawn(work);
         self.ids.insert(task.id(), id.clone());
         self.jobs.insert(id);
     }
@@ -229,6 +271,11 @@ impl Running {
     }
 }
 
+fn named(job: &Job) -> (String, Span) {
+    let span = span_in_trace!(job.trace(), "job", job = job.id(), kind = job.kind());
+    (job.id().to_owned(), span)
+}
+
 impl Inner {
     fn count(&self, kind: &str, outcome: &'static str) {
         // A kind that nobody performs, which a later version wrote, is no label.
@@ -237,6 +284,8 @@ impl Inner {
     }
 
     async fn take(&self, found: Versioned<Job>) {
+        // It is never closed.
+        let Ok(place) = self.performing.acquire().await else { return };
         let lapses = self.clock.now().plus(self.options.lease);
         let job = found.value.claimed(&self.incarnation, lapses);
         let claim = Batch::shared().change(&found, &job);
@@ -250,18 +299,31 @@ impl Inner {
                 return;
             }
         }
+        self.perform(Versioned { value: job, version: found.version + 1 }, place).await;
+    }
+
+    /// A job that came claimed. Too close to the end of its lease it is left to whoever finds it then.
+    async fn do_handed(&self, claimed: Versioned<Job>) {
+        let Ok(place) = self.performing.acquire().await else { return };
+        if claimed.value.due_at() > self.clock.now().plus(self.options.deadline) {
+            self.perform(claimed, place).await;
+        }
+    }
+
+    async fn perform(&self, claimed: Versioned<Job>, place: SemaphorePermit<'_>) {
+        let job = &claimed.value;
         let outcome = match self.performers.get(job.kind()) {
             None => Err(JobError::Retry { reason: format!("nobody performs {}", job.kind()), after: None }),
             // A job that fell with its performer every time is not begun once more.
             Some(_) if job.attempts() > self.options.attempts => {
                 Err(JobError::Permanent(job.last_error().unwrap_or("it was never finished").to_owned()))
             }
-            Some(performer) => match timeout(self.options.deadline, performer.perform(&job)).await {
+            Some(performer) => match timeout(self.options.deadline, performer.perform(job)).await {
                 Ok(outcome) => outcome,
                 Err(_deadline) => Err(JobError::Retry { reason: "not done in time".to_owned(), after: None }),
             },
         };
-        let claimed = Versioned { value: job, version: found.version + 1 };
+        drop(place);
         self.conclude(claimed, outcome).await;
     }
 

@@ -34,7 +34,7 @@ enum Luck {
 
 /// Does well unless told otherwise, one lot a call.
 #[derive(Default)]
-struct Letters {
+pub(super) struct Letters {
     lots: Mutex<VecDeque<Luck>>,
     done: Mutex<Vec<String>>,
     gates: Mutex<VecDeque<(oneshot::Sender<()>, oneshot::Receiver<()>)>>,
@@ -45,12 +45,12 @@ impl Letters {
         lock(&self.lots).extend(lots);
     }
 
-    fn done(&self) -> Vec<String> {
+    pub(super) fn done(&self) -> Vec<String> {
         lock(&self.done).clone()
     }
 
     /// Stops a call: tells that it arrived, and lets it go on.
-    fn stop_next(&self) -> (oneshot::Receiver<()>, oneshot::Sender<()>) {
+    pub(super) fn stop_next(&self) -> (oneshot::Receiver<()>, oneshot::Sender<()>) {
         let ((arrive, arrived), (go, going)) = (oneshot::channel(), oneshot::channel());
         lock(&self.gates).push_back((arrive, going));
         (arrived, go)
@@ -85,16 +85,16 @@ impl Performer for Letters {
     }
 }
 
-struct World {
-    clock: Arc<ManualClock>,
-    store: Arc<MemoryStore>,
-    letters: Arc<Letters>,
+pub(super) struct World {
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) store: Arc<MemoryStore>,
+    pub(super) letters: Arc<Letters>,
     dead: Jobs,
-    options: OutboxOptions,
+    pub(super) options: OutboxOptions,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let clock = Arc::new(ManualClock::default());
         let store = Arc::new(MemoryStore::new(clock.clone()));
         let dead = Jobs::new(store.clone(), clock.clone(), Waker::default(), &[Arc::new(Letters::default())]);
@@ -102,22 +102,26 @@ impl World {
         Self { clock, store, letters: Arc::default(), dead, options }
     }
 
-    fn outbox(&self, incarnation: &str) -> Arc<Outbox> {
+    pub(super) fn outbox(&self, incarnation: &str) -> Arc<Outbox> {
         self.outbox_woken_by(incarnation, Waker::default())
     }
 
-    fn outbox_woken_by(&self, incarnation: &str, waker: Waker) -> Arc<Outbox> {
+    pub(super) fn outbox_woken_by(&self, incarnation: &str, waker: Waker) -> Arc<Outbox> {
         let performers: Vec<Arc<dyn Performer>> = vec![self.letters.clone()];
         let (store, clock) = (self.store.clone(), self.clock.clone());
         Arc::new(Outbox::new(store, clock, incarnation.to_owned(), waker, performers, self.options))
     }
 
+    pub(super) fn letter(&self, id: &str) -> Job {
+        Job::new(id.to_owned(), KIND, &Letter { to: "una" }, self.clock.now())
+    }
+
     async fn post(&self, id: &str) -> Result<(), CommitError> {
-        let job = Job::new(id.to_owned(), KIND, &Letter { to: "una" }, self.clock.now());
+        let job = self.letter(id);
         self.store.commit(Batch::shared().insert(&job)).await
     }
 
-    async fn listed(&self, status: JobStatus) -> Vec<Job> {
+    pub(super) async fn listed(&self, status: JobStatus) -> Vec<Job> {
         let (jobs, _) = self.dead.find(Jobs::query(Some(status))).await.unwrap();
         jobs.into_iter().map(|Versioned { value, .. }| value).collect()
     }
