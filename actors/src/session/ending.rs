@@ -169,8 +169,13 @@ impl Sessions {
     }
 
     /// After a log-in: ends what no longer counts, and what is more than [`MOST_SESSIONS`]. What
-    /// can't be ended now is ended after the next log-in.
+    /// can't be ended now is ended after the next log-in. Whoever had few sessions at the last look is
+    /// not looked at again before this replica has let in half as many as there was room for, or
+    /// ten minutes have passed: so a user may have more for as long, if many replicas let them in.
     pub(super) async fn trim(&self, user_id: &str) {
+        if let Some(room) = self.room.get(user_id).and_then(|room| room.checked_sub(1)) {
+            return self.room.insert(user_id.to_owned(), room);
+        }
         let store = self.parts.store.as_ref();
         // The user first: a session found later under older credentials was not kept.
         let Ok(Some(user)) = load::<User>(store, user_id).await else { return };
@@ -183,6 +188,7 @@ impl Sessions {
         };
         let (dead, mut live): (Vec<_>, Vec<_>) = sessions.partition(is_dead);
         live.sort_by_key(|session| std::cmp::Reverse((session.last_seen_at, session.created_at)));
+        self.room.insert(user_id.to_owned(), MOST_SESSIONS.saturating_sub(live.len()) / 2);
         for session in live.into_iter().skip(MOST_SESSIONS).chain(dead) {
             if let Err(error) = self.log_out(&session.id).await {
                 tracing::debug!(%error, "a session is ended later");

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use moka::sync::Cache;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::actor::{Authenticate, SessionActor};
@@ -137,7 +138,14 @@ const MAILBOX: usize = 1024;
 pub struct Sessions {
     pub(super) parts: Arc<SessionParts>,
     pub(super) loader: Arc<Loader>,
+    /// By user: log-ins until their sessions are counted again.
+    pub(super) room: Cache<String, usize>,
 }
+
+/// How long a count of a user's sessions is relied on.
+const ROOM_KEPT: Duration = Duration::from_secs(600);
+/// Users whose count is remembered.
+const ROOMS: u64 = 10_000;
 
 impl Sessions {
     /// The sessions made of these parts.
@@ -148,7 +156,8 @@ impl Sessions {
             parts.access.clone(),
             parts.locator.clone(),
         ));
-        Self { parts: Arc::new(parts), loader }
+        let room = Cache::builder().max_capacity(ROOMS).time_to_live(ROOM_KEPT).build();
+        Self { parts: Arc::new(parts), loader, room }
     }
 
     /// Starts a session actor on this thread, for as long as the thread lives, and gives a handle
