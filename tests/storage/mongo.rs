@@ -3,6 +3,7 @@
 mod abandoned;
 mod ambiguity;
 mod initiation;
+mod lookups;
 mod migration;
 mod outages;
 mod plans;

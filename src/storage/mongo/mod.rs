@@ -15,6 +15,7 @@ mod copy;
 mod document;
 mod failure;
 mod filter;
+mod gets;
 mod initiate;
 mod migrate;
 mod schema;
@@ -78,6 +79,7 @@ impl Default for Deadlines {
 pub struct MongoStore {
     inner: Arc<Inner>,
     shared: shared::Queue,
+    gets: gets::Gets,
     handle: Handle,
     reads: Arc<Semaphore>,
     commits: Arc<Semaphore>,
@@ -154,6 +156,7 @@ impl MongoStore {
         });
         Ok(Self {
             shared: shared::start(Arc::clone(&inner)),
+            gets: gets::Gets::new(Arc::clone(&inner)),
             inner,
             handle: Handle::current(),
             reads: Arc::new(Semaphore::new(MOST_CALLS)),
@@ -256,14 +259,11 @@ impl Store for MongoStore {
         collection: &'static Collection,
         ids: &[String],
     ) -> Result<Vec<Record>, StoreError> {
-        let filter = match ids {
-            [] => return Ok(Vec::new()),
-            [id] => doc! { document::ID: id },
-            ids => doc! { document::ID: { "$in": ids } },
-        };
-        let limit = i64::try_from(ids.len()).unwrap_or(i64::MAX);
-        let find = filter::Find { filter, sort: doc! {}, hint: None, limit };
-        self.read(move |inner| async move { inner.find(collection, find).await }).await
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (gets, ids) = (self.gets.clone(), ids.to_vec());
+        self.read(move |_| async move { gets.get(collection, ids).await }).await
     }
 
     async fn find(&self, query: Query) -> Result<Page, StoreError> {
@@ -319,6 +319,19 @@ impl Store for MongoStore {
 }
 
 impl Inner {
+    async fn by_ids(
+        &self,
+        collection: &'static Collection,
+        ids: &[String],
+    ) -> Result<Vec<Record>, StoreError> {
+        let filter = match ids {
+            [id] => doc! { document::ID: id },
+            ids => doc! { document::ID: { "$in": ids } },
+        };
+        let limit = i64::try_from(ids.len()).unwrap_or(i64::MAX);
+        self.find(collection, filter::Find { filter, sort: doc! {}, hint: None, limit }).await
+    }
+
     async fn find(
         &self,
         collection: &'static Collection,
@@ -359,7 +372,7 @@ impl Inner {
         match writes {
             [write @ (Write::Insert { .. } | Write::Replace { .. })] => self.write_one(write, until).await,
             // Also a single delete: what a lost answer to it was cannot be seen afterwards.
-            writes => self.transact(writes, CONTENDED_ATTEMPTS, until).await,
+            writes => self.transact(writes, CONTENDED_ATTEMPTS, until, || ()).await,
         }
     }
 }

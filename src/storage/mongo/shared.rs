@@ -1,23 +1,26 @@
 //! Commits that share a transaction.
 //!
 //! Who calls it: [`super::MongoStore`] for batches that say that they may. While one transaction is
-//! under way, batches wait; then all of them go together. An idle store commits at once. Each is
-//! answered for itself: one that is in the others' way is taken out and committed alone. What was
-//! written with an unknown outcome is settled by its transaction, and never run again here.
+//! being written, batches wait; then all of them go together. What it has written is made durable
+//! while the next one writes. An idle store commits at once. Each batch is answered for itself: one
+//! that is in the others' way is taken out and committed alone. What was written with an unknown
+//! outcome is settled by its transaction, and never run again here.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metrics::histogram;
 use steward_actors::figures;
 use steward_actors::store::{Batch, Write};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::{Inner, MOST_CALLS, NotCommitted, document};
 
 /// Batches that share a transaction, at most.
 const MOST_BATCHES: usize = 256;
+/// Groups under way: one is written, the others are made durable.
+const MOST_UNDER_WAY: usize = 2;
 /// Bytes that share a transaction, at most, about.
 const MOST_BYTES: usize = 1 << 20;
 /// Attempts against other transactions on the same records, before all go alone: who is in whose way
@@ -65,35 +68,78 @@ fn weight(write: &Write) -> usize {
 }
 
 async fn commit_all(inner: Arc<Inner>, mut arriving: mpsc::Receiver<Waiting>) {
-    let mut waiting = VecDeque::new();
-    loop {
-        if waiting.is_empty() {
-            match arriving.recv().await {
-                Some(first) => waiting.push_back(first),
-                None => return,
+    let (mut waiting, held) = (VecDeque::new(), Held::default());
+    let (pen, places) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(MOST_UNDER_WAY)));
+    // Neither is ever closed.
+    while let (Ok(place), Ok(pen)) = (places.clone().acquire_owned().await, pen.clone().acquire_owned().await)
+    {
+        let group = loop {
+            while let Ok(next) = arriving.try_recv() {
+                waiting.push_back(next);
             }
-        }
-        while let Ok(next) = arriving.try_recv() {
-            waiting.push_back(next);
-        }
-        let group = take_group(&mut waiting);
+            let group = take_group(&mut waiting, &held.records());
+            if !group.is_empty() {
+                break group;
+            }
+            tokio::select! {
+                () = held.changed.notified() => {}
+                next = arriving.recv() => match next {
+                    Some(next) => waiting.push_back(next),
+                    None if waiting.is_empty() => return,
+                    None => held.changed.notified().await,
+                },
+            }
+        };
         histogram!(figures::STORE_SHARED).record(group.len() as f64);
-        commit_group(&inner, group).await;
+        let records: Vec<Touched> = group.iter().flat_map(|waiting| touched_by(&waiting.batch)).collect();
+        held.records().extend(records.iter().cloned());
+        let (inner, held, mut pen) = (Arc::clone(&inner), held.clone(), Some(pen));
+        tokio::spawn(async move {
+            commit_group(&inner, group, || drop(pen.take())).await;
+            held.release(&records);
+            drop(place);
+        });
     }
 }
 
-/// The batches that go next: the longest wait first, no record twice. What touches a record that
-/// one before it touches stays, and what comes behind that on the same record stays behind it.
-fn take_group(waiting: &mut VecDeque<Waiting>) -> Vec<Waiting> {
+/// The name of a collection, and the id of a record in it.
+type Touched = (&'static str, String);
+
+fn touched_by(batch: &Batch) -> impl Iterator<Item = Touched> {
+    batch.writes.iter().map(|write| (write.collection().name, write.id().to_owned()))
+}
+
+/// The records of the groups that are under way.
+#[derive(Clone, Default)]
+struct Held {
+    records: Arc<Mutex<HashSet<Touched>>>,
+    changed: Arc<Notify>,
+}
+
+impl Held {
+    fn records(&self) -> MutexGuard<'_, HashSet<Touched>> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn release(&self, records: &[Touched]) {
+        let mut held = self.records();
+        for record in records {
+            held.remove(record);
+        }
+        self.changed.notify_one();
+    }
+}
+
+/// The batches that go next: the longest wait first, no record twice and none that is held. What
+/// touches a record that one before it touches stays, and what comes behind that on the same record
+/// stays behind it.
+fn take_group(waiting: &mut VecDeque<Waiting>, held: &HashSet<Touched>) -> Vec<Waiting> {
     let (mut group, mut left, mut bytes) = (Vec::new(), VecDeque::new(), 0);
-    let mut touched: HashSet<(&'static str, String)> = HashSet::new();
+    let mut touched: HashSet<Touched> = HashSet::new();
     for next in waiting.drain(..) {
-        let records = |batch: &Batch| -> Vec<(&'static str, String)> {
-            batch.writes.iter().map(|write| (write.collection().name, write.id().to_owned())).collect()
-        };
-        let records = records(&next.batch);
+        let records: Vec<Touched> = touched_by(&next.batch).collect();
         let fits = group.len() < MOST_BATCHES && (group.is_empty() || bytes + next.bytes <= MOST_BYTES);
-        let apart = records.iter().all(|record| !touched.contains(record));
+        let apart = records.iter().all(|record| !touched.contains(record) && !held.contains(record));
         touched.extend(records);
         if fits && apart {
             bytes += next.bytes;
@@ -106,7 +152,8 @@ fn take_group(waiting: &mut VecDeque<Waiting>) -> Vec<Waiting> {
     group
 }
 
-async fn commit_group(inner: &Arc<Inner>, mut group: Vec<Waiting>) {
+/// `written` is called when the group is written and only its commit is left to wait for.
+async fn commit_group(inner: &Arc<Inner>, mut group: Vec<Waiting>, mut written: impl FnMut()) {
     for _ in 0..MOST_TAKEN_OUT {
         group = answer_late(group);
         if group.len() < 2 {
@@ -114,7 +161,7 @@ async fn commit_group(inner: &Arc<Inner>, mut group: Vec<Waiting>) {
         }
         let writes: Vec<&Write> = group.iter().flat_map(|waiting| &waiting.batch.writes).collect();
         let until = group.iter().map(|waiting| waiting.until).min().unwrap_or_else(Instant::now);
-        match inner.transact(&writes, CONTENDED_ATTEMPTS, until).await {
+        match inner.transact(&writes, CONTENDED_ATTEMPTS, until, &mut written).await {
             Err(NotCommitted::Conflict(position, _)) => {
                 commit_alone(inner, group.remove(owner(&group, position)));
             }
@@ -201,11 +248,24 @@ mod tests {
     fn no_record_is_twice_in_a_group_and_order_on_a_record_is_kept() {
         let mut queue: VecDeque<_> =
             [&["a"][..], &["b", "a"], &["c"], &["b"], &["d"]].map(|ids| waiting(ids, 1)).into();
-        assert_eq!(ids(&take_group(&mut queue)), ["a", "c", "d"]);
+        assert_eq!(ids(&take_group(&mut queue, &HashSet::new())), ["a", "c", "d"]);
         // The second waits for the first, and so the fourth for the second.
-        assert_eq!(ids(&take_group(&mut queue)), ["b"]);
-        assert_eq!(ids(&take_group(&mut queue)), ["b"]);
+        assert_eq!(ids(&take_group(&mut queue, &HashSet::new())), ["b"]);
+        assert_eq!(ids(&take_group(&mut queue, &HashSet::new())), ["b"]);
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn what_touches_a_held_record_waits_and_so_does_what_comes_behind_it() {
+        let mut queue: VecDeque<_> =
+            [&["a"][..], &["b", "a"], &["c"], &["b"]].map(|ids| waiting(ids, 1)).into();
+        let held = Held::default();
+        let of_a = [("things", "a".to_owned())];
+        held.records().extend(of_a.clone());
+        assert_eq!(ids(&take_group(&mut queue, &held.records())), ["c"]);
+        assert!(take_group(&mut queue, &held.records()).is_empty());
+        held.release(&of_a);
+        assert_eq!(ids(&take_group(&mut queue, &held.records())), ["a"]);
     }
 
     #[test]
@@ -213,14 +273,15 @@ mod tests {
         let names: Vec<String> = (0..600).map(|n| n.to_string()).collect();
         let mut queue: VecDeque<_> = names.iter().map(|id| waiting(&[id], 1)).collect();
         let sizes: Vec<_> =
-            std::iter::from_fn(|| Some(take_group(&mut queue).len()).filter(|n| *n > 0)).collect();
+            std::iter::from_fn(|| Some(take_group(&mut queue, &HashSet::new()).len()).filter(|n| *n > 0))
+                .collect();
         assert_eq!(sizes, [256, 256, 88]);
 
         let mut queue: VecDeque<_> = ["a", "b", "c"].map(|id| waiting(&[id], MOST_BYTES * 2 / 5)).into();
         queue.push_back(waiting(&["d"], 3 * MOST_BYTES));
-        assert_eq!(ids(&take_group(&mut queue)), ["a", "b"]);
-        assert_eq!(ids(&take_group(&mut queue)), ["c"]);
-        assert_eq!(ids(&take_group(&mut queue)), ["d"], "one that is too large goes alone");
+        assert_eq!(ids(&take_group(&mut queue, &HashSet::new())), ["a", "b"]);
+        assert_eq!(ids(&take_group(&mut queue, &HashSet::new())), ["c"]);
+        assert_eq!(ids(&take_group(&mut queue, &HashSet::new())), ["d"], "one that is too large goes alone");
     }
 
     #[test]

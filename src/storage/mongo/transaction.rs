@@ -68,18 +68,20 @@ enum Settled {
 
 impl Inner {
     /// Commits all writes or none. Other transactions on the same records may be in the way
-    /// `contended` times before it is given up as [`NotCommitted::Refused`].
+    /// `contended` times before it is given up as [`NotCommitted::Refused`]. `written` is called when
+    /// all is written and only the commit is left to wait for, again after an attempt that failed.
     pub(super) async fn transact(
         &self,
         writes: &[&Write],
         contended: u32,
         until: Instant,
+        mut written: impl FnMut(),
     ) -> Result<(), NotCommitted> {
         let statements =
             statements(writes).map_err(|(position, reason)| refused(writes[position], reason))?;
         for attempts in 0.. {
             let commit = ids::new_id();
-            let reason = match self.attempt(&statements, &commit).await {
+            let reason = match self.attempt(&statements, &commit, &mut written).await {
                 Ok(()) => return Ok(()),
                 Err(Attempt::Write(position, failure)) => return Err(failed(writes, position, failure)),
                 Err(Attempt::MovedOn) => {
@@ -115,7 +117,12 @@ impl Inner {
     }
 
     /// One run of the transaction.
-    async fn attempt(&self, statements: &[Statement], commit: &str) -> Result<(), Attempt> {
+    async fn attempt(
+        &self,
+        statements: &[Statement],
+        commit: &str,
+        written: &mut impl FnMut(),
+    ) -> Result<(), Attempt> {
         let unreachable = |error: mongodb::error::Error| Attempt::Unreachable(error.into());
         let majority = WriteConcern::builder().w(Acknowledgment::Majority).w_timeout(self.deadlines.commit);
         let mut session = self.client.start_session().await.map_err(unreachable)?;
@@ -134,6 +141,7 @@ impl Inner {
             }
             return Err(failed);
         }
+        written();
         let mut attempts = 0;
         loop {
             let Err(error) = session.commit_transaction().await else { return Ok(()) };

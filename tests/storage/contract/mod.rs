@@ -50,6 +50,7 @@ macro_rules! suite {
                 a_replace_leaves_nothing_of_the_former_body,
                 a_deleted_record_is_gone_and_its_id_is_free,
                 get_many_finds_those_that_exist,
+                lookups_at_once_each_find_what_they_ask_for,
                 get_many_takes_a_thousand_ids,
                 any_body_comes_back_exactly,
                 a_large_body_comes_back_exactly,

@@ -1,5 +1,6 @@
 //! One record at a time: what is written is what is read.
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use steward_actors::store::{PRIMARY, Query, Record};
 
@@ -70,6 +71,26 @@ pub async fn get_many_finds_those_that_exist(harness: &Harness) {
     let found: Vec<_> = found.iter().map(|record| (record.id.as_str(), &record.body["owner"])).collect();
     assert_eq!(found, [("a", &json!("a")), ("c", &json!("c"))]);
     assert!(store.get_many(&THINGS, &[]).await.unwrap().is_empty());
+}
+
+pub async fn lookups_at_once_each_find_what_they_ask_for(harness: &Harness) {
+    let store = harness.store.as_ref();
+    commit(store, (0..40).map(|n| insert(&THINGS, &format!("a{n}"), json!({"rank": n})))).await;
+    let asked: Vec<Vec<String>> = (0..300)
+        .map(|n| match n % 3 {
+            0 => vec![format!("a{}", n % 40)],
+            1 => vec![format!("missing{n}")],
+            _ => vec![format!("a{}", n % 40), format!("missing{n}"), format!("a{}", (n + 1) % 40)],
+        })
+        .collect();
+    let found = join_all(asked.iter().map(|ids| store.get_many(&THINGS, ids))).await;
+    for (ids, found) in asked.iter().zip(found) {
+        let mut found: Vec<String> = found.unwrap().into_iter().map(|record| record.id).collect();
+        found.sort();
+        let mut there: Vec<String> = ids.iter().filter(|id| id.starts_with('a')).cloned().collect();
+        there.sort();
+        assert_eq!(found, there);
+    }
 }
 
 pub async fn get_many_takes_a_thousand_ids(harness: &Harness) {
