@@ -1,10 +1,10 @@
 //! Orders from accepted to confirmed: how many a second, how soon, at what cost, and whether that
 //! stays as the store grows.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
@@ -181,7 +181,7 @@ impl World {
         let placed = (0..clients).map(|n| self.client(n, orders, next.clone(), &waiting));
         let ids: Vec<String> = tokio::select! {
             placed = try_join_all(placed) => placed?.concat(),
-            failed = waiting.look(self.store.as_ref()) => return Err(failed),
+            failed = waiting.look(&self.raw) => return Err(failed),
         };
         self.all_ended().await?;
         let cpu = used()
@@ -288,29 +288,40 @@ struct Waiting(Mutex<HashMap<String, oneshot::Sender<()>>>);
 impl Waiting {
     fn add(&self, id: &str) -> oneshot::Receiver<()> {
         let (end, ended) = oneshot::channel();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), end);
+        self.waiting().insert(id.to_owned(), end);
         ended
     }
 
-    /// Tells clients of the ends of their orders, until the store fails.
-    async fn look(&self, store: &dyn Store) -> Failure {
+    /// Tells clients of the ends of their orders, until the store fails. Orders that have not ended
+    /// have an owner: what is asked for are the ids in that index, and no order is read.
+    async fn look(&self, raw: &Raw) -> Failure {
+        let mut owner = None;
         loop {
             sleep(LOOK).await;
-            let ids: Vec<String> =
-                self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
-            for ids in ids.chunks(500) {
-                let found = match steward_actors::store::load_many::<Order>(store, ids).await {
-                    Ok(found) => found,
-                    Err(error) => return error.into(),
-                };
-                for order in found.into_iter().map(|order| order.value) {
-                    if matches!(order.status, OrderStatus::Confirmed | OrderStatus::Rejected) {
-                        let end = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&order.id);
-                        // A client that has given up does not listen.
-                        let _ = end.map(|end| end.send(()));
-                    }
+            let mut waiting: BTreeSet<String> = self.waiting().keys().cloned().collect();
+            let Some(oldest) = waiting.first().cloned() else { continue };
+            let live = async {
+                if owner.is_none() {
+                    owner = raw.owner().await?;
                 }
+                match &owner {
+                    Some(owner) => raw.owned(owner, &oldest).await,
+                    // All have ended.
+                    None => Ok(HashSet::new()),
+                }
+            };
+            match live.await {
+                Ok(live) => waiting.retain(|id| !live.contains(id)),
+                Err(error) => return error.into(),
+            }
+            for id in waiting {
+                // A client that has given up does not listen.
+                let _ = self.waiting().remove(&id).map(|end| end.send(()));
             }
         }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<String, oneshot::Sender<()>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

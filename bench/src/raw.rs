@@ -1,14 +1,15 @@
 //! The baselines: the same documents as the inventory actor writes, in collections with the same
 //! indexes and validators, with the driver alone.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bson::{Document, doc};
 use futures_util::FutureExt;
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::stream::{FuturesUnordered, StreamExt, TryStreamExt};
 use mongodb::error::{Error, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT};
-use mongodb::options::{Acknowledgment, ReadConcern, WriteConcern};
+use mongodb::options::{Acknowledgment, Hint, ReadConcern, WriteConcern};
 use mongodb::{Client, ClientSession, Collection, Database};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{mpsc, oneshot};
@@ -48,6 +49,24 @@ impl Raw {
     pub async fn insert(&self) -> bool {
         let id = uuid::Uuid::now_v7().to_string();
         self.database.collection::<Document>("bare").insert_one(doc! { "_id": id }).await.is_ok()
+    }
+
+    /// Who owns an order, if there is one that has an owner.
+    pub async fn owner(&self) -> Result<Option<String>, Error> {
+        let orders = self.database.collection::<Document>("orders");
+        let owned = orders.find_one(doc! { "owner": { "$gt": "" } }).hint(Hint::Name("owner".to_owned()));
+        Ok(owned.await?.and_then(|order| Some(order.get_str("owner").ok()?.to_owned())))
+    }
+
+    /// The ids of an owner's orders from this one on, from the index alone. What has left the index
+    /// before it is not walked over.
+    pub async fn owned(&self, owner: &str, from: &str) -> Result<HashSet<String>, Error> {
+        let orders = self.database.collection::<Document>("orders");
+        let live =
+            orders.find(doc! { "owner": owner, "_id": { "$gte": from } }).projection(doc! { "_id": 1 });
+        let live = live.hint(Hint::Name("owner".to_owned())).batch_size(10_000).await?;
+        let found: Vec<Document> = live.try_collect().await?;
+        Ok(found.iter().filter_map(|order| Some(order.get_str("_id").ok()?.to_owned())).collect())
     }
 
     /// The server's process id, if it runs here.
