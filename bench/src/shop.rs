@@ -32,8 +32,8 @@ pub async fn inventory(store: Arc<dyn Store>) -> Result<Inventory, Failure> {
 /// Puts SKUs on sale, with so many units of each.
 pub async fn stock_up(store: Arc<dyn Store>, skus: &[String], units: i64) -> Result<(), Failure> {
     let clock = Arc::new(StoreClock::start(store.as_ref()).await?);
-    let catalog = Catalog::new(store.clone(), clock);
-    let inventory = inventory(store).await?;
+    let inventory = inventory(store.clone()).await?;
+    let catalog = Catalog::new(store, clock, Arc::new(inventory.clone()));
     let price = Money::new(100, Currency::from_code("USD").ok_or("USD")?);
     for sku in skus {
         let name = format!("Ware {sku}");

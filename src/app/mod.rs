@@ -246,7 +246,7 @@ impl Steward {
             sessions,
             users,
             roles,
-            catalog: Catalog::new(parts.store.clone(), parts.clock.clone()),
+            catalog: Catalog::new(parts.store.clone(), parts.clock.clone(), Arc::new(inventory.clone())),
             rates: Rates::new(parts.store.clone(), parts.clock.clone()),
             addresses: outside.addresses.clone(),
             accounts,

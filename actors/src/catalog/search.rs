@@ -238,7 +238,8 @@ impl Catalog {
         Ok(Some(self.tree().await?.0.within(category)))
     }
 
-    /// Units available of all SKUs of `products`; of closed stock none are.
+    /// Units available of all SKUs of `products`, those of holds whose time has come included; of
+    /// closed stock none are.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -248,6 +249,9 @@ impl Catalog {
     ) -> Result<HashMap<String, i64>, StoreError> {
         let variants = products.iter().flat_map(|product| &product.value.variants);
         let skus: Vec<String> = variants.map(|variant| variant.sku.as_str().to_owned()).collect();
+        if !skus.is_empty() {
+            self.holds.end_lapsed().await?;
+        }
         let mut available = HashMap::new();
         for some in skus.chunks(1000) {
             for stock in load_many::<Stock>(self.store.as_ref(), some).await? {

@@ -10,7 +10,7 @@ use super::change::{self, ProductChange};
 use super::product::{Product, SkuRecord, Variant};
 use crate::backoff::Backoff;
 use crate::cluster::Clock;
-use crate::inventory::{Sku, Stock};
+use crate::inventory::{LapsedHolds, Sku, Stock};
 use crate::store::{Batch, CommitError, Store, StoreError, Versioned, load, load_many};
 
 /// Attempts of one command that may come to nothing because others came first.
@@ -134,15 +134,16 @@ pub struct Made<T> {
 pub struct Catalog {
     pub(super) store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    pub(super) holds: Arc<dyn LapsedHolds>,
     /// Changes in this process take turns: all that touch one category would conflict. Nothing
     /// rests on it.
     turn: Arc<Mutex<()>>,
 }
 
 impl Catalog {
-    /// The catalogue in `store`.
-    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock, turn: Arc::default() }
+    /// The catalogue in `store`, of what `holds` are placed on.
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, holds: Arc<dyn LapsedHolds>) -> Self {
+        Self { store, clock, holds, turn: Arc::default() }
     }
 
     /// Makes a product, its SKUs, and their stock, of which there is none yet. If the id's product
@@ -281,15 +282,22 @@ impl Catalog {
 
     /// Closes the product's stock. A hold that is placed at the same time replaces the same
     /// records, so one of the two comes first and the other one sees it.
-    async fn with_closed_stock(&self, mut batch: Batch, product: &Product) -> Result<Batch, CatalogError> {
-        let mut held = Vec::new();
-        for stock in load_many::<Stock>(self.store.as_ref(), &skus(&product.variants)).await? {
-            match stock.value.closed() {
-                Some(closed) => batch = batch.replace(&closed, stock.version),
-                None => held.push(stock.value.sku().to_owned()),
-            }
+    async fn with_closed_stock(&self, batch: Batch, product: &Product) -> Result<Batch, CatalogError> {
+        let skus = skus(&product.variants);
+        let held = |stocks: &[Versioned<Stock>]| -> Vec<String> {
+            let held = stocks.iter().filter(|stock| stock.value.closed().is_none());
+            held.map(|stock| stock.value.sku().to_owned()).collect()
+        };
+        let mut stocks = load_many::<Stock>(self.store.as_ref(), &skus).await?;
+        if !held(&stocks).is_empty() && self.holds.end_lapsed().await? > 0 {
+            stocks = load_many::<Stock>(self.store.as_ref(), &skus).await?;
         }
-        if held.is_empty() { Ok(batch) } else { Err(CatalogError::StockHeld(held)) }
+        match held(&stocks) {
+            held if held.is_empty() => Ok(stocks.iter().fold(batch, |batch, stock| {
+                stock.value.closed().iter().fold(batch, |batch, closed| batch.replace(closed, stock.version))
+            })),
+            held => Err(CatalogError::StockHeld(held)),
+        }
     }
 
     /// Decides and commits, again as long as others come first. What is decided must be based on

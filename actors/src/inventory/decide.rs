@@ -133,7 +133,10 @@ impl Plan {
         now: Timestamp,
     ) -> Result<Placed, Refusal<HoldError>> {
         if let Some(known) = self.holds.get(&request.id) {
-            let hold = match known.value.has_lapsed(now) {
+            // Of another command with this id the stock is not at hand; who asked is told of the
+            // difference.
+            let is_it = known.value.lines == request.lines;
+            let hold = match is_it && known.value.has_lapsed(now) {
                 true => self.end(&request.id, HoldStatus::Released, now)?,
                 false => known.value.clone(),
             };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use crate::store::StoreError;
 use crate::time::Timestamp;
 
 /// So many units of a SKU.
@@ -30,6 +31,16 @@ pub struct HoldRequest {
     /// After how long it ends by itself: a shopper's hold. `None` for an order's hold, which ends
     /// only by commit or release.
     pub ttl: Option<Duration>,
+}
+
+/// Ends the holds whose time has come, for whoever must not tell of their units as held.
+#[async_trait]
+pub trait LapsedHolds: Send + Sync + 'static {
+    /// Ends those whose time had come when this was called; how many.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn end_lapsed(&self) -> Result<usize, StoreError>;
 }
 
 /// A hold that was asked for.

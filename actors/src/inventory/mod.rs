@@ -23,7 +23,7 @@ mod state;
 mod tests;
 
 pub use adjustment::{AdjustError, Adjusted, Adjustment};
-pub use holds::{Hold, HoldError, HoldLine, HoldRequest, HoldStatus, Holds, Placed, TakeError};
+pub use holds::{Hold, HoldError, HoldLine, HoldRequest, HoldStatus, Holds, LapsedHolds, Placed, TakeError};
 pub use records::{HOLDS, MOVEMENTS, Movement, MovementKind, STOCK};
 pub use service::Inventory;
 pub use shopper::{MOST_LIVE, SHOPPERS};

@@ -16,7 +16,7 @@ use super::actor::{PlaceHold, SettleHold, StockActor};
 use super::adjustment::{AdjustError, Adjusted, Adjustment};
 use super::bundle::BundleActor;
 use super::decide::Settlement;
-use super::holds::{Hold, HoldError, HoldLine, HoldRequest, HoldStatus, Holds, Placed};
+use super::holds::{Hold, HoldError, HoldLine, HoldRequest, HoldStatus, Holds, LapsedHolds, Placed};
 use super::pending::Trouble;
 use super::records::{BY_SKU, HOLDS, LAPSING, MOVEMENTS, Movement};
 use super::state::Stock;
@@ -122,6 +122,18 @@ impl Inventory {
     /// # Errors
     /// [`AdjustError`].
     pub async fn adjust(&self, adjustment: Adjustment) -> Result<Adjusted, AdjustError> {
+        match self.try_to_adjust(adjustment.clone()).await {
+            Err(refused @ AdjustError::BelowHeld { .. }) => {
+                match self.end_lapsed().await.map_err(Trouble::from)? {
+                    0 => Err(refused),
+                    _ => self.try_to_adjust(adjustment).await,
+                }
+            }
+            adjusted => adjusted,
+        }
+    }
+
+    async fn try_to_adjust(&self, adjustment: Adjustment) -> Result<Adjusted, AdjustError> {
         let sku = adjustment.sku.clone();
         let asked = self.registry.ask(&sku, adjustment, DEADLINE).await;
         asked.unwrap_or_else(|error| Err(Trouble::from(error).into()))
@@ -167,30 +179,6 @@ impl Inventory {
         let query = Query::by(&MOVEMENTS, BY_SKU).equal(sku).descending().limit(limit).after(after);
         let (movements, next) = find::<Movement>(self.store.as_ref(), query).await?;
         Ok((movements.into_iter().map(|movement| movement.value).collect(), next))
-    }
-
-    /// Ends holds whose time has come, for somebody who must not be told of them as live: begun
-    /// after this was called. How many it ended.
-    pub(super) async fn end_lapsed(&self) -> Result<usize, StoreError> {
-        const PAGE: usize = 500;
-        const PAGES: usize = 20;
-        let seen = self.lapses.begun.load(Ordering::SeqCst);
-        let mut last = self.lapses.last.lock().await;
-        if last.0 > seen {
-            return last.1.clone();
-        }
-        let number = self.lapses.begun.fetch_add(1, Ordering::SeqCst) + 1;
-        let mut ended = Ok(0);
-        for _ in 0..PAGES {
-            let page = self.release_expired(self.clock.now(), PAGE).await;
-            ended = ended.and_then(|before: usize| page.clone().map(|now| before + now));
-            if page.is_ok_and(|now| now == PAGE) {
-                continue;
-            }
-            break;
-        }
-        *last = (number, ended.clone());
-        ended
     }
 
     /// Ends holds whose time had come at `now`, `limit` (1 to 1,000) at most; how many it ended.
@@ -265,6 +253,31 @@ impl Inventory {
 fn only_sku(lines: &[HoldLine]) -> Option<String> {
     let (first, others) = lines.split_first()?;
     others.iter().all(|line| line.sku == first.sku).then(|| first.sku.clone())
+}
+
+#[async_trait]
+impl LapsedHolds for Inventory {
+    async fn end_lapsed(&self) -> Result<usize, StoreError> {
+        const PAGE: usize = 500;
+        const PAGES: usize = 20;
+        let seen = self.lapses.begun.load(Ordering::SeqCst);
+        let mut last = self.lapses.last.lock().await;
+        if last.0 > seen {
+            return last.1.clone();
+        }
+        let number = self.lapses.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut ended = Ok(0);
+        for _ in 0..PAGES {
+            let page = self.release_expired(self.clock.now(), PAGE).await;
+            ended = ended.and_then(|before: usize| page.clone().map(|now| before + now));
+            if page.is_ok_and(|now| now == PAGE) {
+                continue;
+            }
+            break;
+        }
+        *last = (number, ended.clone());
+        ended
+    }
 }
 
 #[async_trait]

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::*;
-use crate::inventory::{Sku, Stock};
+use crate::inventory::{LapsedHolds, Sku, Stock};
 use crate::money::{Currency, Money};
 use crate::store::{Batch, Collection, CommitError, Page, Query, Record, Store, StoreError, Versioned, load};
 use crate::testing::{CommitFault, ManualClock, MemoryStore};
@@ -28,7 +28,7 @@ struct Shop {
 impl Shop {
     /// The catalogue as another replica has it.
     fn replica(&self) -> Catalog {
-        Catalog::new(self.meeting.clone(), self.clock.clone())
+        Catalog::new(self.meeting.clone(), self.clock.clone(), Arc::new(NoHolds))
     }
 }
 
@@ -36,8 +36,18 @@ fn shop() -> Shop {
     let clock = Arc::new(ManualClock::default());
     let store = Arc::new(MemoryStore::new(clock.clone()));
     let meeting = Arc::new(Meeting { inner: store.clone(), missing: watch::Sender::new(0) });
-    let catalog = Catalog::new(meeting.clone(), clock.clone());
+    let catalog = Catalog::new(meeting.clone(), clock.clone(), Arc::new(NoHolds));
     Shop { clock, store, meeting, catalog }
+}
+
+/// Nothing is held that could lapse.
+struct NoHolds;
+
+#[async_trait]
+impl LapsedHolds for NoHolds {
+    async fn end_lapsed(&self) -> Result<usize, StoreError> {
+        Ok(0)
+    }
 }
 
 /// The store in memory, at which several commits can be made to meet: each was decided before any

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::*;
+use crate::catalog::{Catalog, NewProduct, Variant};
 use crate::inventory::records::LAPSING;
+use crate::money::{Currency, Money};
 
 const TTL: Duration = Duration::from_secs(900);
 
@@ -62,6 +64,62 @@ async fn a_hold_lasts_until_its_time_and_not_longer() {
     assert_eq!(stands.status, HoldStatus::Released);
     let stock = shop.stock("tee").await;
     assert_eq!((stock.on_hand(), stock.held()), (9, 0));
+    shop.check().await;
+}
+
+#[actix_rt::test]
+async fn units_of_a_lapsed_hold_are_there_for_whoever_asks_before_the_sweep() {
+    let shop = Shop::with(&[]).await;
+    let replica = shop.replica();
+    let catalog = Catalog::new(shop.store.clone(), shop.clock.clone(), Arc::new(replica.clone()));
+    let variant = Variant {
+        sku: Sku::parse("tee").unwrap(),
+        name: "Tee".to_owned(),
+        price: Money::new(100, Currency::from_code("USD").unwrap()),
+        attributes: Default::default(),
+    };
+    let product = NewProduct {
+        command: None,
+        id: "p1".to_owned(),
+        name: "Tee".to_owned(),
+        description: None,
+        category_id: None,
+        attributes: Default::default(),
+        image_urls: Vec::new(),
+        variants: vec![variant],
+    };
+    catalog.create(product).await.unwrap();
+    let product = catalog.get("p1").await.unwrap().unwrap();
+    adjust(&replica, "delivery", "tee", 5).await.unwrap();
+    let available = async || catalog.available(std::slice::from_ref(&product)).await.unwrap()["tee"];
+
+    shoppers_hold(&shop, "h1", &[("tee", 5)]).await;
+    assert_eq!(available().await, 0);
+    assert_eq!(adjust(&replica, "count-1", "tee", -5).await, Err(AdjustError::BelowHeld { held: 5 }));
+    assert!(catalog.archive("p1", None).await.is_err());
+
+    shop.clock.advance(TTL);
+    assert_eq!(available().await, 5);
+    shoppers_hold(&shop, "h2", &[("tee", 5)]).await;
+    shop.clock.advance(TTL);
+    adjust(&replica, "count-2", "tee", -1).await.unwrap();
+    shoppers_hold(&shop, "h3", &[("tee", 4)]).await;
+    shop.clock.advance(TTL);
+    catalog.archive("p1", None).await.unwrap();
+    assert!(shop.stock("tee").await.is_closed());
+    shop.check().await;
+}
+
+#[actix_rt::test]
+async fn the_id_of_a_lapsed_hold_with_other_lines_is_answered_with_that_hold() {
+    let shop = Shop::with(&[("tee", 5), ("cap", 5)]).await;
+    for (id, first) in [("one", &[("tee", 1)][..]), ("two", &[("tee", 1), ("cap", 1)])] {
+        shoppers_hold(&shop, id, first).await;
+        shop.clock.advance(TTL);
+        let asked = shoppers_hold(&shop, id, &[("cap", 1)]).await;
+        assert_eq!(asked.lines, lines(first), "{id}");
+    }
+    shop.replica().release_expired(shop.clock.now(), 100).await.unwrap();
     shop.check().await;
 }
 
