@@ -291,8 +291,9 @@ fn capture(order: &Order, answer: &Result<Intent, PaymentError>) -> Answer {
             IntentStatus::Authorized | IntentStatus::Processing => {
                 Answer::not_yet("the payment is not captured yet")
             }
+            // It has run out, or somebody ended it at the provider: nothing can be captured any more.
             IntentStatus::Unconfirmed | IntentStatus::RequiresAction | IntentStatus::Canceled => {
-                Answer::wrong(format!("the authorisation is gone: the intent is {:?}", intent.status))
+                Answer::declined("authorization_gone")
             }
         },
         Err(error) => payment_failed(error),

@@ -8,7 +8,7 @@
 //!  hold ──────► create_intent ──► authorize ──► commit_stock ──► capture ──► confirm ──► at rest
 //!   │ refused:      │ declined,       │ declined,     │ cancel       │ cancel              │ cancel,
 //!   │ close         │ gave up,        │ gave up,      │              │                     │ refund,
-//!   │ gave up,      │ cancel          ▼ cancel        ▼              │                     │ charged
+//!   │ gave up,      │ cancel          ▼ cancel        ▼              │ gone                │ charged
 //!   │ cancel        │             cancel_intent ◄────────────────────┘                     │ late
 //!   ▼               ▼                 │      │ found captured                              ▼
 //!  release_stock ◄────────────────────┘      └───────────────────────────────────────►  refund
@@ -17,7 +17,8 @@
 //!  close ◄──────────────────────────────── all refunded, shipped ──────────────────────────┘
 //! ```
 //! Forward, only `authorize` and the steps before it give up; what comes after is carried through
-//! unless somebody asks for the order to be undone. `cancel_intent` settles whether that comes in
+//! unless somebody asks for the order to be undone, or the provider shows that nothing can be captured
+//! any more (the authorisation is gone). `cancel_intent` settles whether that comes in
 //! time: the provider either cancels or shows that the money was taken, and then it is refunded.
 //! A part that is refunded leaves an order as it is; `close` comes when nothing is left.
 //!
@@ -141,6 +142,7 @@ pub fn after(order: &Order, event: &Event) -> Result<Option<Step>, Impossible> {
         (S::CommitStock, E::StockCommitted) => S::Capture,
         (S::Capture, E::Captured) => S::Confirm,
         (S::CommitStock | S::Capture, E::CancelRequested { .. }) => S::CancelIntent,
+        (S::Capture, E::Declined { .. }) => S::CancelIntent,
         (S::Confirm, E::Confirmed) => return Ok(None),
 
         (S::CancelIntent, E::IntentCanceled) => S::ReleaseStock,

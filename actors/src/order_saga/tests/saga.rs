@@ -320,6 +320,47 @@ async fn a_capture_that_lasts_too_long_is_listed_as_stuck_and_done_in_the_end() 
 }
 
 #[actix_rt::test]
+async fn an_authorisation_that_is_gone_at_capture_ends_the_order_and_gives_its_stock_back() {
+    for gone in [IntentStatus::Canceled, IntentStatus::Unconfirmed] {
+        let world = World::new();
+        let replica = world.replica("r1");
+        let mut held = world.payments.hold(PaymentCall::Capture);
+        let id = replica.orders.accept(ask("k", "pm_card_visa")).await.unwrap().order.value.id;
+        held.arrived().await;
+        assert_eq!(world.holds.status(&id), Some(HoldStatus::Committed));
+        world.payments.end_authorization(&id, gone);
+        held.release();
+
+        let order = world.settled(&replica, &id).await;
+
+        assert_eq!((order.status, order.reason), (OrderStatus::Rejected, Some(Reason::PaymentDeclined)));
+        assert_eq!((order.payment.status, order.payment.authorized), (PaymentStatus::Canceled, 0));
+        world.check(&replica, &id).await;
+        assert_eq!((world.holds.available("a"), world.holds.available("b")), (10, 10));
+        let timeline = replica.orders.timeline(&id).await.unwrap();
+        assert!(timeline.iter().any(|entry| entry.detail.as_deref() == Some("authorization_gone")));
+    }
+}
+
+#[actix_rt::test]
+async fn an_event_that_was_long_in_coming_has_a_new_place_and_its_old_time() {
+    let world = World::new();
+    let replica = world.replica("r1");
+    let mut held = world.payments.hold(PaymentCall::Create);
+    let id = replica.orders.accept(ask("k", "pm_card_visa")).await.unwrap().order.value.id;
+    held.arrived().await;
+    // The stock was held before the provider was so slow.
+    world.clock.advance(A_WHILE);
+    held.release();
+    world.settled(&replica, &id).await;
+    let events = replica.orders.events_of(&id, 0, 100).await.unwrap();
+    let [held, created] = [&events[1], &events[2]];
+    assert_eq!((held.kind.as_str(), created.kind.as_str()), ("stock_held", "intent_created"));
+    assert!(held.at.since(held.entry.at) >= A_WHILE, "{held:?}");
+    assert_eq!(held.at, created.at, "both were committed then");
+}
+
+#[actix_rt::test]
 async fn commits_whose_outcome_is_unknown_count_once() {
     use CommitFault::{LostAfter, LostBefore, Unavailable};
     let accepting = [vec![], vec![LostAfter], vec![LostBefore, LostBefore], vec![LostBefore, LostAfter]];

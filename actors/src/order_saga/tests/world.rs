@@ -472,7 +472,10 @@ impl World {
             }
             OrderStatus::Rejected | OrderStatus::Cancelled => {
                 assert_eq!(ledger.captures, 0);
-                assert!(matches!(self.holds.status(id), None | Some(HoldStatus::Released)));
+                assert!(matches!(
+                    self.holds.status(id),
+                    None | Some(HoldStatus::Released | HoldStatus::Returned)
+                ));
             }
             OrderStatus::Refunded => {
                 assert_eq!((ledger.captured, ledger.refunded), (2999, 2999));

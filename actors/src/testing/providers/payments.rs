@@ -166,6 +166,19 @@ impl ScriptedPayments {
         self.changes.send_replace(());
     }
 
+    /// Ends the authorisation of the order's intents: it has run out, or somebody ended it at the
+    /// provider.
+    pub fn end_authorization(&self, order_id: &str, status: IntentStatus) {
+        let mut state = lock(&self.state);
+        let State { intents, ledger, .. } = &mut *state;
+        for held in intents.values_mut().filter(|held| held.order_id == order_id) {
+            if held.intent.status == IntentStatus::Authorized {
+                held.intent.status = status;
+                ledger.entry(order_id.to_owned()).or_default().authorized -= held.intent.amount.minor;
+            }
+        }
+    }
+
     /// Forgets every idempotency key, as providers do after a while.
     pub fn forget_keys(&self) {
         let mut state = lock(&self.state);
