@@ -1,6 +1,7 @@
 //! The order and its events, as they are stored.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -427,8 +428,12 @@ pub struct OrderEvent {
     pub user_id: String,
     /// 1 for the first.
     pub number: u64,
-    /// When.
+    /// When it was decided; if its commit was long in coming, when that was last begun. Who follows
+    /// all orders goes by it.
     pub at: Timestamp,
+    /// When it was decided, if that is not `at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided_at: Option<Timestamp>,
     /// The step that the order was at; absent for its acceptance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<Step>,
@@ -443,7 +448,22 @@ impl OrderEvent {
         let number = order.events + 1;
         let id = Self::id_of(&order.id, number);
         let (order_id, user_id) = (order.id.clone(), order.user_id.clone());
-        Self { id, order_id, user_id, number, at, step: order.step, attempt, event }
+        Self { id, order_id, user_id, number, at, decided_at: None, step: order.step, attempt, event }
+    }
+
+    /// As it is to be committed now.
+    pub(super) fn committed_at(&self, now: Timestamp) -> Self {
+        /// What is younger is found by who follows all orders anyway.
+        const SOON: Duration = Duration::from_millis(250);
+        match now.since(self.at) > SOON {
+            true => Self { at: now, decided_at: Some(self.decided_at.unwrap_or(self.at)), ..self.clone() },
+            false => self.clone(),
+        }
+    }
+
+    /// When it was decided.
+    pub fn decided_at(&self) -> Timestamp {
+        self.decided_at.unwrap_or(self.at)
     }
 
     fn id_of(order_id: &str, number: u64) -> String {

@@ -53,6 +53,8 @@ pub struct EventEntry {
     pub id: String,
     /// The order.
     pub order_id: String,
+    /// Where it stands among those of all orders ([`OrderEvent::at`]).
+    pub at: Timestamp,
     /// 1 for the order's first.
     pub number: u64,
     /// What happened, by the event's name.
@@ -66,7 +68,7 @@ impl EventEntry {
         let kind = serde_json::to_value(&record.event).ok();
         let kind = kind.as_ref().and_then(|event| event["type"].as_str()).unwrap_or_default().to_owned();
         let entry = entry(&record);
-        Self { id: record.id, order_id: record.order_id, number: record.number, kind, entry }
+        Self { id: record.id, order_id: record.order_id, at: record.at, number: record.number, kind, entry }
     }
 }
 
@@ -107,5 +109,5 @@ pub(super) fn entry(record: &OrderEvent) -> TimelineEntry {
         Event::Delivered => "deliver",
         _ => record.step.map_or("accept", Step::name),
     };
-    TimelineEntry { at: record.at, step, status, attempt: record.attempt, detail }
+    TimelineEntry { at: record.decided_at(), step, status, attempt: record.attempt, detail }
 }

@@ -15,10 +15,14 @@ const PAGE: usize = 200;
 /// An event's time is that of its decision, and it is there once that is committed: orders that are
 /// decided together show up this far out of order.
 const OUT_OF_ORDER: Duration = Duration::from_millis(500);
-/// The same when the store is slow or replicas' clocks differ: looked for less often.
+/// The same when the store is slow or replicas' clocks differ: looked for less often. Nobody tries
+/// to commit the same for longer, and one that is tried again has a new time.
 const LATE: Duration = Duration::from_secs(10);
 /// The span between looks for late ones.
 const LOOK_BACK: Duration = Duration::from_secs(1);
+/// Without a look for so long, the store or this replica stood still: commits may have stood still
+/// as well, and what they write has times of before.
+const STOOD_STILL: Duration = Duration::from_millis(2500);
 
 /// What a stream reads.
 pub(super) enum Source {
@@ -46,13 +50,17 @@ impl Source {
     pub(super) fn many(user_id: Option<String>, behind: Option<Timestamp>, now: Timestamp) -> Self {
         let newest = behind.map_or(now, |behind| behind.min(now));
         let first = if behind.is_some() { newest.minus(LATE) } else { newest };
+        let began = Instant::now();
         Self::Many(Many {
             user_id,
             first,
             newest,
             sent: BTreeSet::new(),
             walk: Some((first, None)),
-            look_back: Instant::now(),
+            look_back: began,
+            read_at: began,
+            // Whatever interrupted the last stream may have held up commits.
+            held_up: Some((first, began + LATE)),
         })
     }
 
@@ -104,6 +112,10 @@ pub(super) struct Many {
     /// Where a walk through the index that is not at its end began and goes on.
     walk: Option<(Timestamp, Option<Cursor>)>,
     look_back: Instant,
+    /// The end of the last read that succeeded.
+    read_at: Instant,
+    /// From where on late ones may still come after a standstill, and until when they are looked for.
+    held_up: Option<(Timestamp, Instant)>,
 }
 
 impl Many {
@@ -111,28 +123,83 @@ impl Many {
         let (from, after) = self.walk.clone().unwrap_or_else(|| (self.begin(), None));
         let user_id = self.user_id.as_deref();
         let (page, next) = orders.events_since(user_id, from, PAGE, after).await?;
+        self.mind_standstill(Instant::now());
         let framed = page.into_iter().filter_map(|event| self.take(event)).collect();
         let more = next.is_some();
         self.walk = next.map(|next| (from, Some(next)));
-        self.sent = self.sent.split_off(&(self.newest.minus(LATE), String::new()));
+        self.sent = self.sent.split_off(&(self.latest(), String::new()));
         Ok(Part { framed, more, ended: false })
     }
 
+    /// Where a walk begins.
     fn begin(&mut self) -> Timestamp {
         let now = Instant::now();
-        let overlap = if now >= self.look_back { LATE } else { OUT_OF_ORDER };
-        if overlap == LATE {
-            self.look_back = now + LOOK_BACK;
+        self.held_up = self.held_up.filter(|(_, until)| now < *until);
+        if now < self.look_back {
+            return self.newest.minus(OUT_OF_ORDER).max(self.first);
         }
-        self.newest.minus(overlap).max(self.first)
+        self.look_back = now + LOOK_BACK;
+        self.latest()
+    }
+
+    /// From where on events may still come.
+    fn latest(&self) -> Timestamp {
+        let late = self.newest.minus(LATE);
+        self.held_up.map_or(late, |(from, _)| from.min(late)).max(self.first)
+    }
+
+    /// A read has come to its end at `now`.
+    fn mind_standstill(&mut self, now: Instant) {
+        if now.duration_since(self.read_at) > STOOD_STILL {
+            // The newest that was sent is from before.
+            self.held_up = Some((self.latest(), now + LATE));
+        }
+        self.read_at = now;
     }
 
     fn take(&mut self, event: EventEntry) -> Option<String> {
-        let at = event.entry.at;
+        let at = event.at;
         if !self.sent.insert((at, event.id.clone())) {
             return None;
         }
         self.newest = self.newest.max(at);
         Some(EventView::of(event).framed(at.as_millis()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn many() -> Many {
+        match Source::many(None, Some(Timestamp::from_millis(100_000)), Timestamp::from_millis(200_000)) {
+            Source::Many(many) => many,
+            Source::Order(_) => unreachable!("it is of many"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_standstill_what_was_held_up_is_looked_for_as_long_as_it_may_come() {
+        async fn read(many: &mut Many, newest: i64, after: u64) -> i64 {
+            tokio::time::advance(Duration::from_millis(after)).await;
+            many.mind_standstill(Instant::now());
+            many.newest = Timestamp::from_millis(newest);
+            many.begin().as_millis()
+        }
+        let mut many = many();
+        // Resumed: all from the point on, for a while.
+        assert_eq!(read(&mut many, 130_000, 0).await, 90_000);
+        for n in 1..=10 {
+            let from = read(&mut many, 130_000 + n * 1000, 1000).await;
+            assert_eq!(from, if n < 10 { 90_000 } else { 130_000 });
+        }
+        assert_eq!(read(&mut many, 141_000, 50).await, 140_500);
+        // The store stands still: the newest is of before, and then of after.
+        assert_eq!(read(&mut many, 160_000, 14_000).await, 131_000);
+        assert_eq!(read(&mut many, 161_000, 1000).await, 131_000);
+        for _ in 0..9 {
+            read(&mut many, 170_000, 1000).await;
+        }
+        assert_eq!(read(&mut many, 171_000, 1000).await, 161_000);
     }
 }

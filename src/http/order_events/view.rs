@@ -31,7 +31,7 @@ pub(super) struct EventView {
 
 impl EventView {
     pub(super) fn of(event: EventEntry) -> Self {
-        let EventEntry { id, order_id, number, kind, entry } = event;
+        let EventEntry { id, order_id, at: _, number, kind, entry } = event;
         let at = entry.at.into();
         let (step, status, attempt, detail) = (entry.step, entry.status, entry.attempt, entry.detail);
         Self { id, order_id, number, at, kind, step, status, attempt, detail }
