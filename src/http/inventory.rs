@@ -27,7 +27,7 @@ struct StockView {
     sku: String,
     /// Units that can be ordered now.
     available: i64,
-    /// Units there are: available and held.
+    /// Units there are: held ones, and those of a product that is sold no more, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     on_hand: Option<i64>,
     /// Units held for orders and shoppers.
@@ -42,7 +42,7 @@ impl StockView {
         let Versioned { value: stock, version } = stock;
         Self {
             sku: stock.sku().to_owned(),
-            available: stock.available(),
+            available: stock.orderable(),
             on_hand: whole.then(|| stock.on_hand()),
             held: whole.then(|| stock.held()),
             version: whole.then_some(*version),

@@ -156,6 +156,8 @@ async fn a_product_is_changed_searched_and_archived(app: App) {
     delete(&admin, &path).await.expect(404);
     let read = Client::new(app.url()).get(&path).await.expect(200);
     assert_eq!((&read["archived"], &read["variants"][0]["available"]), (&json!(true), &json!(0)));
+    let stock = admin.get(&format!("/v1/inventory/{one}")).await.expect(200);
+    assert_eq!((&stock["available"], &stock["onHand"]), (&json!(0), &json!(3)), "none can be ordered");
     patch(&admin, &path, json!({"name": "Still here"})).await.expect(409);
     let refused = shopper.post_with_key("/v1/orders", order, "k2").await.expect(422);
     assert_eq!(refused["errors"][0]["code"], "unknown_sku");

@@ -238,7 +238,7 @@ impl Catalog {
         Ok(Some(self.tree().await?.0.within(category)))
     }
 
-    /// Units available of all SKUs of `products`; of closed stock none are.
+    /// Units that can be ordered, of all SKUs of `products`.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -251,8 +251,7 @@ impl Catalog {
         let mut available = HashMap::new();
         for some in skus.chunks(1000) {
             for stock in load_many::<Stock>(self.store.as_ref(), some).await? {
-                let units = if stock.value.is_closed() { 0 } else { stock.value.available() };
-                available.insert(stock.value.sku().to_owned(), units);
+                available.insert(stock.value.sku().to_owned(), stock.value.orderable());
             }
         }
         Ok(available)
