@@ -14,7 +14,7 @@ use super::json::ValidJson;
 use super::page::{Binding, Listed, Paging};
 use super::problem::Problem;
 use super::query::{InPath, Sku, ValidQuery};
-use super::values::Time;
+use super::values::{Time, is_one_line};
 
 pub(super) fn configure(config: &mut ServiceConfig) {
     config.service(create_adjustment).service(list_movements).service(get_stock);
@@ -76,11 +76,11 @@ struct AdjustmentInput {
     #[schema(minimum = -1_000_000_000, maximum = 1_000_000_000)]
     delta: i64,
     /// Why.
-    #[garde(length(chars, min = 1, max = 200))]
+    #[garde(length(chars, min = 1, max = 200), custom(is_one_line))]
     #[schema(min_length = 1, max_length = 200)]
     reason: String,
     /// What it refers to: a delivery note, a ticket.
-    #[garde(length(chars, max = 200))]
+    #[garde(inner(length(chars, max = 200), custom(is_one_line)))]
     #[schema(max_length = 200)]
     reference: Option<String>,
 }

@@ -9,6 +9,7 @@ use serde_json::Number;
 use serde_json::value::RawValue;
 use steward_actors::accounts::ExactDecimal;
 use steward_actors::money::{Currency, Money};
+use steward_actors::text::is_control;
 use steward_actors::time::Timestamp;
 use utoipa::openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, Type};
 use utoipa::{PartialSchema, ToSchema};
@@ -236,12 +237,6 @@ pub fn is_one_line(text: &str, _: &()) -> garde::Result {
 /// If there is another one.
 pub fn is_text(text: &str, _: &()) -> garde::Result {
     is_free_of(text, |c| is_control(c) && !matches!(c, '\n' | '\r' | '\t'))
-}
-
-/// Also those that turn the direction of what follows, which makes it seem to be something else:
-/// <https://www.unicode.org/reports/tr9/#Explicit_Directional_Embeddings>.
-fn is_control(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// For garde: a day that a person's accounts can have something to do with.

@@ -286,6 +286,7 @@ async fn what_makes_no_sense_is_refused_by_its_field(app: App) {
         (with(json!({"categoryId": {"$ne": null}})), "/categoryId"),
         (with(json!({"imageUrls": ["https://x.example/a", "javascript:alert(1)"]})), "/imageUrls/1"),
         (with(json!({"attributes": {"a": ""}})), "/attributes"),
+        (with(json!({"attributes": {"a": "\u{202e}x"}})), "/attributes"),
         (with(json!({"attributes": {"a": 1}})), "/attributes/a"),
         (with(json!({"variants": []})), "/variants"),
         (with(json!({"variants": many})), "/variants"),

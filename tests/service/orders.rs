@@ -201,6 +201,14 @@ async fn stock_below_what_is_held_is_refused(app: App) {
     let again = admin.post_with_key(&path, json!({"delta": -1, "reason": "lost"}), "k2").await.expect(201);
     assert_eq!(first["id"], again["id"]);
     admin.post_with_key(&path, json!({"delta": -2, "reason": "lost"}), "k2").await.expect(422);
+    for (field, bad) in
+        [("reason", "lost\u{7}"), ("reason", " "), ("reference", "a\nb"), ("reference", "\u{202e}1-T")]
+    {
+        let mut body = json!({"delta": 1, "reason": "found"});
+        body[field] = json!(bad);
+        let refused = admin.post_with_key(&path, body, "k3").await.expect(422);
+        assert_eq!(refused["errors"][0]["field"], format!("/{field}"), "{refused}");
+    }
     let stock = admin.get(&format!("/v1/inventory/{sku}")).await.expect(200);
     assert_eq!(stock["onHand"], 2);
 }
