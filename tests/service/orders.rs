@@ -144,8 +144,18 @@ async fn one_key_makes_one_order(app: App) {
     assert_eq!(other["code"], "idempotency_key_reused");
     let missing = client.post("/v1/orders", order(&sku, 1, "pm_card_visa")).await.expect(400);
     assert_eq!(missing["code"], "idempotency_key_required");
+    // A number is the same, however it is written.
+    let costing = |total: Value| {
+        let mut body = order(&sku, 1, "pm_card_visa");
+        body["expectedTotal"] = total;
+        body
+    };
+    let costs = place(&client, "another-key", costing(json!(1))).await;
+    assert_eq!(place(&client, "another-key", costing(json!(1.0))).await, costs);
+    let other = client.post_with_key("/v1/orders", costing(json!(1.1)), "another-key").await.expect(422);
+    assert_eq!(other["code"], "idempotency_key_reused");
     let mine = client.get("/v1/orders").await.expect(200);
-    assert_eq!(mine["items"].as_array().unwrap().len(), 1);
+    assert_eq!(mine["items"].as_array().unwrap().len(), 2);
 
     // Another user's key is another key.
     let someone = Client::register(app.url()).await;
