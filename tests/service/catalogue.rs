@@ -16,6 +16,7 @@ crate::over_both_stores!(
     of_a_hundred_products_with_one_sku_one_is_made,
     a_search_narrows_sorts_counts_and_pages,
     what_makes_no_sense_is_refused_by_its_field,
+    a_price_is_read_alike_for_a_new_product_and_for_a_change,
     only_who_may_changes_the_catalogue,
     a_price_is_shown_in_another_currency_with_the_date_of_its_rate,
 );
@@ -345,6 +346,34 @@ async fn what_makes_no_sense_is_refused_by_its_field(app: App) {
     assert_eq!(admin.get(&path).await.expect(200)["version"], 1, "nothing is half-done");
     let malformed = send(&admin, Method::PATCH, &path, &[("If-Match", "1")], Some(json!({}))).await;
     assert_eq!(malformed.status(), 400);
+}
+
+async fn a_price_is_read_alike_for_a_new_product_and_for_a_change(app: App) {
+    let admin = Client::admin(app.url()).await;
+    let (sku, http) = (sku(), reqwest::Client::new());
+    let sent = async |method: Method, path: &str, price: &str| {
+        let variant = format!(r#"{{"sku": "{sku}", "name": "One", "price": {price}, "currency": "EUR"}}"#);
+        http.request(method, format!("{}{path}", app.url()))
+            .bearer_auth(admin.token.as_deref().unwrap())
+            .header("Content-Type", "application/json")
+            .body(format!(r#"{{"name": "Thing", "variants": [{variant}]}}"#))
+            .send()
+            .await
+            .unwrap()
+    };
+    let tail = "0".repeat(42);
+    let made = sent(Method::POST, "/v1/products", &format!("0.3{tail}")).await;
+    assert_eq!(made.status(), 201);
+    let path = made.headers()["location"].to_str().unwrap().to_owned();
+    for (price, shown) in [(format!("0.4{tail}"), 0.4), (format!("0.{tail}5e42"), 0.5)] {
+        assert_eq!(sent(Method::PATCH, &path, &price).await.status(), 200, "{price}");
+        assert_eq!(admin.get(&path).await.expect(200)["variants"][0]["price"], shown);
+    }
+    for (method, path) in [(Method::POST, "/v1/products"), (Method::PATCH, path.as_str())] {
+        for price in [format!("0.3{tail}1"), format!("1.{tail}1e0"), "0.305".to_owned()] {
+            assert_eq!(sent(method.clone(), path, &price).await.status(), 422, "{method} {price}");
+        }
+    }
 }
 
 async fn only_who_may_changes_the_catalogue(app: App) {
