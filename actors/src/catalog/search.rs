@@ -168,11 +168,12 @@ fn sealed(walk: usize, cursor: Cursor) -> Cursor {
     Cursor { keys: std::iter::once(walk.into()).chain(cursor.keys).collect(), id: cursor.id }
 }
 
-fn opened(cursor: Cursor) -> (usize, Option<Cursor>) {
+/// The number of its walk, one of so many, and the cursor of the walk's own.
+fn opened(cursor: Cursor, walks: usize) -> Result<(usize, Option<Cursor>), StoreError> {
     let mut keys = cursor.keys.into_iter();
     let walk = keys.next().and_then(|walk| walk.as_u64()).and_then(|walk| usize::try_from(walk).ok());
-    // One that nobody was given leads behind everything.
-    (walk.unwrap_or(usize::MAX), Some(Cursor { keys: keys.collect(), id: cursor.id }))
+    let walk = walk.filter(|walk| *walk < walks).ok_or(StoreError::BadCursor)?;
+    Ok((walk, Some(Cursor { keys: keys.collect(), id: cursor.id })))
 }
 
 impl Catalog {
@@ -184,7 +185,10 @@ impl Catalog {
         let mut page = ProductPage { products: Vec::new(), available: HashMap::new(), next: None };
         let categories = self.wanted_categories(search).await?;
         let walks = search.walks(categories.as_ref());
-        let (first, mut after) = search.after.clone().map_or((0, None), opened);
+        let (first, mut after) = match search.after.clone() {
+            Some(cursor) => opened(cursor, walks.len())?,
+            None => (0, None),
+        };
         let (last, mut examined) = (walks.len().saturating_sub(1), 0);
         for (number, walk) in walks.into_iter().enumerate().skip(first) {
             loop {
