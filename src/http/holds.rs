@@ -66,12 +66,32 @@ pub(super) struct HoldView {
     /// When it ends by itself, unless an order takes it over before.
     #[schema(required = true)]
     expires_at: Option<Time>,
-    /// `held`, `committed` (sold) or `released`.
-    #[schema(value_type = String)]
-    status: HoldStatus,
+    status: HoldStatusView,
     /// The order that took it over.
     #[schema(required = true)]
     order_id: Option<String>,
+}
+
+/// Where a hold stands: what it held is sold when it is `committed`, and on hand again when it is
+/// `returned` after that.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum HoldStatusView {
+    Held,
+    Committed,
+    Released,
+    Returned,
+}
+
+impl From<HoldStatus> for HoldStatusView {
+    fn from(status: HoldStatus) -> Self {
+        match status {
+            HoldStatus::Held => Self::Held,
+            HoldStatus::Committed => Self::Committed,
+            HoldStatus::Released => Self::Released,
+            HoldStatus::Returned => Self::Returned,
+        }
+    }
 }
 
 impl HoldView {
@@ -81,7 +101,7 @@ impl HoldView {
             id: hold.id,
             lines: hold.lines.into_iter().map(line).collect(),
             expires_at: hold.expires_at.map(Time::from),
-            status: hold.status,
+            status: hold.status.into(),
             order_id: hold.order_id,
         }
     }

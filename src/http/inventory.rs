@@ -96,9 +96,7 @@ struct MovementView {
     id: String,
     sku: String,
     at: Time,
-    /// `adjusted`, `held`, `released` or `sold`.
-    #[schema(value_type = String)]
-    kind: MovementKind,
+    kind: MovementKindView,
     delta: i64,
     #[schema(required = true)]
     reason: Option<String>,
@@ -106,10 +104,33 @@ struct MovementView {
     reference: Option<String>,
 }
 
+/// What a movement did: units that were `sold` can be `returned`.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum MovementKindView {
+    Adjusted,
+    Held,
+    Sold,
+    Released,
+    Returned,
+}
+
+impl From<MovementKind> for MovementKindView {
+    fn from(kind: MovementKind) -> Self {
+        match kind {
+            MovementKind::Adjusted => Self::Adjusted,
+            MovementKind::Held => Self::Held,
+            MovementKind::Sold => Self::Sold,
+            MovementKind::Released => Self::Released,
+            MovementKind::Returned => Self::Returned,
+        }
+    }
+}
+
 impl MovementView {
     fn of(movement: Movement) -> Self {
         let Movement { id, sku, at, kind, delta, reason, reference } = movement;
-        Self { id, sku, at: at.into(), kind, delta, reason, reference }
+        Self { id, sku, at: at.into(), kind: kind.into(), delta, reason, reference }
     }
 }
 

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
+use utoipa::openapi::request_body::RequestBody;
+use utoipa::openapi::schema::SchemaType;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
     Components, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Response, ResponseBuilder,
-    ServerBuilder,
+    Schema, ServerBuilder, Type,
 };
 use utoipa::{PartialSchema, ToSchema};
 
@@ -115,6 +117,9 @@ fn of_item_mut(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut 
 
 /// Adds the responses that follow from what an operation takes. What a handler says itself stays.
 fn complete(operation: &mut Operation) {
+    if let Some(RefOr::T(body)) = &mut operation.request_body {
+        forbid_null(body);
+    }
     let has = |place: &ParameterIn| {
         operation.parameters.iter().flatten().any(|parameter| match parameter {
             RefOr::T(parameter) => parameter.parameter_in == *place,
@@ -155,6 +160,23 @@ fn complete(operation: &mut Operation) {
         let response = RefOr::Ref(Ref::from_response_name(*name));
         operation.responses.responses.entry((*status).to_owned()).or_insert(response);
     }
+}
+
+/// A body that may be missing may not be null for that; utoipa takes an `Option` for both.
+fn forbid_null(body: &mut RequestBody) {
+    for content in body.content.values_mut() {
+        let RefOr::T(content) = content else { continue };
+        let Some(RefOr::T(Schema::OneOf(ways))) = &content.schema else { continue };
+        let mut ways = ways.items.iter().filter(|way| !is_null(way));
+        if let (Some(only), None) = (ways.next(), ways.next()) {
+            content.schema = Some(only.clone());
+        }
+    }
+}
+
+fn is_null(schema: &RefOr<Schema>) -> bool {
+    let null = SchemaType::Type(Type::Null);
+    matches!(schema, RefOr::T(Schema::Object(object)) if object.schema_type == null)
 }
 
 fn add_components(components: &mut Components) {

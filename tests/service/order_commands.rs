@@ -110,6 +110,7 @@ async fn goods_go_out_and_arrive_and_wrong_states_name_what_would_do(app: App) {
     }
     // A shipment has no other fields, and a number that is one.
     admin.post(&path("ship"), json!({"status": "delivered"})).await.expect(422);
+    admin.post(&path("ship"), json!(null)).await.expect(422);
     for bad in ["", " ", "T\n1", "\u{202e}1-T"] {
         let refused = admin.post(&path("ship"), json!({"trackingNumber": bad})).await.expect(422);
         assert_eq!(refused["errors"][0]["field"], "/trackingNumber", "{refused}");
