@@ -66,6 +66,7 @@ async fn an_order_is_confirmed_paid_once_and_mailed(app: App) {
     );
     let timeline = client.get(&format!("/v1/orders/{id}/timeline")).await.expect(200);
     assert!(timeline["items"].as_array().unwrap().len() >= 4, "{timeline}");
+    assert_eq!(timeline["truncated"], false);
     let outbox = app.data.path().join("outbox");
     let mail = eventually("the mail is there", Duration::from_secs(20), async || {
         let mut files = std::fs::read_dir(&outbox).ok()?;
