@@ -34,6 +34,7 @@ pub mod store;
 pub mod supervision;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod text;
 pub mod time;
 pub mod trace;
 pub mod users;

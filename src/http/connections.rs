@@ -243,7 +243,8 @@ async fn list_runs(
     let (id, paging) = (id.0.0, paging.0);
     let binding = Binding::new("runs", &(&caller.user_id, &id));
     let after = binding.after(paging.cursor.as_deref())?;
-    let (found, next) = connections.runs(&caller.user_id, &id, paging.limit.get(), after).await?;
+    let runs = connections.runs(&caller.user_id, &id, paging.limit.get(), after).await?;
+    let (found, next) = runs.ok_or_else(Problem::not_found)?;
     let found = found.into_iter().map(|run| RunView::of(run.value)).collect();
     Ok(Listed::new(found, next.as_ref(), &binding).respond(&request))
 }

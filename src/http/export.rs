@@ -67,7 +67,7 @@ impl Export<'_> {
                 (vec![json!(UserView::of(user))], None)
             }
             "session" => {
-                let listing = Sessions::listing(me).limit(limit).after(after);
+                let listing = Sessions::listing(me).limit(limit).after(after).checked()?;
                 let (found, next) = self.service::<Sessions>()?.page(me, listing).await?;
                 let view = |session| json!(SessionView::of(session, self.caller));
                 (found.into_iter().map(view).collect(), next)
@@ -91,7 +91,7 @@ impl Export<'_> {
             }
             "hold" => {
                 let live = self.service::<Inventory>()?.live_holds_of(me).await?;
-                let (found, next) = holds::page(live, limit, after);
+                let (found, next) = holds::page(live, limit, after)?;
                 (found.into_iter().map(|hold| json!(HoldView::of(hold))).collect(), next)
             }
             _ => {
@@ -111,12 +111,11 @@ fn place(kind: usize, within: Option<Cursor>) -> Cursor {
 
 fn read_place(cursor: Option<Cursor>) -> Result<(usize, Option<Cursor>), Problem> {
     let Some(Cursor { mut keys, id }) = cursor else { return Ok((0, None)) };
-    let bad = || Problem::bad_request("bad_cursor", "The cursor was not made for this list");
     if keys.is_empty() {
-        return Err(bad());
+        return Err(Problem::bad_cursor());
     }
     let kind = keys.remove(0).as_u64().and_then(|kind| usize::try_from(kind).ok());
-    let kind = kind.filter(|kind| *kind < KINDS.len()).ok_or_else(bad)?;
+    let kind = kind.filter(|kind| *kind < KINDS.len()).ok_or_else(Problem::bad_cursor)?;
     Ok((kind, (!id.is_empty()).then_some(Cursor { keys, id })))
 }
 

@@ -66,12 +66,32 @@ pub(super) struct HoldView {
     /// When it ends by itself, unless an order takes it over before.
     #[schema(required = true)]
     expires_at: Option<Time>,
-    /// `held`, `committed` (sold) or `released`.
-    #[schema(value_type = String)]
-    status: HoldStatus,
+    status: HoldStatusView,
     /// The order that took it over.
     #[schema(required = true)]
     order_id: Option<String>,
+}
+
+/// Where a hold stands: what it held is sold when it is `committed`, and on hand again when it is
+/// `returned` after that.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum HoldStatusView {
+    Held,
+    Committed,
+    Released,
+    Returned,
+}
+
+impl From<HoldStatus> for HoldStatusView {
+    fn from(status: HoldStatus) -> Self {
+        match status {
+            HoldStatus::Held => Self::Held,
+            HoldStatus::Committed => Self::Committed,
+            HoldStatus::Released => Self::Released,
+            HoldStatus::Returned => Self::Returned,
+        }
+    }
 }
 
 impl HoldView {
@@ -81,7 +101,7 @@ impl HoldView {
             id: hold.id,
             lines: hold.lines.into_iter().map(line).collect(),
             expires_at: hold.expires_at.map(Time::from),
-            status: hold.status,
+            status: hold.status.into(),
             order_id: hold.order_id,
         }
     }
@@ -160,22 +180,27 @@ async fn list_holds(
     let binding = Binding::new("holds", &caller.user_id);
     let after = binding.after(filter.cursor.as_deref())?;
     let live = inventory.live_holds_of(&caller.user_id).await?;
-    let (live, next) = page(live, filter.limit.get(), after);
+    let (live, next) = page(live, filter.limit.get(), after)?;
     let live = live.into_iter().map(HoldView::of).collect();
     Ok(Listed::new(live, next.as_ref(), &binding).respond(&request))
 }
 
 /// A page of a user's live holds, of which there are few, and where the next one begins.
-pub(super) fn page(mut live: Vec<Hold>, limit: usize, after: Option<Cursor>) -> (Vec<Hold>, Option<Cursor>) {
+pub(super) fn page(
+    mut live: Vec<Hold>,
+    limit: usize,
+    after: Option<Cursor>,
+) -> Result<(Vec<Hold>, Option<Cursor>), Problem> {
     let place = |hold: &Hold| (hold.created_at.as_millis(), hold.id.clone());
-    if let Some(after) = after {
-        let end = (after.keys.first().and_then(serde_json::Value::as_i64).unwrap_or(i64::MAX), after.id);
+    if let Some(Cursor { keys, id }) = after {
+        let [at] = keys.as_slice() else { return Err(Problem::bad_cursor()) };
+        let end = (at.as_i64().ok_or_else(Problem::bad_cursor)?, id);
         live.retain(|hold| place(hold) < end);
     }
     let more = live.len() > limit;
     live.truncate(limit);
     let next = live.last().filter(|_| more).map(place);
-    (live, next.map(|(at, id)| Cursor { keys: vec![json!(at)], id }))
+    Ok((live, next.map(|(at, id)| Cursor { keys: vec![json!(at)], id })))
 }
 
 /// One hold of mine.

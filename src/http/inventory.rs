@@ -14,7 +14,7 @@ use super::json::ValidJson;
 use super::page::{Binding, Listed, Paging};
 use super::problem::Problem;
 use super::query::{InPath, Sku, ValidQuery};
-use super::values::Time;
+use super::values::{Time, is_one_line};
 
 pub(super) fn configure(config: &mut ServiceConfig) {
     config.service(create_adjustment).service(list_movements).service(get_stock);
@@ -27,7 +27,7 @@ struct StockView {
     sku: String,
     /// Units that can be ordered now.
     available: i64,
-    /// Units there are: available and held.
+    /// Units there are: held ones, and those of a product that is sold no more, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     on_hand: Option<i64>,
     /// Units held for orders and shoppers.
@@ -42,7 +42,7 @@ impl StockView {
         let Versioned { value: stock, version } = stock;
         Self {
             sku: stock.sku().to_owned(),
-            available: stock.available(),
+            available: stock.orderable(),
             on_hand: whole.then(|| stock.on_hand()),
             held: whole.then(|| stock.held()),
             version: whole.then_some(*version),
@@ -76,11 +76,11 @@ struct AdjustmentInput {
     #[schema(minimum = -1_000_000_000, maximum = 1_000_000_000)]
     delta: i64,
     /// Why.
-    #[garde(length(chars, min = 1, max = 200))]
+    #[garde(length(chars, min = 1, max = 200), custom(is_one_line))]
     #[schema(min_length = 1, max_length = 200)]
     reason: String,
     /// What it refers to: a delivery note, a ticket.
-    #[garde(length(chars, max = 200))]
+    #[garde(inner(length(chars, max = 200), custom(is_one_line)))]
     #[schema(max_length = 200)]
     reference: Option<String>,
 }
@@ -96,9 +96,7 @@ struct MovementView {
     id: String,
     sku: String,
     at: Time,
-    /// `adjusted`, `held`, `released` or `sold`.
-    #[schema(value_type = String)]
-    kind: MovementKind,
+    kind: MovementKindView,
     delta: i64,
     #[schema(required = true)]
     reason: Option<String>,
@@ -106,10 +104,33 @@ struct MovementView {
     reference: Option<String>,
 }
 
+/// What a movement did: units that were `sold` can be `returned`.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum MovementKindView {
+    Adjusted,
+    Held,
+    Sold,
+    Released,
+    Returned,
+}
+
+impl From<MovementKind> for MovementKindView {
+    fn from(kind: MovementKind) -> Self {
+        match kind {
+            MovementKind::Adjusted => Self::Adjusted,
+            MovementKind::Held => Self::Held,
+            MovementKind::Sold => Self::Sold,
+            MovementKind::Released => Self::Released,
+            MovementKind::Returned => Self::Returned,
+        }
+    }
+}
+
 impl MovementView {
     fn of(movement: Movement) -> Self {
         let Movement { id, sku, at, kind, delta, reason, reference } = movement;
-        Self { id, sku, at: at.into(), kind, delta, reason, reference }
+        Self { id, sku, at: at.into(), kind: kind.into(), delta, reason, reference }
     }
 }
 

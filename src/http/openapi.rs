@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
+use utoipa::openapi::request_body::RequestBody;
+use utoipa::openapi::schema::SchemaType;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
     Components, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Response, ResponseBuilder,
-    ServerBuilder,
+    Schema, ServerBuilder, Type,
 };
 use utoipa::{PartialSchema, ToSchema};
 
@@ -66,15 +68,38 @@ pub(super) enum Access {
     Session(Vec<String>),
 }
 
-/// Who may call which operation: method, path, and what its `security` says.
-pub(super) fn accesses(served: &Served) -> Vec<(&'static str, String, Access)> {
+/// On which terms an operation is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Terms {
+    pub(super) access: Access,
+    /// Whether any query is one too many.
+    pub(super) takes_no_query: bool,
+}
+
+/// On which terms which operation is called: method, path, and what is written beside its handler.
+pub(super) fn terms(served: &Served) -> Vec<(&'static str, String, Terms)> {
     let mut document = routes::collect(served);
-    let items = document.paths.paths.iter_mut();
-    items
-        .flat_map(|(path, item)| {
-            of_item_mut(item).map(|(method, operation)| (method, path.clone(), access(operation)))
-        })
-        .collect()
+    let mut all = Vec::new();
+    for (path, item) in document.paths.paths.iter_mut() {
+        for (method, operation) in of_item_mut(item) {
+            all.push((method, path.clone(), terms_of(path, operation)));
+        }
+    }
+    all
+}
+
+fn terms_of(path: &str, operation: &Operation) -> Terms {
+    // Whoever sends webhooks, and browsers, probes and scrapers, add to a URL what they like.
+    let is_strict = routes::is_versioned(path) && !path.contains("/webhooks/");
+    Terms { access: access(operation), takes_no_query: is_strict && !has(operation, &ParameterIn::Query) }
+}
+
+/// Whether an operation has a parameter in this place.
+fn has(operation: &Operation, place: &ParameterIn) -> bool {
+    operation.parameters.iter().flatten().any(|parameter| match parameter {
+        RefOr::T(parameter) => parameter.parameter_in == *place,
+        RefOr::Ref(_) => false,
+    })
 }
 
 /// Reads `security(("bearer" = ["users:read"]))`: in OpenAPI 3.1 the list beside a scheme names
@@ -115,20 +140,17 @@ fn of_item_mut(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut 
 
 /// Adds the responses that follow from what an operation takes. What a handler says itself stays.
 fn complete(operation: &mut Operation) {
-    let has = |place: &ParameterIn| {
-        operation.parameters.iter().flatten().any(|parameter| match parameter {
-            RefOr::T(parameter) => parameter.parameter_in == *place,
-            RefOr::Ref(_) => false,
-        })
-    };
+    if let Some(RefOr::T(body)) = &mut operation.request_body {
+        forbid_null(body);
+    }
     let mut statuses = BTreeSet::from(["503", "default"]);
     if operation.request_body.is_some() {
         statuses.extend(["400", "408", "413", "415", "422"]);
     }
-    if has(&ParameterIn::Query) {
+    if has(operation, &ParameterIn::Query) {
         statuses.extend(["400", "422"]);
     }
-    if has(&ParameterIn::Path) {
+    if has(operation, &ParameterIn::Path) {
         statuses.insert("404");
     }
     match access(operation) {
@@ -155,6 +177,23 @@ fn complete(operation: &mut Operation) {
         let response = RefOr::Ref(Ref::from_response_name(*name));
         operation.responses.responses.entry((*status).to_owned()).or_insert(response);
     }
+}
+
+/// A body that may be missing may not be null for that; utoipa takes an `Option` for both.
+fn forbid_null(body: &mut RequestBody) {
+    for content in body.content.values_mut() {
+        let RefOr::T(content) = content else { continue };
+        let Some(RefOr::T(Schema::OneOf(ways))) = &content.schema else { continue };
+        let mut ways = ways.items.iter().filter(|way| !is_null(way));
+        if let (Some(only), None) = (ways.next(), ways.next()) {
+            content.schema = Some(only.clone());
+        }
+    }
+}
+
+fn is_null(schema: &RefOr<Schema>) -> bool {
+    let null = SchemaType::Type(Type::Null);
+    matches!(schema, RefOr::T(Schema::Object(object)) if object.schema_type == null)
 }
 
 fn add_components(components: &mut Components) {

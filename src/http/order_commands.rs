@@ -24,7 +24,7 @@ use super::orders::{LineInput, OrderView, visible};
 use super::page::{Binding, Listed, Paging};
 use super::problem::{FieldError, Problem};
 use super::query::{InPath, PathId, ValidQuery};
-use super::values::{Amount, AmountInput, CurrencyCode, Time};
+use super::values::{Amount, AmountInput, CurrencyCode, Time, is_one_line};
 
 pub(super) fn configure(config: &mut ServiceConfig) {
     config
@@ -85,7 +85,7 @@ async fn cancel_order(
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Shipment {
     /// The carrier's number.
-    #[garde(length(chars, min = 1, max = 100))]
+    #[garde(inner(length(chars, min = 1, max = 100), custom(is_one_line)))]
     #[schema(min_length = 1, max_length = 100)]
     tracking_number: Option<String>,
 }
@@ -153,7 +153,7 @@ struct NewRefund {
     #[serde(skip_serializing_if = "Option::is_none")]
     lines: Option<Vec<LineInput>>,
     /// Why.
-    #[garde(length(chars, min = 1, max = 500))]
+    #[garde(inner(length(chars, min = 1, max = 500), custom(is_one_line)))]
     #[schema(min_length = 1, max_length = 500)]
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,

@@ -446,8 +446,10 @@ async fn get_order(
 /// What happened to an order.
 #[derive(Serialize, ToSchema)]
 struct Timeline {
-    /// Oldest first.
+    /// Oldest first; 10,000 at most.
     items: Vec<TimelineItem>,
+    /// Whether more happened than is told here.
+    truncated: bool,
 }
 
 /// A line of the timeline.
@@ -487,6 +489,7 @@ async fn order_timeline(
     orders: web::Data<Orders>,
 ) -> Result<web::Json<Timeline>, Problem> {
     let order = visible(&caller, &orders, &id.0.0).await?;
-    let items = orders.timeline(&order.value.id).await?;
-    Ok(web::Json(Timeline { items: items.into_iter().map(TimelineItem::of).collect() }))
+    let told = orders.timeline(&order.value.id).await?;
+    let items = told.entries.into_iter().map(TimelineItem::of).collect();
+    Ok(web::Json(Timeline { items, truncated: !told.is_whole }))
 }

@@ -83,6 +83,17 @@ pub struct Paging {
     pub(super) cursor: Option<CursorText>,
 }
 
+impl Problem {
+    /// 400: the cursor is not one of this list.
+    pub(super) fn bad_cursor() -> Self {
+        Self::bad_request("bad_cursor", "The cursor was not made for this list").field(FieldError::new(
+            "cursor",
+            "invalid",
+            "was not made for this list",
+        ))
+    }
+}
+
 /// What a cursor belongs to: the route and all of its filters, but not `limit`.
 pub struct Binding([u8; 8]);
 
@@ -112,22 +123,18 @@ impl Binding {
     }
 
     fn open(&self, text: &str) -> Result<Cursor, Problem> {
-        let bad = || {
-            Problem::bad_request("bad_cursor", "The cursor was not made for this list")
-                .field(FieldError::new("cursor", "invalid", "was not made for this list"))
-        };
         if text.len() > 4096 {
-            return Err(bad());
+            return Err(Problem::bad_cursor());
         }
-        let sealed = URL_SAFE_NO_PAD.decode(text).map_err(|_| bad())?;
-        let (check, inside) = sealed.split_at_checked(8).ok_or_else(bad)?;
+        let sealed = URL_SAFE_NO_PAD.decode(text).map_err(|_| Problem::bad_cursor())?;
+        let (check, inside) = sealed.split_at_checked(8).ok_or_else(Problem::bad_cursor)?;
         if check != self.check(inside) {
-            return Err(bad());
+            return Err(Problem::bad_cursor());
         }
-        let cursor: Cursor = serde_json::from_slice(inside).map_err(|_| bad())?;
+        let cursor: Cursor = serde_json::from_slice(inside).map_err(|_| Problem::bad_cursor())?;
         // Nothing but plain values reaches a query.
         if cursor.keys.iter().any(|key| key.is_object() || key.is_array()) {
-            return Err(bad());
+            return Err(Problem::bad_cursor());
         }
         Ok(cursor)
     }
@@ -154,13 +161,7 @@ fn first_eight(hash: Sha256) -> [u8; 8] {
 /// # Errors
 /// 400 if the cursor is not one of this list.
 pub fn paged(query: Query, limit: Limit, cursor: Option<&str>, binding: &Binding) -> Result<Query, Problem> {
-    let after = binding.after(cursor)?;
-    if let Some(after) = &after
-        && after.keys.len() != query.sort_fields().len()
-    {
-        return Err(Problem::bad_request("bad_cursor", "The cursor was not made for this list"));
-    }
-    Ok(query.limit(limit.get()).after(after))
+    Ok(query.limit(limit.get()).after(binding.after(cursor)?).checked()?)
 }
 
 /// A page as it is sent.

@@ -13,6 +13,7 @@ use steward_actors::inventory;
 use steward_actors::money::{Currency, Money};
 use steward_actors::rates::{RateTable, Rates};
 use steward_actors::store::Versioned;
+use steward_actors::text::is_control;
 use url::Url;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
@@ -165,9 +166,8 @@ fn is_image_url(text: &str, _: &()) -> garde::Result {
 }
 
 fn are_attributes(attributes: &Attributes, _: &()) -> garde::Result {
-    let fits = |text: &str, most: usize| {
-        (1..=most).contains(&text.chars().count()) && !text.chars().any(char::is_control)
-    };
+    let fits =
+        |text: &str, most: usize| (1..=most).contains(&text.chars().count()) && !text.contains(is_control);
     if attributes.len() <= 50 && attributes.iter().all(|(name, value)| fits(name, 64) && fits(value, 200)) {
         Ok(())
     } else {

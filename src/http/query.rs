@@ -35,16 +35,33 @@ where
 }
 
 fn parse<T: DeserializeOwned + Validate<Context = ()>>(query: &str) -> Result<T, Problem> {
+    let value: T = read(query)?;
+    value.validate().map_err(|report| fields::from_garde(Naming::Parameter, &report))?;
+    Ok(value)
+}
+
+fn read<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
     if !is_decodable(query) {
         return Err(Problem::bad_request("malformed_query", "The query string cannot be decoded"));
     }
     let pairs = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
-    let value: T = serde_path_to_error::deserialize(pairs).map_err(|error| {
+    serde_path_to_error::deserialize(pairs).map_err(|error| {
         let path = error.path().clone();
         fields::from_serde(Naming::Parameter, &path, &error.into_inner().to_string())
-    })?;
-    value.validate().map_err(|report| fields::from_garde(Naming::Parameter, &report))?;
-    Ok(value)
+    })
+}
+
+/// The parameters of a route that has none.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+/// Refuses whatever is asked of a route that has no parameters in its query string.
+///
+/// # Errors
+/// As [`ValidQuery`].
+pub(super) fn refuse_all(query: &str) -> Result<(), Problem> {
+    read(query).map(|Nothing {}| ())
 }
 
 /// The query string's parameters as `T`, and apart from them those whose names begin with `prefix`,
@@ -200,6 +217,17 @@ mod tests {
         assert_eq!(refused("sort=yacht"), (422, "sort".to_owned()));
         assert_eq!(refused("role=admin"), (422, "role".to_owned()));
         assert_eq!(refused("min_age=1"), (422, "min_age".to_owned()));
+    }
+
+    #[test]
+    fn a_route_without_parameters_refuses_each() {
+        assert!(refuse_all("").is_ok() && refuse_all("&").is_ok());
+        for query in ["x=1", "x", "x=1&y=2"] {
+            let problem = refuse_all(query).unwrap_err();
+            let error = &problem.errors()[0];
+            assert_eq!((problem.status().as_u16(), error.field.as_str()), (422, "x"), "{query}");
+        }
+        assert_eq!(refuse_all("x=%").unwrap_err().status().as_u16(), 400);
     }
 
     #[test]

@@ -129,6 +129,11 @@ pub(super) fn without_version(path: &str) -> Option<&str> {
     path.strip_prefix("/v1").filter(|rest| rest.starts_with('/'))
 }
 
+/// Whether a path belongs to a version of the API.
+pub(super) fn is_versioned(path: &str) -> bool {
+    path.strip_prefix("/v").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+}
+
 /// The OpenAPI document of the routes, before [`openapi`] adds what all of them share.
 pub(super) fn collect(served: &Served) -> OpenApi {
     let app = App::new().into_utoipa_app().openapi(openapi::head());

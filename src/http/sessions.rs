@@ -19,7 +19,7 @@ use super::page::{Binding, CursorText, Limit, Listed, paged};
 use super::problem::Problem;
 use super::query::{InPath, PathId, ValidQuery};
 use super::users::UserView;
-use super::values::Time;
+use super::values::{Time, is_one_line};
 
 pub(super) fn configure(config: &mut ServiceConfig) {
     config
@@ -48,7 +48,7 @@ struct Credentials {
     #[schema(value_type = String, format = Password)]
     password: SecretString,
     /// What the user calls this device.
-    #[garde(length(chars, max = 100))]
+    #[garde(inner(length(chars, max = 100), custom(is_one_line)))]
     #[schema(max_length = 100)]
     device_name: Option<String>,
     /// What an earlier log-in of this user gave to this device.

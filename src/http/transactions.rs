@@ -21,7 +21,7 @@ use super::json::{ValidJson, named};
 use super::page::{Binding, CursorText, Limit, Listed};
 use super::problem::Problem;
 use super::query::{InPath, PathId, ValidQuery};
-use super::values::{Amount, AmountInput, CurrencyCode, Time, is_of_our_time};
+use super::values::{Amount, AmountInput, CurrencyCode, Time, is_of_our_time, is_one_line, is_text};
 
 pub(super) fn configure(config: &mut ServiceConfig) {
     config
@@ -268,16 +268,16 @@ struct TransactionInput {
     /// In the account's currency; negative leaves the holder.
     #[garde(skip)]
     amount: AmountInput,
-    #[garde(length(chars, min = 1, max = 200), pattern(r"^[^\p{Cc}]*$"))]
+    #[garde(length(chars, min = 1, max = 200), custom(is_one_line))]
     #[schema(min_length = 1, max_length = 200)]
     description: String,
     #[garde(skip)]
     #[serde(default)]
     pending: bool,
-    #[garde(length(chars, min = 1, max = 60), pattern(r"\S"))]
+    #[garde(inner(length(chars, min = 1, max = 60), custom(is_one_line)))]
     #[schema(min_length = 1, max_length = 60)]
     category: Option<String>,
-    #[garde(length(chars, min = 1, max = 500), pattern(r"\S"))]
+    #[garde(inner(length(chars, min = 1, max = 500), pattern(r"\S"), custom(is_text)))]
     #[schema(min_length = 1, max_length = 500)]
     note: Option<String>,
 }
@@ -357,11 +357,11 @@ async fn get_transaction(
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct TransactionChange {
-    #[garde(inner(inner(length(chars, min = 1, max = 60), pattern(r"\S"))))]
+    #[garde(inner(inner(length(chars, min = 1, max = 60), custom(is_one_line))))]
     #[serde(default, deserialize_with = "named")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 60)]
     category: Option<Option<String>>,
-    #[garde(inner(inner(length(chars, min = 1, max = 500), pattern(r"\S"))))]
+    #[garde(inner(inner(length(chars, min = 1, max = 500), pattern(r"\S"), custom(is_text))))]
     #[serde(default, deserialize_with = "named")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 500)]
     note: Option<Option<String>>,

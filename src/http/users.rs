@@ -17,7 +17,7 @@ use super::caller::Caller;
 use super::json::ValidJson;
 use super::problem::{FieldError, Problem};
 use super::sessions::{Login, device, opened};
-use super::values::Time;
+use super::values::{Time, is_one_line};
 
 pub(super) fn configure(config: &mut ServiceConfig) {
     config.service(register).service(post_name).service(put_name).service(get_name);
@@ -45,7 +45,7 @@ struct Registration {
     #[schema(minimum = 0, maximum = 150)]
     age: Option<i64>,
     /// What the user calls this device.
-    #[garde(length(chars, max = 100))]
+    #[garde(inner(length(chars, max = 100), custom(is_one_line)))]
     #[schema(max_length = 100)]
     device_name: Option<String>,
 }

@@ -9,6 +9,7 @@ use serde_json::Number;
 use serde_json::value::RawValue;
 use steward_actors::accounts::ExactDecimal;
 use steward_actors::money::{Currency, Money};
+use steward_actors::text::is_control;
 use steward_actors::time::Timestamp;
 use utoipa::openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, Type};
 use utoipa::{PartialSchema, ToSchema};
@@ -78,9 +79,9 @@ impl PartialSchema for Amount {
 
 impl ToSchema for Amount {}
 
-/// An amount in a request, as it was written: a number that is read into a double has lost the
-/// digits that no double holds. What currency it is in, and so how many decimals it may have,
-/// stands elsewhere.
+/// An amount in a request, to its last digit: a number that is read into a double has lost those
+/// that no double holds. What currency it is in, and so how many decimals it may have, stands
+/// elsewhere. However it was written, inside is the shortest way to write it without an exponent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AmountInput(String);
 
@@ -90,16 +91,11 @@ impl AmountInput {
     /// # Errors
     /// 422.
     pub fn in_currency(&self, currency: Currency, pointer: &str) -> Result<Money, Problem> {
-        let refused = |message: String| Problem::invalid_field(pointer, "amount", message);
-        if significant_digits(&self.0) > MOST_DIGITS {
-            return Err(refused(format!("has more than {MOST_DIGITS} significant digits")));
-        }
-        Money::from_decimal_text(without_tail(&self.0), currency).map_err(|error| refused(error.to_string()))
+        Money::from_decimal_text(&self.0, currency)
+            .map_err(|error| Problem::invalid_field(pointer, "amount", error.to_string()))
     }
-}
 
-impl AmountInput {
-    /// The number as it was written, for where the currency is known later.
+    /// The number, for where the currency is known later.
     pub fn into_text(self) -> String {
         self.0
     }
@@ -114,15 +110,15 @@ impl Serialize for AmountInput {
     }
 }
 
-/// A decimal number in a request that is no amount of money: a rate in percent, a quantity. As it was
-/// written, like an [`AmountInput`].
+/// A decimal number in a request that is no amount of money: a rate in percent, a quantity. To its
+/// last digit, like an [`AmountInput`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DecimalInput(AmountInput);
 
 impl DecimalInput {
-    /// The number, exactly; `pointer` names the field if it has too many digits, is written with an
-    /// exponent, or is not within `range`.
+    /// The number, exactly; `pointer` names the field if it has too many digits, or is not within
+    /// `range`.
     ///
     /// # Errors
     /// 422.
@@ -147,36 +143,50 @@ impl PartialSchema for DecimalInput {
     fn schema() -> RefOr<Schema> {
         ObjectBuilder::new()
             .schema_type(Type::Number)
-            .description(Some("A decimal number of at most 15 digits, without an exponent."))
+            .description(Some("A decimal number of at most 15 digits."))
             .into()
     }
 }
 
 impl ToSchema for DecimalInput {}
 
-/// Digits that an amount may have.
-const MOST_DIGITS: usize = 15;
+/// Decimals, or zeros before the point, that no number has which means something here.
+const MOST_PLACES: i64 = 40;
 
-/// Digits of a JSON number from the first that is not 0 to the last.
-fn significant_digits(number: &str) -> usize {
-    let mantissa = number.split(['e', 'E']).next().unwrap_or(number);
-    let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
-    digits.trim_matches('0').len()
-}
-
-/// The number without zeros at the end of its decimals.
-fn without_tail(number: &str) -> &str {
-    match number.contains('.') && !number.contains(['e', 'E']) {
-        true => number.trim_end_matches('0').trim_end_matches('.'),
-        false => number,
+/// The shortest way to write a JSON number without an exponent; `None` if it has too many places.
+fn shortest(number: &str) -> Option<String> {
+    let (sign, unsigned) = number.split_at(usize::from(number.starts_with('-')));
+    let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
+    let (whole, decimals) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let all = format!("{whole}{decimals}");
+    let kept = all.trim_end_matches('0');
+    let digits = kept.trim_start_matches('0');
+    if digits.is_empty() {
+        return Some("0".to_owned());
     }
+    // The number is `digits` times ten to the power of `power`.
+    let shift = i64::try_from(all.len() - kept.len()).ok()? - i64::try_from(decimals.len()).ok()?;
+    let power = exponent.parse::<i64>().ok()?.checked_add(shift)?;
+    if !(-MOST_PLACES..=MOST_PLACES).contains(&power) {
+        return None;
+    }
+    let places = usize::try_from(power.unsigned_abs()).ok()?;
+    if power >= 0 {
+        return Some(format!("{sign}{digits}{}", "0".repeat(places)));
+    }
+    let width = places + 1;
+    let padded = format!("{digits:0>width$}");
+    let (whole, decimals) = padded.split_at(padded.len() - places);
+    Some(format!("{sign}{whole}.{decimals}"))
 }
 
 impl<'de> Deserialize<'de> for AmountInput {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <Box<RawValue>>::deserialize(deserializer)?.get().to_owned();
-        let other = match text.as_bytes().first() {
-            Some(b'-' | b'0'..=b'9') => return Ok(Self(text)),
+        let text = <Box<RawValue>>::deserialize(deserializer)?;
+        let other = match text.get().as_bytes().first() {
+            Some(b'-' | b'0'..=b'9') => {
+                return shortest(text.get()).map(Self).ok_or_else(|| D::Error::custom("has too many places"));
+            }
             Some(b'"') => "a string",
             Some(b'{') => "an object",
             Some(b'[') => "an array",
@@ -236,12 +246,6 @@ pub fn is_one_line(text: &str, _: &()) -> garde::Result {
 /// If there is another one.
 pub fn is_text(text: &str, _: &()) -> garde::Result {
     is_free_of(text, |c| is_control(c) && !matches!(c, '\n' | '\r' | '\t'))
-}
-
-/// Also those that turn the direction of what follows, which makes it seem to be something else:
-/// <https://www.unicode.org/reports/tr9/#Explicit_Directional_Embeddings>.
-fn is_control(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// For garde: a day that a person's accounts can have something to do with.
@@ -336,10 +340,41 @@ mod tests {
         assert_eq!(read("12.500000000000000001"), Err(422));
         assert_eq!(read("0.300000000000000000000000000000000000001"), Err(422));
         assert_eq!(read("1234567890123456"), Err(422));
-        assert_eq!(read("1e400"), Err(422));
+        assert_eq!(read("1000000000000000000000000"), Err(422));
         assert_eq!(read("12.500000000000000000"), Ok(1250));
-        assert_eq!(read("1.25e1"), Ok(1250));
         assert_eq!(read("-0.01"), Ok(-1));
+    }
+
+    #[test]
+    fn a_number_is_the_same_however_it_is_written() {
+        let zeros = "0".repeat(60);
+        let read = |text: &str| serde_json::from_str::<AmountInput>(text).map(AmountInput::into_text);
+        for (written, shortest) in [
+            ("1", "1"),
+            ("1.0", "1"),
+            ("10e-1", "1"),
+            ("0.1E+1", "1"),
+            ("12.50", "12.5"),
+            ("1.25e1", "12.5"),
+            ("-0.010", "-0.01"),
+            ("1e-2", "0.01"),
+            ("120", "120"),
+            ("1.2e2", "120"),
+            ("-0.0", "0"),
+            ("0e99999999999999999999", "0"),
+            (&format!("0.3{zeros}"), "0.3"),
+            (&format!("0.{zeros}3e61"), "3"),
+        ] {
+            assert_eq!(read(written).unwrap(), shortest, "{written}");
+        }
+        for endless in
+            ["1e400", "1e-400", "1e99999999999999999999", &format!("0.{zeros}1"), &format!("1{zeros}")]
+        {
+            assert!(read(endless).is_err(), "{endless}");
+        }
+        let shown = |text: &str| serde_json::to_string(&serde_json::from_str::<AmountInput>(text).unwrap());
+        assert_eq!(shown("1.00").unwrap(), "1");
+        assert_eq!(shown("1250e-2").unwrap(), "12.5");
     }
 
     #[test]

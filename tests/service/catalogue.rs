@@ -16,6 +16,7 @@ crate::over_both_stores!(
     of_a_hundred_products_with_one_sku_one_is_made,
     a_search_narrows_sorts_counts_and_pages,
     what_makes_no_sense_is_refused_by_its_field,
+    a_price_is_read_alike_for_a_new_product_and_for_a_change,
     only_who_may_changes_the_catalogue,
     a_price_is_shown_in_another_currency_with_the_date_of_its_rate,
 );
@@ -156,6 +157,8 @@ async fn a_product_is_changed_searched_and_archived(app: App) {
     delete(&admin, &path).await.expect(404);
     let read = Client::new(app.url()).get(&path).await.expect(200);
     assert_eq!((&read["archived"], &read["variants"][0]["available"]), (&json!(true), &json!(0)));
+    let stock = admin.get(&format!("/v1/inventory/{one}")).await.expect(200);
+    assert_eq!((&stock["available"], &stock["onHand"]), (&json!(0), &json!(3)), "none can be ordered");
     patch(&admin, &path, json!({"name": "Still here"})).await.expect(409);
     let refused = shopper.post_with_key("/v1/orders", order, "k2").await.expect(422);
     assert_eq!(refused["errors"][0]["code"], "unknown_sku");
@@ -284,6 +287,7 @@ async fn what_makes_no_sense_is_refused_by_its_field(app: App) {
         (with(json!({"categoryId": {"$ne": null}})), "/categoryId"),
         (with(json!({"imageUrls": ["https://x.example/a", "javascript:alert(1)"]})), "/imageUrls/1"),
         (with(json!({"attributes": {"a": ""}})), "/attributes"),
+        (with(json!({"attributes": {"a": "\u{202e}x"}})), "/attributes"),
         (with(json!({"attributes": {"a": 1}})), "/attributes/a"),
         (with(json!({"variants": []})), "/variants"),
         (with(json!({"variants": many})), "/variants"),
@@ -342,6 +346,34 @@ async fn what_makes_no_sense_is_refused_by_its_field(app: App) {
     assert_eq!(admin.get(&path).await.expect(200)["version"], 1, "nothing is half-done");
     let malformed = send(&admin, Method::PATCH, &path, &[("If-Match", "1")], Some(json!({}))).await;
     assert_eq!(malformed.status(), 400);
+}
+
+async fn a_price_is_read_alike_for_a_new_product_and_for_a_change(app: App) {
+    let admin = Client::admin(app.url()).await;
+    let (sku, http) = (sku(), reqwest::Client::new());
+    let sent = async |method: Method, path: &str, price: &str| {
+        let variant = format!(r#"{{"sku": "{sku}", "name": "One", "price": {price}, "currency": "EUR"}}"#);
+        http.request(method, format!("{}{path}", app.url()))
+            .bearer_auth(admin.token.as_deref().unwrap())
+            .header("Content-Type", "application/json")
+            .body(format!(r#"{{"name": "Thing", "variants": [{variant}]}}"#))
+            .send()
+            .await
+            .unwrap()
+    };
+    let tail = "0".repeat(42);
+    let made = sent(Method::POST, "/v1/products", &format!("0.3{tail}")).await;
+    assert_eq!(made.status(), 201);
+    let path = made.headers()["location"].to_str().unwrap().to_owned();
+    for (price, shown) in [(format!("0.4{tail}"), 0.4), (format!("0.{tail}5e42"), 0.5)] {
+        assert_eq!(sent(Method::PATCH, &path, &price).await.status(), 200, "{price}");
+        assert_eq!(admin.get(&path).await.expect(200)["variants"][0]["price"], shown);
+    }
+    for (method, path) in [(Method::POST, "/v1/products"), (Method::PATCH, path.as_str())] {
+        for price in [format!("0.3{tail}1"), format!("1.{tail}1e0"), "0.305".to_owned()] {
+            assert_eq!(sent(method.clone(), path, &price).await.status(), 422, "{method} {price}");
+        }
+    }
 }
 
 async fn only_who_may_changes_the_catalogue(app: App) {

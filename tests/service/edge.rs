@@ -3,12 +3,14 @@
 use serde_json::json;
 
 use crate::App;
-use crate::support::Client;
+use crate::orders::place;
+use crate::support::{Client, order};
 
 crate::over_both_stores!(
     the_literal_routes_answer_with_and_without_prefix_and_slash,
     health_and_readiness_are_told,
     the_api_describes_itself,
+    a_parameter_that_a_route_does_not_know_is_refused_by_its_name,
 );
 
 async fn the_literal_routes_answer_with_and_without_prefix_and_slash(app: App) {
@@ -38,4 +40,54 @@ async fn the_api_describes_itself(app: App) {
         assert!(api["paths"][path].is_object(), "{path}");
     }
     client.get("/docs/").await.expect(200);
+
+    // A body that may be missing is not null for that.
+    for (path, method) in [
+        ("/v1/orders/{id}/ship", "post"),
+        ("/v1/orders/{id}/refunds", "post"),
+        ("/v1/users/logout", "post"),
+        ("/v1/users/{id}", "delete"),
+    ] {
+        let body = &api["paths"][path][method]["requestBody"];
+        let schema = &body["content"]["application/json"]["schema"];
+        assert!(schema["$ref"].is_string() && body["required"] != true, "{path}: {body}");
+    }
+    for (view, field, values) in [
+        ("HoldView", "status", json!(["held", "committed", "released", "returned"])),
+        ("MovementView", "kind", json!(["adjusted", "held", "sold", "released", "returned"])),
+    ] {
+        let schema = api["components"]["schemas"][view]["properties"][field]["$ref"].as_str().unwrap();
+        let schema = api.pointer(schema.strip_prefix('#').unwrap()).unwrap();
+        assert_eq!(schema["enum"], values, "{view}");
+    }
+}
+
+async fn a_parameter_that_a_route_does_not_know_is_refused_by_its_name(app: App) {
+    let client = Client::admin(app.url()).await;
+    let sku = client.product(1.0, 1).await;
+    let id = place(&client, "k", order(&sku, 1, "pm_card_visa")).await;
+    for path in [
+        format!("/v1/orders/{id}"),
+        format!("/orders/{id}/"),
+        format!("/v1/orders/{id}/timeline"),
+        format!("/v1/inventory/{sku}"),
+        "/v1/users/me".to_owned(),
+        "/v1/orders".to_owned(),
+    ] {
+        client.get(&path).await.expect(200);
+        let refused = client.get(&format!("{path}?x=1")).await.expect(422);
+        let error = &refused["errors"][0];
+        assert_eq!((&error["field"], &error["code"]), (&json!("x"), &json!("unknown")), "{path}");
+    }
+    client.post("/v1/orders?x=1", order(&sku, 1, "pm_card_visa")).await.expect(422);
+    client.get("/v1/users/me?x=%").await.expect(400);
+    Client::new(app.url()).get("/v1/users/me?x=1").await.expect(401);
+
+    // Where others make up the URL it is as without.
+    for path in ["/healthz", "/openapi.json", "/docs/"] {
+        client.get(&format!("{path}?x=1")).await.expect(200);
+    }
+    let unsigned = client.post("/v1/webhooks/stripe", json!({})).await;
+    let queried = client.post("/v1/webhooks/stripe?x=1", json!({})).await;
+    assert_eq!((queried.status, &queried.body["code"]), (unsigned.status, &unsigned.body["code"]));
 }

@@ -186,9 +186,18 @@ async fn a_bad_account_names_the_field(app: App) {
         (&refused["code"], &refused["errors"][0]["field"]),
         (&json!("missing_field"), &json!("/details/apr"))
     );
-    let late = json!({"date": "9999-12-31", "amount": 1, "description": "late"});
-    let refused = client.post(&format!("{}/transactions", path(&account)), late).await.expect(422);
-    assert_eq!(refused["errors"][0]["field"], "/date");
+    for (field, bad) in [
+        ("date", "9999-12-31"),
+        ("description", "a\u{202e}b"),
+        ("description", " "),
+        ("category", "a\nb"),
+        ("note", "a\u{0}b"),
+    ] {
+        let mut told = json!({"date": "2026-01-31", "amount": 1, "description": "tram"});
+        told[field] = json!(bad);
+        let refused = client.post(&format!("{}/transactions", path(&account)), told).await.expect(422);
+        assert_eq!(refused["errors"][0]["field"], format!("/{field}"), "{refused}");
+    }
     assert_eq!(client.get("/v1/accounts").await.expect(200)["items"], json!([account]), "nothing came of it");
 }
 

@@ -66,6 +66,7 @@ async fn an_order_is_confirmed_paid_once_and_mailed(app: App) {
     );
     let timeline = client.get(&format!("/v1/orders/{id}/timeline")).await.expect(200);
     assert!(timeline["items"].as_array().unwrap().len() >= 4, "{timeline}");
+    assert_eq!(timeline["truncated"], false);
     let outbox = app.data.path().join("outbox");
     let mail = eventually("the mail is there", Duration::from_secs(20), async || {
         let mut files = std::fs::read_dir(&outbox).ok()?;
@@ -144,8 +145,18 @@ async fn one_key_makes_one_order(app: App) {
     assert_eq!(other["code"], "idempotency_key_reused");
     let missing = client.post("/v1/orders", order(&sku, 1, "pm_card_visa")).await.expect(400);
     assert_eq!(missing["code"], "idempotency_key_required");
+    // A number is the same, however it is written.
+    let costing = |total: Value| {
+        let mut body = order(&sku, 1, "pm_card_visa");
+        body["expectedTotal"] = total;
+        body
+    };
+    let costs = place(&client, "another-key", costing(json!(1))).await;
+    assert_eq!(place(&client, "another-key", costing(json!(1.0))).await, costs);
+    let other = client.post_with_key("/v1/orders", costing(json!(1.1)), "another-key").await.expect(422);
+    assert_eq!(other["code"], "idempotency_key_reused");
     let mine = client.get("/v1/orders").await.expect(200);
-    assert_eq!(mine["items"].as_array().unwrap().len(), 1);
+    assert_eq!(mine["items"].as_array().unwrap().len(), 2);
 
     // Another user's key is another key.
     let someone = Client::register(app.url()).await;
@@ -201,6 +212,14 @@ async fn stock_below_what_is_held_is_refused(app: App) {
     let again = admin.post_with_key(&path, json!({"delta": -1, "reason": "lost"}), "k2").await.expect(201);
     assert_eq!(first["id"], again["id"]);
     admin.post_with_key(&path, json!({"delta": -2, "reason": "lost"}), "k2").await.expect(422);
+    for (field, bad) in
+        [("reason", "lost\u{7}"), ("reason", " "), ("reference", "a\nb"), ("reference", "\u{202e}1-T")]
+    {
+        let mut body = json!({"delta": 1, "reason": "found"});
+        body[field] = json!(bad);
+        let refused = admin.post_with_key(&path, body, "k3").await.expect(422);
+        assert_eq!(refused["errors"][0]["field"], format!("/{field}"), "{refused}");
+    }
     let stock = admin.get(&format!("/v1/inventory/{sku}")).await.expect(200);
     assert_eq!(stock["onHand"], 2);
 }

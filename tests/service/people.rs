@@ -283,7 +283,7 @@ async fn what_may_not_be_written_is_refused_by_its_name(app: App) {
         let status = client.post(path, body).await.status.as_u16();
         assert_eq!(status, 422, "{path} {field}");
     }
-    for name in ["A\r\nBcc: everyone@example.com", "\u{0}", "", &"x".repeat(101)] {
+    for name in ["A\r\nBcc: everyone@example.com", "\u{0}", "\u{202e}nimdA", "", &"x".repeat(101)] {
         client.patch("/v1/users/me", json!({"name": name})).await.expect(422);
     }
     for email in [

@@ -132,6 +132,13 @@ async fn devices_are_listed_and_ended_by_their_owner_only(app: App) {
     let ada = Client::register(app.url()).await;
     let email = ada.get("/v1/users/me").await.expect(200)["email"].as_str().unwrap().to_owned();
     let login = json!({"email": email, "password": "quite-a-long-passphrase-7", "deviceName": "Phone"});
+    for (path, email) in [("/v1/users/login", email.as_str()), ("/v1/users/register", "new@example.com")] {
+        for bad in ["a\nb", "\u{202e}enohP", " "] {
+            let body = json!({"email": email, "password": "quite-a-long-passphrase-7", "deviceName": bad});
+            let refused = ada.post(path, body).await.expect(422);
+            assert_eq!(refused["errors"][0]["field"], "/deviceName", "{refused}");
+        }
+    }
     let phone = ada.post("/v1/users/login", login.clone()).await.expect(200);
     let laptop = ada.post("/v1/users/login", login).await.expect(200);
     let with = |login: &serde_json::Value| {

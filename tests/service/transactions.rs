@@ -140,7 +140,9 @@ async fn bad_filters_and_changes_name_the_field(app: App) {
     for (change, field) in [
         (json!({"category": ""}), "/category"),
         (json!({"category": "x".repeat(61)}), "/category"),
+        (json!({"category": "a\nb"}), "/category"),
         (json!({"note": "  "}), "/note"),
+        (json!({"note": "a\u{202e}b"}), "/note"),
         (json!({"amount": 1}), "/amount"),
     ] {
         let refused = client.patch(&format!("/v1/transactions/{id}"), change).await.expect(422);

@@ -171,20 +171,23 @@ impl Connections {
         self.actors.ask(id, command, PATIENCE).await?
     }
 
-    /// A page of a connection's runs; `limit` is 1 to 1,000.
+    /// A page of a connection's runs; `None` if the user has no such connection; `limit` is 1 to
+    /// 1,000.
     ///
     /// # Errors
-    /// [`SyncError`].
+    /// [`StoreError`].
     pub async fn runs(
         &self,
         user_id: &str,
         id: &str,
         limit: usize,
         after: Option<Cursor>,
-    ) -> Result<RunPage, SyncError> {
-        self.get(user_id, id).await?.ok_or(SyncError::NotFound)?;
+    ) -> Result<Option<RunPage>, StoreError> {
+        if self.get(user_id, id).await?.is_none() {
+            return Ok(None);
+        }
         let query = Query::by(&RUNS, "connection").equal(id).descending().limit(limit).after(after);
-        Ok(find(self.store(), query).await?)
+        find(self.store(), query).await.map(Some)
     }
 
     /// One run of a connection.

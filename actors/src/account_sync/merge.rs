@@ -6,6 +6,7 @@ use super::connection::Connection;
 use crate::accounts::{Account, Details, ExactDecimal};
 use crate::providers::{BankAccount, BankDetails, Statement};
 use crate::store::Versioned;
+use crate::text::is_control;
 use crate::time::Timestamp;
 
 /// Accounts that a connection may have; a provider that tells of more is not believed.
@@ -217,9 +218,9 @@ pub(super) fn short(text: &str) -> String {
     text.chars().filter(is_shown).take(MOST_CHARS).collect()
 }
 
-/// Whether a provider's character is kept: none that commands a screen, or turns the text around it.
+/// Whether a provider's character is kept.
 pub(super) fn is_shown(c: &char) -> bool {
-    !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    !is_control(*c)
 }
 
 fn reason(complaints: &[String]) -> Option<String> {

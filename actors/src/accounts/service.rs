@@ -124,16 +124,17 @@ impl Accounts {
         after: Option<Cursor>,
     ) -> Result<AccountPage, StoreError> {
         let all = Query::by(&ACCOUNTS, "user").equal(user_id);
-        if let Some(lists) = &self.lists
-            && let Some(list) = lists.get(self.store.as_ref(), user_id, all.clone()).await?
-        {
-            return Ok(page_of(&list, of_type, limit, after.as_ref()));
-        }
         let query = match of_type {
-            None => all,
+            None => all.clone(),
             Some(wanted) => Query::by(&ACCOUNTS, "userType").equal(user_id).equal(wanted.name()),
         };
-        find(self.store.as_ref(), query.limit(limit).after(after)).await
+        let query = query.limit(limit).after(after).checked()?;
+        if let Some(lists) = &self.lists
+            && let Some(list) = lists.get(self.store.as_ref(), user_id, all).await?
+        {
+            return Ok(page_of(&list, of_type, limit, query.after.as_ref()));
+        }
+        find(self.store.as_ref(), query).await
     }
 
     /// An account of this user; `None` also for another's.

@@ -168,11 +168,12 @@ fn sealed(walk: usize, cursor: Cursor) -> Cursor {
     Cursor { keys: std::iter::once(walk.into()).chain(cursor.keys).collect(), id: cursor.id }
 }
 
-fn opened(cursor: Cursor) -> (usize, Option<Cursor>) {
+/// The number of its walk, one of so many, and the cursor of the walk's own.
+fn opened(cursor: Cursor, walks: usize) -> Result<(usize, Option<Cursor>), StoreError> {
     let mut keys = cursor.keys.into_iter();
     let walk = keys.next().and_then(|walk| walk.as_u64()).and_then(|walk| usize::try_from(walk).ok());
-    // One that nobody was given leads behind everything.
-    (walk.unwrap_or(usize::MAX), Some(Cursor { keys: keys.collect(), id: cursor.id }))
+    let walk = walk.filter(|walk| *walk < walks).ok_or(StoreError::BadCursor)?;
+    Ok((walk, Some(Cursor { keys: keys.collect(), id: cursor.id })))
 }
 
 impl Catalog {
@@ -184,7 +185,10 @@ impl Catalog {
         let mut page = ProductPage { products: Vec::new(), available: HashMap::new(), next: None };
         let categories = self.wanted_categories(search).await?;
         let walks = search.walks(categories.as_ref());
-        let (first, mut after) = search.after.clone().map_or((0, None), opened);
+        let (first, mut after) = match search.after.clone() {
+            Some(cursor) => opened(cursor, walks.len())?,
+            None => (0, None),
+        };
         let (last, mut examined) = (walks.len().saturating_sub(1), 0);
         for (number, walk) in walks.into_iter().enumerate().skip(first) {
             loop {
@@ -238,8 +242,7 @@ impl Catalog {
         Ok(Some(self.tree().await?.0.within(category)))
     }
 
-    /// Units available of all SKUs of `products`, those of holds whose time has come included; of
-    /// closed stock none are.
+    /// Units that can be ordered, of all SKUs of `products`; those of holds whose time has come are.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -255,8 +258,7 @@ impl Catalog {
         let mut available = HashMap::new();
         for some in skus.chunks(1000) {
             for stock in load_many::<Stock>(self.store.as_ref(), some).await? {
-                let units = if stock.value.is_closed() { 0 } else { stock.value.available() };
-                available.insert(stock.value.sku().to_owned(), units);
+                available.insert(stock.value.sku().to_owned(), stock.value.orderable());
             }
         }
         Ok(available)

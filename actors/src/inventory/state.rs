@@ -44,11 +44,6 @@ impl Stock {
         (self.held == 0).then(|| Self { closed: true, ..self.clone() })
     }
 
-    /// Whether no more of it may be held.
-    pub fn is_closed(&self) -> bool {
-        self.closed
-    }
-
     /// The SKU.
     pub fn sku(&self) -> &str {
         &self.sku
@@ -64,9 +59,14 @@ impl Stock {
         self.held
     }
 
-    /// Units that anyone may have; never negative.
+    /// Units that nobody holds; never negative.
     pub fn available(&self) -> i64 {
         self.on_hand - self.held
+    }
+
+    /// Units that anyone may have: those available, and none once it is closed.
+    pub fn orderable(&self) -> i64 {
+        if self.closed { 0 } else { self.available() }
     }
 
     /// After `delta` units came in, or went if negative.
@@ -79,10 +79,9 @@ impl Stock {
         }
     }
 
-    /// With `units` more held; `None` if fewer are available, or if it is closed.
+    /// With `units` more held; `None` if fewer can be ordered.
     pub(super) fn holding(&self, units: i64) -> Option<Self> {
-        (!self.closed && (1..=self.available()).contains(&units))
-            .then(|| Self { held: self.held + units, ..self.clone() })
+        (1..=self.orderable()).contains(&units).then(|| Self { held: self.held + units, ..self.clone() })
     }
 
     /// With `units` held ones sold; `None` if fewer are held.

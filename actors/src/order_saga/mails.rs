@@ -96,9 +96,8 @@ impl OrderMails {
         if occasion == Occasion::Confirmed && undone {
             return Ok(None);
         }
-        let Some(recipient) = self.recipients.address(&order.user_id).await? else {
-            return Err(JobError::Permanent("the user has no address".to_owned()));
-        };
+        // Who has left is told nothing any more.
+        let Some(recipient) = self.recipients.address(&order.user_id).await? else { return Ok(None) };
         let (subject, text) = match occasion {
             Occasion::Confirmed => confirmed(&order, &recipient),
             Occasion::Shipped => shipped(&order, &recipient),

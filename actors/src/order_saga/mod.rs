@@ -68,7 +68,7 @@ pub use refund::{REFUNDS, Refund, RefundStatus};
 pub use retry::RetryError;
 pub use state::Step;
 pub use survey::{Survey, survey, unfinished};
-pub use timeline::{EventEntry, TimelineEntry, TimelineStatus};
+pub use timeline::{EventEntry, Timeline, TimelineEntry, TimelineStatus};
 
 #[cfg(test)]
 mod tests;

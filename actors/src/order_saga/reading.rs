@@ -6,9 +6,14 @@
 use super::hub::{Watched, Watching};
 use super::order::{ORDER_EVENTS, ORDERS, Order, OrderEvent, OrderStatus};
 use super::orders::Orders;
-use super::timeline::{EventEntry, TimelineEntry, entry};
+use super::timeline::{EventEntry, Timeline, entry};
 use crate::store::{Cursor, Query, StoreError, Versioned, find, load};
 use crate::time::Timestamp;
+
+/// Events that a timeline tells of at most: an order has a dozen, and two more for each refund.
+pub(super) const MOST_TOLD: usize = 10_000;
+/// Events that are read at once for it.
+const PAGE: usize = 1000;
 
 impl Orders {
     /// The order with this id, whosever it is.
@@ -120,15 +125,22 @@ impl Orders {
         Ok((found.into_iter().map(|event| EventEntry::of(event.value)).collect(), next))
     }
 
-    /// What happened to an order, oldest first, the first 1,000 events. Who may see the order is
-    /// for the caller to ask first ([`Self::get_of`]).
+    /// What happened to an order. Who may see the order is for the caller to ask first
+    /// ([`Self::get_of`]).
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn timeline(&self, order_id: &str) -> Result<Vec<TimelineEntry>, StoreError> {
-        let query = OrderEvent::behind(order_id, 0).limit(1000);
-        let (events, _) = find::<OrderEvent>(self.ports.store.as_ref(), query).await?;
-        Ok(events.iter().map(|event| entry(&event.value)).collect())
+    pub async fn timeline(&self, order_id: &str) -> Result<Timeline, StoreError> {
+        let (mut entries, mut after) = (Vec::new(), None);
+        loop {
+            let query = OrderEvent::behind(order_id, 0).limit(PAGE).after(after);
+            let (events, next) = find::<OrderEvent>(self.ports.store.as_ref(), query).await?;
+            entries.extend(events.iter().map(|event| entry(&event.value)));
+            if next.is_none() || entries.len() >= MOST_TOLD {
+                return Ok(Timeline { entries, is_whole: next.is_none() });
+            }
+            after = next;
+        }
     }
 }
 

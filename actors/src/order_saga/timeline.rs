@@ -46,6 +46,15 @@ pub struct TimelineEntry {
     pub detail: Option<String>,
 }
 
+/// What happened to an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeline {
+    /// Oldest first; 10,000 at most.
+    pub entries: Vec<TimelineEntry>,
+    /// Whether nothing else happened.
+    pub is_whole: bool,
+}
+
 /// An event of an order, as those who watch orders see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventEntry {

@@ -49,7 +49,7 @@ impl From<StoreError> for JobError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(_) => Self::Retry { reason: error.to_string(), after: None },
-            StoreError::Corrupt { .. } => Self::Permanent(error.to_string()),
+            StoreError::Corrupt { .. } | StoreError::BadCursor => Self::Permanent(error.to_string()),
         }
     }
 }

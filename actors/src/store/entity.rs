@@ -71,12 +71,12 @@ pub async fn load_many<T: Entity>(
 /// A page of records, and where the next one begins.
 ///
 /// # Errors
-/// [`StoreError`].
+/// [`StoreError`]; [`StoreError::BadCursor`] for a cursor that the query cannot have made.
 pub async fn find<T: Entity>(
     store: &dyn Store,
     query: Query,
 ) -> Result<(Vec<Versioned<T>>, Option<Cursor>), StoreError> {
-    let page = store.find(query).await?;
+    let page = store.find(query.checked()?).await?;
     let records = page.records.into_iter().map(Versioned::read).collect::<Result<_, _>>()?;
     Ok((records, page.next))
 }

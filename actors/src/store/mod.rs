@@ -56,6 +56,9 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The page was to begin behind a cursor of another list, or of none.
+    #[error("the cursor is not one of this list")]
+    BadCursor,
 }
 
 /// Why a batch was not committed, or may not have been.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Collection, Entity, PRIMARY, Record};
+use super::{Collection, Entity, PRIMARY, Record, StoreError};
 
 /// In which order a page runs through its index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -184,6 +184,19 @@ impl Query {
     pub fn sort_fields(&self) -> &'static [&'static str] {
         let fields = self.fields();
         &fields[self.equal.len().min(fields.len())..]
+    }
+
+    /// The query, if it begins at the first record or behind one that its index could hold. Clients
+    /// hold cursors: what they send is no claim.
+    ///
+    /// # Errors
+    /// [`StoreError::BadCursor`].
+    pub fn checked(self) -> Result<Self, StoreError> {
+        let Some(after) = &self.after else { return Ok(self) };
+        let fields = self.sort_fields();
+        let has = |name: &str, key| self.collection.field(name).is_some_and(|field| field.kind.has(key));
+        let all = fields.iter().zip(&after.keys).all(|(name, key)| has(name, key));
+        if all && fields.len() == after.keys.len() { Ok(self) } else { Err(StoreError::BadCursor) }
     }
 
     /// The cursor behind a value of the queried collection, in whatever way it was found.

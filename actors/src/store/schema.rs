@@ -1,6 +1,8 @@
 //! What a collection looks like: fields, indexes, word search, expiry. Adapters make tables,
 //! validators and indexes of it; `steward migrate --print` shows it.
 
+use serde_json::Value;
+
 /// The name of the index that every collection has: by id.
 pub const PRIMARY: &str = "id";
 
@@ -21,6 +23,19 @@ pub enum Kind {
     List,
     /// A JSON array of strings, each of which can be looked up ([`super::Query::labels`]).
     Labels,
+}
+
+impl Kind {
+    /// Whether `value` is one of this kind.
+    pub(super) fn has(self, value: &Value) -> bool {
+        match self {
+            Self::Text => value.is_string(),
+            Self::Integer | Self::Time => value.is_i64(),
+            Self::Boolean => value.is_boolean(),
+            Self::Object => value.is_object(),
+            Self::List | Self::Labels => value.is_array(),
+        }
+    }
 }
 
 /// A top-level field of the records of a collection. Fields that are not declared are allowed;

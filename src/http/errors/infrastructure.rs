@@ -21,6 +21,7 @@ impl From<StoreError> for Problem {
         match error {
             StoreError::Unavailable(_) => Self::unavailable(error),
             StoreError::Corrupt { .. } => Self::internal(error),
+            StoreError::BadCursor => Self::bad_cursor(),
         }
     }
 }

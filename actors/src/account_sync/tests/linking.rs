@@ -249,7 +249,7 @@ fn anothers_connection_is_not_found_by_any_way() {
         assert!(connections.get("u2", id).await.unwrap().is_none());
         assert!(connections.list("u2", 10, None).await.unwrap().0.is_empty());
         assert_eq!(connections.request_sync("u2", id).await, Err(SyncError::NotFound));
-        assert_eq!(connections.runs("u2", id, 10, None).await, Err(SyncError::NotFound));
+        assert_eq!(connections.runs("u2", id, 10, None).await, Ok(None));
         assert_eq!(connections.run("u2", id, &run.id).await, Err(SyncError::NotFound));
         assert_eq!(connections.delete("u2", id, Disposal::DeleteAccounts).await, Err(SyncError::NotFound));
         // Nor is a run of another connection of one's own.

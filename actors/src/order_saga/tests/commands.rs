@@ -82,7 +82,7 @@ async fn a_paid_order_that_is_cancelled_is_refunded_and_its_stock_comes_back() {
     world.check(&replica, &id).await;
     assert_eq!(world.holds.status(&id), Some(HoldStatus::Returned));
     assert_eq!((world.holds.available("a"), world.holds.available("b")), (10, 10));
-    let timeline = replica.orders.timeline(&id).await.unwrap();
+    let timeline = replica.orders.timeline(&id).await.unwrap().entries;
     let steps: Vec<_> = timeline.iter().map(|entry| (entry.step, entry.status)).collect();
     use TimelineStatus::{Compensated, Done, Requested, TakenOver};
     assert_eq!(

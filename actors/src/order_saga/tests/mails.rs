@@ -1,9 +1,11 @@
 //! What the buyer is told, once for each thing that happened.
 
-use super::world::{World, ask, usd};
+use super::world::{GONE, World, ask, usd};
 use crate::audit::By;
-use crate::order_saga::{OrderCommand, RequestRefund, Share, Whose};
+use crate::order_saga::{AcceptOrder, OrderCommand, RequestRefund, Share, Whose};
+use crate::outbox::Job;
 use crate::providers::MailError;
+use crate::store::load;
 use crate::testing::MailFault;
 
 #[actix_rt::test]
@@ -62,4 +64,18 @@ async fn a_mail_that_may_have_gone_out_goes_out_again_as_the_same_one() {
     assert_eq!(sent.len(), 3, "{sent:?}");
     assert_eq!(sent[1], sent[2]);
     assert_eq!(sent[1].id, format!("order_shipped.{id}"));
+}
+
+#[actix_rt::test]
+async fn nobody_is_told_of_the_order_of_a_user_who_has_left() {
+    let world = World::new();
+    let replica = world.replica("r1");
+    let asked = AcceptOrder { user_id: GONE.to_owned(), ..ask("k", "pm_card_visa") };
+    let id = replica.orders.accept(asked).await.unwrap().order.value.id;
+    world.settled(&replica, &id).await;
+    let job = format!("order_confirmation.{id}");
+    assert!(load::<Job>(world.store.as_ref(), &job).await.unwrap().is_some());
+    world.deliver(&replica).await;
+    assert!(world.mailer.sent().is_empty());
+    assert!(load::<Job>(world.store.as_ref(), &job).await.unwrap().is_none(), "it is done");
 }

@@ -10,4 +10,5 @@ mod replicas;
 mod saga;
 mod table;
 mod take_over;
+mod timeline;
 mod world;

@@ -88,7 +88,7 @@ async fn a_provider_that_is_away_for_ten_minutes_loses_no_order_and_charges_each
     for id in &ids {
         let order = world.order(&replica, id).await;
         assert!(order.waiting.is_some() && order.stuck_since.is_none(), "{order:?}");
-        let timeline = replica.orders.timeline(id).await.unwrap();
+        let timeline = replica.orders.timeline(id).await.unwrap().entries;
         let waits: Vec<_> = timeline.iter().filter(|entry| entry.status == TimelineStatus::Waiting).collect();
         assert_eq!(waits.len(), 1, "a wait is told once: {timeline:?}");
         assert!(waits[0].detail.is_some(), "{timeline:?}");

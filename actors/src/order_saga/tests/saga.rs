@@ -130,7 +130,7 @@ async fn out_of_stock_names_the_skus_and_never_reaches_the_provider() {
     assert_eq!(world.events(&id).await, ["accepted", "stock_refused", "rejected"]);
     assert_eq!(world.store.commits(), 2);
     assert_eq!(world.payments.calls(PaymentCall::Create), 0);
-    let timeline = replica.orders.timeline(&id).await.unwrap();
+    let timeline = replica.orders.timeline(&id).await.unwrap().entries;
     assert_eq!(timeline[1].status, TimelineStatus::Refused);
     assert_eq!(timeline[1].detail.as_deref(), Some("out_of_stock: a"));
     world.check(&replica, &id).await;
@@ -265,7 +265,7 @@ async fn a_provider_that_is_down_for_minutes_delays_an_order_with_its_reason_and
     let order = world.settled(&replica, &id).await;
     assert_eq!(order.status, OrderStatus::Confirmed);
     assert!(now(&world).since(began) >= Duration::from_secs(60));
-    let timeline = replica.orders.timeline(&id).await.unwrap();
+    let timeline = replica.orders.timeline(&id).await.unwrap().entries;
     let authorize: Vec<_> = timeline.iter().filter(|entry| entry.step == "authorize").collect();
     assert_eq!(authorize.len(), 2, "one entry when it begins to wait, one when it goes on");
     assert_eq!((authorize[0].status, authorize[0].attempt), (TimelineStatus::Waiting, 3));
@@ -338,7 +338,7 @@ async fn an_authorisation_that_is_gone_at_capture_ends_the_order_and_gives_its_s
         world.check(&replica, &id).await;
         assert_eq!((world.holds.available("a"), world.holds.available("b")), (10, 10));
         let timeline = replica.orders.timeline(&id).await.unwrap();
-        assert!(timeline.iter().any(|entry| entry.detail.as_deref() == Some("authorization_gone")));
+        assert!(timeline.entries.iter().any(|entry| entry.detail.as_deref() == Some("authorization_gone")));
     }
 }
 

@@ -263,12 +263,16 @@ impl Liveness for Living {
     }
 }
 
+/// A user who has deleted their account.
+pub(super) const GONE: &str = "gone";
+
 pub(super) struct Addresses;
 
 #[async_trait]
 impl Recipients for Addresses {
     async fn address(&self, user_id: &str) -> Result<Option<Recipient>, StoreError> {
-        Ok(Some(Recipient { email: format!("{user_id}@example.com"), name: "Una".to_owned() }))
+        let found = Recipient { email: format!("{user_id}@example.com"), name: "Una".to_owned() };
+        Ok(Some(found).filter(|_| user_id != GONE))
     }
 }
 
