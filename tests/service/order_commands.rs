@@ -208,6 +208,16 @@ async fn money_is_given_back_in_parts_and_never_more_than_was_taken(app: App) {
     assert!(refunds.iter().all(|refund| refund["status"] == "succeeded"), "{refunds:?}");
     let nothing = refund("more", json!({})).await.expect(409);
     assert_eq!((&nothing["code"], &nothing["nextStates"]), (&json!("wrong_state"), &json!([])));
+
+    // Units that were free come to nothing.
+    let free = admin.product(0.0, 1).await;
+    let lines = json!([{"sku": free, "quantity": 1}, {"sku": sku, "quantity": 1}]);
+    let id = place(&client, "k2", json!({"lines": lines, "paymentMethod": "pm_card_visa"})).await;
+    assert_eq!(ended(&client, &id).await["status"], "confirmed");
+    let path = format!("/v1/orders/{id}/refunds");
+    let refused = admin.post_with_key(&path, json!({"lines": [lines[0]]}), "free").await.expect(422);
+    let error = &refused["errors"][0];
+    assert_eq!((&error["field"], &error["code"]), (&json!("/lines"), &json!("nothing_to_refund")));
 }
 
 async fn everybody_cancels_ships_and_refunds_at_once(app: App) {

@@ -93,6 +93,9 @@ pub enum CommandRefusal {
         /// What is left.
         left: i64,
     },
+    /// Nothing was paid for the units, so there is nothing to give back.
+    #[error("the units were free")]
+    NothingPaid,
     /// As many refunds as may are under way.
     #[error("{MOST_DUE} refunds of the order are under way")]
     TooManyDue,
@@ -185,5 +188,5 @@ fn price(order: &Order, units: &[HoldLine]) -> Result<Money, CommandRefusal> {
             _ => return Err(CommandRefusal::NoSuchUnits { line: n, left }),
         }
     }
-    Ok(sum)
+    if sum.minor == 0 { Err(CommandRefusal::NothingPaid) } else { Ok(sum) }
 }

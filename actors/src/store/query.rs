@@ -194,7 +194,8 @@ impl Query {
     pub fn checked(self) -> Result<Self, StoreError> {
         let Some(after) = &self.after else { return Ok(self) };
         let fields = self.sort_fields();
-        let has = |name: &str, key| self.collection.field(name).is_some_and(|field| field.kind.has(key));
+        let has =
+            |name: &str, key: &Value| self.collection.field(name).is_some_and(|field| field.kind.has(key));
         let all = fields.iter().zip(&after.keys).all(|(name, key)| has(name, key));
         if all && fields.len() == after.keys.len() { Ok(self) } else { Err(StoreError::BadCursor) }
     }

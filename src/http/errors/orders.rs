@@ -61,6 +61,9 @@ impl From<CommandRefusal> for Problem {
                 "range",
                 format!("is more than the {left} units that are left to refund"),
             ),
+            CommandRefusal::NothingPaid => {
+                Self::invalid_field("/lines", "nothing_to_refund", "come to nothing: they were free")
+            }
             CommandRefusal::TooManyDue => {
                 Self::conflict("too_many_refunds", "Too many refunds of the order are under way")
             }

@@ -175,6 +175,19 @@ async fn parts_are_refunded_until_nothing_is_left() {
 }
 
 #[actix_rt::test]
+async fn units_that_were_free_are_not_refunded() {
+    let world = World::new();
+    let replica = world.replica("r1");
+    let mut asked = ask("k", "pm_card_visa");
+    asked.lines[0].unit_price = usd(0);
+    let id = replica.orders.accept(asked).await.unwrap().order.value.id;
+    assert_eq!(world.settled(&replica, &id).await.status, OrderStatus::Confirmed);
+    let units = Share::Lines(vec![HoldLine { sku: "a".to_owned(), quantity: 1 }]);
+    let refused = refunded(&replica, &id, "one", units).await.unwrap_err();
+    assert_eq!(refused, CommandError::Refused(CommandRefusal::NothingPaid));
+}
+
+#[actix_rt::test]
 async fn parallel_refunds_never_give_back_more_than_was_taken() {
     let world = World::new();
     let replicas = [world.replica("r1"), world.replica("r2")];
