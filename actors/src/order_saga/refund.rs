@@ -119,6 +119,14 @@ impl Refund {
         };
         Self { status, reference, failure, updated_at: at, ..self.clone() }
     }
+
+    /// As it ends once the provider has failed it after all. Its reference stays: that is what to
+    /// look for at the provider.
+    #[must_use]
+    pub(super) fn reversed(&self, reason: &str, at: Timestamp) -> Self {
+        let failure = Some(reason.to_owned());
+        Self { status: RefundStatus::Failed, failure, updated_at: at, ..self.clone() }
+    }
 }
 
 impl Entity for Refund {
