@@ -203,7 +203,7 @@ struct RefundView {
     lines: Option<Vec<LineInput>>,
     #[schema(required = true)]
     reason: Option<String>,
-    /// `pending`, `succeeded` or `failed`.
+    /// `pending`, `succeeded` or `failed`; one that succeeded may still fail, days later.
     #[schema(value_type = String)]
     status: RefundStatus,
     /// What the payment provider said to one that failed.

@@ -114,14 +114,16 @@ pub fn read(body: &[u8]) -> Option<Notice> {
         "payment_intent.succeeded" => Claim::Captured,
         "payment_intent.payment_failed" => Claim::Failed,
         "payment_intent.canceled" => Claim::Canceled,
-        "refund.created" | "refund.updated" | "refund.failed" => Claim::Refunded,
+        // Before version 2024-10-28 of the API, of refunds of a charge only the last one is told.
+        "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => Claim::Refunded,
         _ => return None,
     };
+    let refund_id = object.metadata.get("refund_id").filter(|_| claim == Claim::Refunded).cloned();
     let intent_id = if claim == Claim::Refunded { object.payment_intent? } else { object.id? };
     let order_id = object.metadata.get("order_id")?.clone();
-    let notice = Notice { id, order_id, intent_id, claim };
+    let notice = Notice { id, order_id, intent_id, refund_id, claim };
     let ids = [&notice.id, &notice.order_id, &notice.intent_id];
-    let sane = ids.into_iter().all(|id| steward_actors::ids::is_well_formed(id));
+    let sane = ids.into_iter().chain(&notice.refund_id).all(|id| steward_actors::ids::is_well_formed(id));
     sane.then_some(notice)
 }
 
@@ -174,6 +176,20 @@ mod tests {
         assert_eq!(check(&secret(), &several, BODY, NOW), Ok(()));
         for unsigned in ["", "t=1", at, "v1=00", &format!("t=x,{signature}"), &format!("{at},{header}")] {
             assert_eq!(check(&secret(), unsigned, BODY, NOW), Err(NotGenuine::Unsigned), "{unsigned}");
+        }
+    }
+
+    #[test]
+    fn a_refund_is_told_of_by_its_intent_and_our_id_of_it() {
+        for kind in ["refund.created", "refund.updated", "refund.failed", "charge.refund.updated"] {
+            let body = format!(
+                r#"{{"id": "evt_1", "type": "{kind}", "data": {{"object": {{"id": "re_1", "status": "failed",
+                "payment_intent": "pi_1", "metadata": {{"order_id": "o1", "refund_id": "r1"}}}}}}}}"#
+            );
+            let notice = read(body.as_bytes()).unwrap();
+            assert_eq!((notice.order_id.as_str(), notice.intent_id.as_str()), ("o1", "pi_1"), "{kind}");
+            assert_eq!((notice.refund_id.as_deref(), notice.claim), (Some("r1"), Claim::Refunded), "{kind}");
+            assert_eq!(read(body.replace("r1", "../x").as_bytes()), None, "{kind}");
         }
     }
 

@@ -35,6 +35,7 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .route("/_sandbox/faults", web::post().to(set_faults))
         .route("/_sandbox/ledger", web::get().to(ledger))
         .route("/_sandbox/charge", web::post().to(charge))
+        .route("/_sandbox/fail-refunds", web::post().to(fail_refunds))
         .route("/_sandbox/webhooks", web::get().to(show_webhooks))
         .route("/_sandbox/setup-tokens", web::post().to(setup_token));
 }
@@ -173,14 +174,19 @@ async fn show_webhooks(world: web::Data<World>) -> HttpResponse {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct ChargeRequest {
+struct OfOrder {
     order_id: String,
 }
 
 /// Takes the money of an order's intents, whatever they stand at: what a provider may do late, or
 /// somebody by hand.
-async fn charge(world: web::Data<World>, asked: web::Json<ChargeRequest>) -> HttpResponse {
+async fn charge(world: web::Data<World>, asked: web::Json<OfOrder>) -> HttpResponse {
     payments::charge(&world, &asked.order_id).await.unwrap_or_else(|refusal| refusal).respond()
+}
+
+/// Fails the refunds of an order after they succeeded.
+async fn fail_refunds(world: web::Data<World>, asked: web::Json<OfOrder>) -> HttpResponse {
+    payments::fail_refunds(&world, &asked.order_id).await.unwrap_or_else(|refusal| refusal).respond()
 }
 
 async fn show_faults(world: web::Data<World>) -> HttpResponse {

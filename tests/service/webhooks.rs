@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use steward::providers::stripe_webhook::sign;
@@ -15,6 +15,7 @@ use crate::support::{Client, eventually, order};
 crate::over_both_stores!(
     what_is_not_signed_or_stale_or_changed_is_401_without_effect,
     money_that_is_taken_after_the_end_is_refunded,
+    a_refund_that_fails_after_all_is_made_again,
     orders_end_well_while_webhooks_come_in_any_order_and_several_times,
 );
 
@@ -114,6 +115,34 @@ async fn money_that_is_taken_after_the_end_is_refunded(app: App) {
     .await;
     let stock = admin.get(&format!("/v1/inventory/{sku}")).await.expect(200);
     assert_eq!((&stock["onHand"], &stock["held"]), (&json!(5), &json!(0)));
+}
+
+async fn a_refund_that_fails_after_all_is_made_again(app: App) {
+    let admin = Client::admin(app.url()).await;
+    let sku = admin.product(5.0, 5).await;
+    let client = Client::register(app.url()).await;
+    let id = place(&client, "k", order(&sku, 1, "pm_card_visa")).await;
+    assert_eq!(ended(&client, &id).await["status"], "confirmed");
+    let path = format!("/v1/orders/{id}/cancel");
+    client.send(Method::POST, &path, None, None).await.expect("an answer").expect(202);
+    let refunded = async |refunds: u32| {
+        eventually("it is refunded", Duration::from_secs(40), async || {
+            let order = client.get(&format!("/v1/orders/{id}")).await.expect(200);
+            let entry = ledger_entry(&app, &id).await?;
+            let paid_back = entry["refunded"] == 500 && entry["refunds"] == refunds;
+            (order["status"] == "refunded" && paid_back).then_some(())
+        })
+        .await;
+    };
+    refunded(1).await;
+    sandbox(&app, "faults", json!({"webhooks": "shuffled"})).await;
+    sandbox(&app, "fail-refunds", json!({"orderId": id})).await;
+    refunded(2).await;
+    let stock = admin.get(&format!("/v1/inventory/{sku}")).await.expect(200);
+    assert_eq!((&stock["onHand"], &stock["held"]), (&json!(5), &json!(0)));
+    let refunds = client.get(&format!("/v1/orders/{id}/refunds")).await.expect(200);
+    let statuses: Vec<_> = refunds["items"].as_array().unwrap().iter().map(|r| &r["status"]).collect();
+    assert_eq!(statuses, [&json!("succeeded"), &json!("failed")]);
 }
 
 async fn orders_end_well_while_webhooks_come_in_any_order_and_several_times(app: App) {

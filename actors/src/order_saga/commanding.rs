@@ -238,13 +238,14 @@ impl Orders {
         events: Vec<Event>,
     ) -> Result<(Batch, bool), Impossible> {
         let now = self.ports.clock.now();
-        let to_do = events.iter().any(|event| !event.is_note());
+        let progress = events.iter().any(|event| !event.is_note());
         let mut records = Vec::with_capacity(events.len() + 1);
         for event in events {
             records.push(apply(order, event, 1, now)?);
         }
+        let to_do = progress && order.step.is_some();
         let owner = self.prospective_owner();
-        if to_do && order.step.is_some() && order.owner.as_deref() != Some(owner) {
+        if to_do && order.owner.as_deref() != Some(owner) {
             records.push(apply(order, Event::Adopted { by: owner.to_owned() }, 1, now)?);
         }
         let mut batch = batch.change(found, order);

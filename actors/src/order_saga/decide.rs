@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::event::Event;
 use super::order::Order;
-use super::refund::Refund;
+use super::refund::{MOST_RESTS, Refund};
 use super::state::Step;
 use crate::backoff::Backoff;
 use crate::inventory::{HoldError, HoldStatus};
@@ -313,6 +313,10 @@ fn cancel_intent(order: &Order, answer: &Result<Intent, PaymentError>) -> Answer
 
 fn refund(order: &Order, outcome: &Outcome, now: Timestamp) -> Answer {
     let Some(due) = order.refunds_due.first() else {
+        if order.payment.rests >= MOST_RESTS {
+            let left = order.left_to_refund();
+            return Answer::wrong(format!("{left} came back each time that it was given back"));
+        }
         let refund = Box::new(Refund::of_the_rest(order, now));
         return Answer::Happened(Event::RefundRequested { refund });
     };

@@ -75,6 +75,13 @@ pub enum Event {
         /// What the provider said.
         reason: String,
     },
+    /// It was given back, and came back: the provider failed it after all.
+    RefundReversed {
+        /// The refund as its record was until then.
+        refund: Box<Refund>,
+        /// What the provider said.
+        reason: String,
+    },
     /// Nothing is held or sold any more.
     StockReleased,
     /// The bad end.

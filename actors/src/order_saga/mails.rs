@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::crash_points::CrashPoints;
 use super::event::Event;
 use super::order::{Order, OrderEvent, OrderStatus};
-use super::refund::Refund;
+use super::refund::{Refund, RefundStatus};
 use crate::money::Money;
 use crate::outbox::{Job, JobError, Performer, Recipient, Recipients};
 use crate::providers::{Mail, MailError, Mailer};
@@ -103,7 +103,12 @@ impl OrderMails {
             Occasion::Shipped => shipped(&order, &recipient),
             Occasion::Refunded => {
                 let refund = load::<Refund>(self.store.as_ref(), &refund_id.unwrap_or_default()).await?;
-                refunded(&order, &refund.ok_or_else(|| gone("refund"))?.value, &recipient)
+                let refund = refund.ok_or_else(|| gone("refund"))?.value;
+                // It came back before this went out.
+                if refund.status == RefundStatus::Failed {
+                    return Ok(None);
+                }
+                refunded(&order, &refund, &recipient)
             }
         };
         Ok(Some(Mail { id: job.id().to_owned(), to: recipient.email, subject, text }))

@@ -1,9 +1,9 @@
 //! What the payment provider says unasked, by webhook.
 //!
 //! Who calls it: HTTP, with notices whose signature was checked. **A notice is a hint, never the
-//! truth:** it ends a wait, or makes us look the intent up. So notices may come late, in any order
-//! and any number of times, and orders end the same. What never happens here: an amount taken from
-//! a notice.
+//! truth:** it ends a wait, or makes us look the intent or a refund up. So notices may come late, in
+//! any order and any number of times, and orders end the same. What never happens here: an amount
+//! taken from a notice.
 
 use std::time::Duration;
 
@@ -13,9 +13,11 @@ use super::commanding::{CommandError, Doubt};
 use super::event::Event;
 use super::order::{Order, OrderStatus};
 use super::orders::Orders;
+use super::refund::{Refund, RefundStatus};
 use super::state::Step;
-use crate::providers::IntentStatus;
-use crate::store::{Batch, Collection, CommitError, Entity, Field, Kind, load};
+use super::steps::refund_request;
+use crate::providers::{IntentStatus, PaymentError, ProviderRefundStatus};
+use crate::store::{Batch, Collection, CommitError, Entity, Field, Kind, Versioned, load};
 use crate::time::Timestamp;
 
 /// Notices that had an effect, so that a copy has none. Kept for longer than a signature is good.
@@ -56,6 +58,8 @@ pub struct Notice {
     pub order_id: String,
     /// The intent.
     pub intent_id: String,
+    /// The refund, by our id, if it is about one: where to look.
+    pub refund_id: Option<String>,
     /// What it says.
     pub claim: Claim,
 }
@@ -69,6 +73,8 @@ pub enum Heed {
     Hurry,
     /// To look whether money was taken for an order that ended without.
     LookUp,
+    /// To look whether a refund has failed that is recorded as succeeded.
+    LookUpRefund,
 }
 
 /// Decides what there is to do. Pure.
@@ -77,16 +83,19 @@ pub fn heed(order: &Order, notice: &Notice) -> Heed {
         return Heed::Nothing;
     }
     let ended = matches!(order.status, OrderStatus::Rejected | OrderStatus::Cancelled);
+    let is_due = |id: &String| order.refunds_due.iter().any(|due| due.id == *id);
+    let of_due = notice.refund_id.as_ref().is_none_or(is_due);
     match (order.step, notice.claim) {
         (None, Claim::Captured) if ended => Heed::LookUp,
         (Some(Step::Authorize), Claim::Authorized | Claim::Failed | Claim::Canceled)
         | (Some(Step::Capture), Claim::Captured)
         | (Some(Step::CancelIntent), Claim::Canceled | Claim::Captured)
-        | (Some(Step::Refund), Claim::Refunded)
             if order.waiting.is_some() =>
         {
             Heed::Hurry
         }
+        (Some(Step::Refund), Claim::Refunded) if order.waiting.is_some() && of_due => Heed::Hurry,
+        (_, Claim::Refunded) if notice.refund_id.is_some() => Heed::LookUpRefund,
         _ => Heed::Nothing,
     }
 }
@@ -114,6 +123,11 @@ impl Entity for Kept {
     }
 }
 
+/// What cannot be looked up now should be told again.
+fn unseen(error: PaymentError) -> CommandError {
+    CommandError::Unavailable(error.to_string())
+}
+
 impl Orders {
     /// Heeds a notice. When this returns `Ok`, the provider need not send it again.
     ///
@@ -136,19 +150,55 @@ impl Orders {
                 self.resume(&notice.order_id);
                 return Ok(heed);
             }
-            let seen = self.ports.payments.look_up(&notice.intent_id).await;
-            let seen = seen.map_err(|error| CommandError::Unavailable(error.to_string()))?;
-            if seen.status != IntentStatus::Captured || seen.captured.minor <= 0 {
-                return Ok(Heed::Nothing);
-            }
-            tracing::warn!(order = notice.order_id, amount = %seen.captured, "money was taken late: it is refunded");
-            let charged = vec![Event::ChargedLate { amount: seen.captured.minor }];
-            let with = Batch::shared().insert(&kept);
-            if self.commit_command(found, charged, with, &mut doubt, attempt).await?.is_some() {
+            let seen = match heed {
+                Heed::LookUpRefund => self.look_refund_up(&found.value, notice).await?,
+                _ => self.look_charge_up(notice).await?,
+            };
+            let Some((event, with)) = seen else { return Ok(Heed::Nothing) };
+            let with = with.insert(&kept);
+            if self.commit_command(found, vec![event], with, &mut doubt, attempt).await?.is_some() {
                 return Ok(heed);
             }
         }
         Err(doubt.spent())
+    }
+
+    /// Whether money was taken after all, and what is to be committed then.
+    async fn look_charge_up(&self, notice: &Notice) -> Result<Option<(Event, Batch)>, CommandError> {
+        let seen = self.ports.payments.look_up(&notice.intent_id).await.map_err(unseen)?;
+        if seen.status != IntentStatus::Captured || seen.captured.minor <= 0 {
+            return Ok(None);
+        }
+        tracing::warn!(order = notice.order_id, amount = %seen.captured, "money was taken late: it is refunded");
+        Ok(Some((Event::ChargedLate { amount: seen.captured.minor }, Batch::shared())))
+    }
+
+    /// Whether the refund that the notice names has failed after all, and what is to be committed then.
+    async fn look_refund_up(
+        &self,
+        order: &Order,
+        notice: &Notice,
+    ) -> Result<Option<(Event, Batch)>, CommandError> {
+        let Some(refund_id) = &notice.refund_id else { return Ok(None) };
+        let found = load::<Refund>(self.ports.store.as_ref(), refund_id).await?;
+        let Some(Versioned { value: refund, version }) = found else { return Ok(None) };
+        if refund.order_id != order.id || refund.status == RefundStatus::Failed {
+            return Ok(None);
+        }
+        let Some(request) = refund_request(order, &refund) else { return Ok(None) };
+        let seen = self.ports.payments.find_refund(&request).await.map_err(unseen)?;
+        let Some(seen) = seen.filter(|seen| seen.status == ProviderRefundStatus::Failed) else {
+            return Ok(None);
+        };
+        if refund.status == RefundStatus::Pending {
+            // Its saga may have been told that it succeeded, and be about to record that.
+            return Err(CommandError::Unavailable(format!("refund {refund_id} is under way")));
+        }
+        tracing::warn!(order = order.id, refund = refund_id, amount = %refund.amount, "a refund failed after all");
+        let reason = format!("refund {} failed", seen.id);
+        let reversed = refund.reversed(&reason, self.ports.clock.now());
+        let with = Batch::shared().replace(&reversed, version);
+        Ok(Some((Event::RefundReversed { refund: Box::new(refund), reason }, with)))
     }
 
     async fn is_known(&self, notice: &Notice) -> Result<bool, CommandError> {

@@ -124,8 +124,9 @@ impl OrderStatus {
         matches!(self, Self::Delivered | Self::Rejected | Self::Cancelled | Self::Refunded)
     }
 
-    /// The statuses that may follow this one. (Also, a refund that the provider refuses puts an
-    /// order back to where it was, and money that was taken late is refunded.)
+    /// The statuses that may follow this one. (Also, a refund that the provider refuses, or fails
+    /// after all, puts an order back to where it was, or has it refunded once more; and money that
+    /// was taken late is refunded.)
     pub const fn next_states(self) -> &'static [Self] {
         match self {
             Self::Pending => &[Self::StockHeld, Self::Rejected, Self::Cancelled],
@@ -271,6 +272,9 @@ pub struct Payment {
     /// What of it was given back.
     #[serde(default)]
     pub refunded: i64,
+    /// How often all that was left was asked to be given back.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rests: i64,
 }
 
 /// A step that has to wait.
@@ -394,6 +398,11 @@ impl Order {
                 line.refunded += times * units.quantity;
             }
         }
+    }
+
+    /// Whether it is being undone, or was: its goods are, or will be, with the shop.
+    pub(super) fn is_undone(&self) -> bool {
+        self.reason.is_some() || (self.status == OrderStatus::Refunded && self.shipped_at.is_none())
     }
 
     /// The status of a paid order by how far its goods have come.

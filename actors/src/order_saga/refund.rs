@@ -9,7 +9,7 @@ use crate::store::{Collection, Entity, Field, Index, Kind};
 use crate::time::Timestamp;
 
 /// Refunds. One is written twice: when it is asked for, with the order that then owes it, and when
-/// it ends, with the order that no longer does.
+/// it ends, with the order that no longer does; and once more if the provider fails it after that.
 pub static REFUNDS: Collection = Collection {
     name: "refunds",
     fields: &[
@@ -27,6 +27,9 @@ pub static REFUNDS: Collection = Collection {
 
 /// Refunds that one order may owe at once.
 pub const MOST_DUE: usize = 20;
+/// How often all that is left of an order is asked to be given back. More than once only if money
+/// came back, and whoever it did not reach twice will hardly get it the third time.
+pub(super) const MOST_RESTS: i64 = 2;
 
 /// Where a refund stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -36,7 +39,7 @@ pub enum RefundStatus {
     Pending,
     /// The money is given back.
     Succeeded,
-    /// The provider refuses it.
+    /// The provider refuses it, or took back that it succeeded.
     Failed,
 }
 
@@ -84,11 +87,16 @@ pub struct Refund {
 }
 
 impl Refund {
-    /// Of all that is left of an order that is being undone. There is one at most: it is made when
-    /// nothing else is due, and only ends well.
+    /// Of all that is left of an order that is being undone. It is made when nothing else is due,
+    /// and only ends well; should money come back, the next one has an id of its own, as the
+    /// provider knows the former one as failed.
     pub(super) fn of_the_rest(order: &Order, now: Timestamp) -> Self {
+        let id = match order.payment.rests {
+            0 => format!("{}-rest", order.id),
+            before => format!("{}-rest-{}", order.id, before + 1),
+        };
         Self {
-            id: format!("{}-rest", order.id),
+            id,
             order_id: order.id.clone(),
             amount: order.left_to_refund(),
             lines: None,
@@ -110,6 +118,14 @@ impl Refund {
             Err(failure) => (RefundStatus::Failed, None, Some(failure.to_owned())),
         };
         Self { status, reference, failure, updated_at: at, ..self.clone() }
+    }
+
+    /// As it ends once the provider has failed it after all. Its reference stays: that is what to
+    /// look for at the provider.
+    #[must_use]
+    pub(super) fn reversed(&self, reason: &str, at: Timestamp) -> Self {
+        let failure = Some(reason.to_owned());
+        Self { status: RefundStatus::Failed, failure, updated_at: at, ..self.clone() }
     }
 }
 

@@ -15,12 +15,19 @@
 //!   │    ▲                                          all refunded, not shipped              │
 //!   ▼    └─────────────────────────────────────────────────────────────────────────────────┤
 //!  close ◄──────────────────────────────── all refunded, shipped ──────────────────────────┘
+//!   │
+//!   └──► at rest ──── all refunded, not shipped, and money came back ────► refund
 //! ```
 //! Forward, only `authorize` and the steps before it give up; what comes after is carried through
 //! unless somebody asks for the order to be undone, or the provider shows that nothing can be captured
 //! any more (the authorisation is gone). `cancel_intent` settles whether that comes in
 //! time: the provider either cancels or shows that the money was taken, and then it is refunded.
 //! A part that is refunded leaves an order as it is; `close` comes when nothing is left.
+//!
+//! **Money that comes back.** A provider may fail a refund after it succeeded. An order that was undone
+//! owes it again: `refund` has the rest given back anew, and what follows finds its stock given back
+//! already. Any other order is as if the refund had failed at once, and it can be asked for again. While
+//! `release_stock` or `close` is to come, the provider has to say so again.
 //!
 //! **Stock.** `release_stock` gives back whatever the order has: held units become available, sold
 //! ones come back on hand, each with its movement. It is part of every undoing before shipping. A
@@ -149,7 +156,7 @@ pub fn after(order: &Order, event: &Event) -> Result<Option<Step>, Impossible> {
         (S::CancelIntent, E::Captured) => S::Refund,
 
         (S::Refund, E::CancelRequested { .. }) if order.status == OrderStatus::Confirmed => S::Refund,
-        (S::Refund, E::RefundRequested { .. }) => S::Refund,
+        (S::Refund, E::RefundRequested { .. } | E::RefundReversed { .. }) => S::Refund,
         (S::Refund, E::RefundSucceeded { .. } | E::RefundFailed { .. }) => {
             return Ok(after_refund(order, event));
         }
@@ -173,6 +180,8 @@ fn after_rest(order: &Order, event: &Event) -> Result<Option<Step>, Impossible> 
         (O::Confirmed, E::CancelRequested { .. }) => Ok(Some(Step::Refund)),
         (O::Confirmed | O::Shipped | O::Delivered, E::RefundRequested { .. }) => Ok(Some(Step::Refund)),
         (O::Rejected | O::Cancelled, E::ChargedLate { .. }) => Ok(Some(Step::Refund)),
+        (O::Refunded, E::RefundReversed { .. }) if order.is_undone() => Ok(Some(Step::Refund)),
+        (O::Confirmed | O::Shipped | O::Delivered | O::Refunded, E::RefundReversed { .. }) => Ok(None),
         (O::Confirmed, E::Shipped { .. }) | (O::Shipped, E::Delivered) => Ok(None),
         _ => Err(Impossible { at: None, event: event.clone() }),
     }
@@ -257,6 +266,8 @@ fn project(order: &mut Order, event: &Event, at: Timestamp) {
             order.status = OrderStatus::Refunding;
         }
         Event::RefundRequested { refund } => {
+            // Of an order that is being undone nobody asks for one but its saga, for the rest.
+            payment.rests += i64::from(order.reason.is_some());
             order.count_refunded_units(refund, 1);
             order.refunds_due.push((**refund).clone());
             if order.left_to_refund().minor == 0 {
@@ -276,6 +287,20 @@ fn project(order: &mut Order, event: &Event, at: Timestamp) {
                 order.count_refunded_units(&refund, -1);
             }
             if order.reason.is_none() {
+                order.status = order.fulfilment();
+            }
+        }
+        Event::RefundReversed { refund, .. } => {
+            payment.refunded -= refund.amount.minor;
+            payment.status = PaymentStatus::Captured;
+            order.count_refunded_units(refund, -1);
+            if order.is_undone() {
+                // Only the shop refunds all of an order that nobody cancelled.
+                order.reason = order.reason.or(Some(Reason::RequestedByShop));
+                // Whatever gave the money back before, what follows is another try.
+                order.payment.rests = order.payment.rests.max(1);
+                order.status = OrderStatus::Refunding;
+            } else {
                 order.status = order.fulfilment();
             }
         }

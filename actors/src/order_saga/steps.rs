@@ -14,6 +14,7 @@ use super::crash_points::CrashPoints;
 use super::decide::{Outcome, Patience, needs_look_up, settles};
 use super::hub::Hub;
 use super::order::Order;
+use super::refund::Refund;
 use super::state::Step;
 use crate::cluster::Clock;
 use crate::inventory::{Hold, HoldError, HoldRequest, HoldStatus, Holds};
@@ -152,20 +153,25 @@ fn unproven(unseen: PaymentError) -> PaymentError {
     }
 }
 
+/// What the provider is asked about this refund; `None` if the order has no intent.
+pub(super) fn refund_request(order: &Order, refund: &Refund) -> Option<RefundRequest> {
+    Some(RefundRequest {
+        key: refund.id.clone(),
+        refund_id: refund.id.clone(),
+        order_id: order.id.clone(),
+        intent_id: order.payment.reference.clone()?,
+        amount: refund.amount,
+    })
+}
+
 /// Gives back what is due first. It is looked for before it is asked for: whoever had the order
 /// before may have done so, longer ago than the provider remembers keys.
 async fn refund(ports: &Ports, order: &Order, keys: &mut Keys) -> Outcome {
     let Some(due) = order.refunds_due.first() else { return Outcome::Nothing };
-    let Some(intent_id) = order.payment.reference.clone() else {
+    let Some(mut request) = refund_request(order, due) else {
         return Outcome::Refund(Err(PaymentError::Refused("the order has no payment intent".to_owned())));
     };
-    let request = RefundRequest {
-        key: keys.number(due.id.clone()),
-        refund_id: due.id.clone(),
-        order_id: order.id.clone(),
-        intent_id,
-        amount: due.amount,
-    };
+    request.key = keys.number(request.key);
     match payment(ports, ports.payments.find_refund(&request)).await {
         Ok(None) => {}
         Ok(Some(found)) => return Outcome::Refund(Ok(found)),

@@ -97,7 +97,9 @@ pub(super) fn entry(record: &OrderEvent) -> TimelineEntry {
         Event::ChargedLate { .. } => (S::Done, Some("the payment was taken late".to_owned())),
         Event::RefundRequested { refund } => (S::Requested, Some(refund.amount.to_string())),
         Event::RefundSucceeded { reference, .. } => (S::Compensated, Some(reference.clone())),
-        Event::RefundFailed { reason, .. } => (S::Failed, Some(reason.clone())),
+        Event::RefundFailed { reason, .. } | Event::RefundReversed { reason, .. } => {
+            (S::Failed, Some(reason.clone()))
+        }
         Event::Shipped { tracking_number } => (S::Done, tracking_number.clone()),
         Event::Delivered => (S::Done, None),
         Event::IntentCreated { intent_id } => (S::Done, Some(intent_id.clone())),
@@ -112,7 +114,8 @@ pub(super) fn entry(record: &OrderEvent) -> TimelineEntry {
     };
     let step = match &record.event {
         Event::CancelRequested { .. } => "cancel",
-        Event::RefundRequested { .. } => "refund",
+        // One that comes back does so at rest as well.
+        Event::RefundRequested { .. } | Event::RefundReversed { .. } => "refund",
         Event::ChargedLate { .. } => "capture",
         Event::Shipped { .. } => "ship",
         Event::Delivered => "deliver",

@@ -21,4 +21,4 @@ mod routes;
 pub(super) use intent::{INTENTS, Intent};
 pub(super) use keyed::KEPT_ANSWERS;
 pub(super) use refund::REFUNDS;
-pub(super) use routes::{charge, routes};
+pub(super) use routes::{charge, fail_refunds, routes};

@@ -20,7 +20,7 @@ pub(in crate::sandbox) static REFUNDS: Collection = Collection {
     expires: None,
 };
 
-/// One refund; it succeeds at once.
+/// One refund; it succeeds at once, and may fail after that.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Refund {
@@ -31,6 +31,8 @@ pub(super) struct Refund {
     currency: String,
     #[serde(default)]
     metadata: BTreeMap<String, String>,
+    #[serde(default)]
+    failed: bool,
 }
 
 impl Entity for Refund {
@@ -67,11 +69,23 @@ impl Refund {
         intent.refunds += 1;
         let id = format!("re_{}", new_id().replace('-', ""));
         let currency = intent.currency.clone();
-        Ok(Self { id, intent_id: intent.id.clone(), created: now, amount, currency, metadata })
+        let intent_id = intent.id.clone();
+        Ok(Self { id, intent_id, created: now, amount, currency, metadata, failed: false })
+    }
+
+    /// Fails after all: its amount is with `intent` again. Whether it had not failed before.
+    pub(super) fn fail(&mut self, intent: &mut Intent) -> bool {
+        if self.failed {
+            return false;
+        }
+        self.failed = true;
+        intent.refunded -= self.amount;
+        true
     }
 
     /// As Stripe shows it.
     pub(super) fn shown(&self) -> Value {
+        let status = if self.failed { "failed" } else { "succeeded" };
         json!({
             "id": self.id,
             "object": "refund",
@@ -81,7 +95,7 @@ impl Refund {
             "metadata": self.metadata,
             "payment_intent": self.intent_id,
             "reason": null,
-            "status": "succeeded",
+            "status": status,
         })
     }
 }

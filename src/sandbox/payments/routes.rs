@@ -256,6 +256,32 @@ pub(in crate::sandbox) async fn charge(world: &World, order_id: &str) -> Result<
     Ok(Answer::ok(json!({"object": "list", "data": charged})))
 }
 
+/// Fails the refunds of an order, which succeeded: what a provider may do days later.
+pub(in crate::sandbox) async fn fail_refunds(world: &World, order_id: &str) -> Result<Answer, Answer> {
+    let query = Query::by(Intent::collection(), "order").equal(order_id);
+    let (intents, _) = find::<Intent>(&*world.store, query).await?;
+    let mut failed = Vec::new();
+    for Versioned { value: mut intent, version } in intents {
+        let query = Query::by(Refund::collection(), "intent").equal(intent.id.as_str());
+        let (refunds, _) = find::<Refund>(&*world.store, query).await?;
+        let mut batch = Batch::shared();
+        let before = failed.len();
+        for Versioned { value: mut refund, version } in refunds {
+            if refund.fail(&mut intent) {
+                batch = batch.replace(&refund, version);
+                failed.push(refund.shown());
+            }
+        }
+        if failed.len() > before {
+            world.store.commit(batch.replace(&intent, version)).await?;
+        }
+        for refund in &failed[before..] {
+            tell(world, "refund.failed", refund.clone()).await;
+        }
+    }
+    Ok(Answer::ok(json!({"object": "list", "data": failed})))
+}
+
 async fn get_refund(world: web::Data<World>, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
     let found = async {
         admit(&world, &request).await?;

@@ -2,19 +2,53 @@
 
 use std::collections::BTreeMap;
 
-use super::world::{Replica, World, ask};
+use super::world::{HoldFault, Replica, World, ask, usd};
 use crate::audit::By;
-use crate::order_saga::{Claim, Heed, Notice, OrderCommand, OrderStatus, Reason, Whose};
+use crate::inventory::HoldLine;
+use crate::order_saga::{
+    Claim, CommandError, Heed, Notice, OrderCommand, OrderStatus, Reason, Refund, RefundStatus,
+    RequestRefund, Share, Step, TimelineStatus, Whose,
+};
 use crate::providers::{IntentStatus, PaymentError};
 use crate::testing::{PaymentCall, PaymentFault};
 
+/// What is said of a refund is said of the one that an order which is undone begins with.
 fn notice(number: usize, order_id: &str, intent_id: &str, claim: Claim) -> Notice {
     Notice {
         id: format!("evt_{number}"),
         order_id: order_id.to_owned(),
         intent_id: intent_id.to_owned(),
+        refund_id: (claim == Claim::Refunded).then(|| format!("{order_id}-rest")),
         claim,
     }
+}
+
+fn about(refund_id: &str, notice: Notice) -> Notice {
+    Notice { refund_id: Some(refund_id.to_owned()), ..notice }
+}
+
+/// A paid order, and its intent.
+async fn confirmed(world: &World, replica: &Replica, key: &str) -> (String, String) {
+    let id = replica.orders.accept(ask(key, "pm_card_visa")).await.unwrap().order.value.id;
+    assert_eq!(world.settled(replica, &id).await.status, OrderStatus::Confirmed);
+    let intent = world.payments.intents(&id)[0].id.clone();
+    (id, intent)
+}
+
+async fn command(replica: &Replica, id: &str, command: OrderCommand) {
+    replica.orders.command(id, Whose::Anyones(&By::system()), None, &command).await.unwrap();
+}
+
+const CANCEL: OrderCommand = OrderCommand::Cancel { by: Reason::RequestedByCustomer };
+
+async fn ask_back(replica: &Replica, id: &str, refund_id: &str, share: Share) {
+    let ask = RequestRefund { id: refund_id.to_owned(), fingerprint: String::new(), share, reason: None };
+    replica.orders.request_refund(id, Whose::Anyones(&By::system()), None, ask).await.unwrap();
+}
+
+async fn refund(replica: &Replica, id: &str, refund_id: &str) -> Refund {
+    let (refunds, _) = replica.orders.refunds(id, 10, None).await.unwrap();
+    refunds.into_iter().find(|refund| refund.id == refund_id).unwrap()
 }
 
 /// Orders that ended in every way, and what is said of them, true or not.
@@ -156,4 +190,156 @@ async fn a_notice_ends_a_wait() {
     assert_eq!(replica.orders.notice(&said).await.unwrap(), Heed::Nothing);
     world.settled(&replica, &id).await;
     world.check(&replica, &id).await;
+}
+
+#[actix_rt::test]
+async fn a_refund_that_fails_after_all_is_made_again_once_and_only_if_it_did() {
+    let world = World::new();
+    let replica = world.replica("r1");
+    let (id, intent) = confirmed(&world, &replica, "k").await;
+    command(&replica, &id, CANCEL).await;
+    let before = world.settled(&replica, &id).await;
+    let (other, _) = confirmed(&world, &replica, "other").await;
+    let rest = format!("{id}-rest");
+    let said = notice(1, &id, &intent, Claim::Refunded);
+    // It did not: the provider's own word is what counts.
+    assert_eq!(replica.orders.notice(&said).await.unwrap(), Heed::Nothing);
+
+    world.payments.fail_refund(&id, &rest);
+    // Nor does it count for a refund that is not there, or another order.
+    let forged = [
+        about("none", said.clone()),
+        about(&rest, notice(2, &other, &intent, Claim::Refunded)),
+        about(&rest, notice(3, &other, &world.payments.intents(&other)[0].id, Claim::Refunded)),
+        Notice { refund_id: None, ..said.clone() },
+    ];
+    for notice in &forged {
+        assert_eq!(replica.orders.notice(notice).await.unwrap(), Heed::Nothing, "{notice:?}");
+    }
+    // While the provider cannot be asked, it should say so again.
+    let down = PaymentError::Unavailable { reason: "down".to_owned(), retry_after: None };
+    world.payments.script(PaymentCall::FindRefund, [PaymentFault::Fails(down)]);
+    assert!(replica.orders.notice(&said).await.is_err());
+    assert_eq!(world.order(&replica, &id).await, before);
+
+    assert_eq!(replica.orders.notice(&said).await.unwrap(), Heed::LookUpRefund);
+    // It is told by two events, and each comes again.
+    let updated = notice(4, &id, &intent, Claim::Refunded);
+    for copy in [&said, &updated, &said, &updated] {
+        assert_eq!(replica.orders.notice(copy).await.unwrap(), Heed::Nothing);
+    }
+    let order = world.settled(&replica, &id).await;
+    assert_eq!((order.status, order.reason), (OrderStatus::Refunded, before.reason));
+    world.check(&replica, &id).await;
+    let ledger = world.payments.ledger(&id);
+    assert_eq!((ledger.refunds, ledger.refunded), (2, 2999));
+    let failed = refund(&replica, &id, &rest).await;
+    assert_eq!(failed.status, RefundStatus::Failed);
+    assert!(failed.failure.is_some() && failed.reference.is_some(), "{failed:?}");
+    // Stock came back when the order was cancelled, and not again. The other order has its own.
+    assert_eq!((world.holds.available("a"), world.holds.available("b")), (8, 9));
+    let timeline = replica.orders.timeline(&id).await.unwrap();
+    let told = timeline.iter().filter(|entry| entry.status == TimelineStatus::Failed);
+    let told: Vec<_> = told.map(|entry| (entry.step, entry.detail.clone())).collect();
+    assert_eq!(told, [("refund", failed.failure)]);
+    // The mail about the first had not gone out yet.
+    world.deliver(&replica).await;
+    let sent = world.mailer.sent();
+    let sent: Vec<_> = sent.iter().filter(|mail| mail.id.starts_with("order_refunded.")).collect();
+    assert_eq!(sent.len(), 1, "{sent:?}");
+    assert_eq!(sent[0].id, format!("order_refunded.{id}-rest-2"));
+
+    // If it fails once more, somebody has to see to it: nothing is tried any more.
+    let second = format!("{id}-rest-2");
+    world.payments.fail_refund(&id, &second);
+    let said = about(&second, notice(5, &id, &intent, Claim::Refunded));
+    assert_eq!(replica.orders.notice(&said).await.unwrap(), Heed::LookUpRefund);
+    world.until("it is listed", async || world.order(&replica, &id).await.stuck_since.is_some()).await;
+    assert_eq!(world.order(&replica, &id).await.status, OrderStatus::Refunding);
+    assert_eq!(world.payments.ledger(&id).refunds, 2);
+}
+
+#[actix_rt::test]
+async fn a_part_that_fails_after_all_can_be_asked_for_again() {
+    let world = World::new();
+    let replica = world.replica("r1");
+    let (id, intent) = confirmed(&world, &replica, "k").await;
+    let unit = || Share::Lines(vec![HoldLine { sku: "a".to_owned(), quantity: 1 }]);
+    ask_back(&replica, &id, "one", unit()).await;
+    world.settled(&replica, &id).await;
+    world.payments.fail_refund(&id, "one");
+    let said = about("one", notice(1, &id, &intent, Claim::Refunded));
+    assert_eq!(replica.orders.notice(&said).await.unwrap(), Heed::LookUpRefund);
+    assert_eq!(replica.orders.notice(&said).await.unwrap(), Heed::Nothing);
+    let order = world.check(&replica, &id).await;
+    assert_eq!((order.status, order.step, &order.owner), (OrderStatus::Confirmed, None, &None));
+    assert_eq!((order.payment.refunded, order.lines[0].refunded), (0, 0));
+    assert_eq!(refund(&replica, &id, "one").await.status, RefundStatus::Failed);
+
+    // Another comes back while the next one is under way.
+    ask_back(&replica, &id, "two", unit()).await;
+    world.settled(&replica, &id).await;
+    let mut held = world.payments.hold(PaymentCall::Refund);
+    ask_back(&replica, &id, "three", Share::Amount(usd(700))).await;
+    held.arrived().await;
+    world.payments.fail_refund(&id, "two");
+    let said = about("two", notice(2, &id, &intent, Claim::Refunded));
+    assert_eq!(replica.orders.notice(&said).await.unwrap(), Heed::LookUpRefund);
+    assert_eq!(world.order(&replica, &id).await.step, Some(Step::Refund));
+    held.release();
+    let order = world.settled(&replica, &id).await;
+    assert_eq!((order.status, order.payment.refunded), (OrderStatus::Confirmed, 700));
+    world.check(&replica, &id).await;
+    assert_eq!(world.payments.ledger(&id).refunds, 3);
+}
+
+#[actix_rt::test]
+async fn all_of_an_order_is_refunded_again_by_itself_only_if_its_goods_are_with_the_shop() {
+    for shipped in [false, true] {
+        let world = World::new();
+        let replica = world.replica("r1");
+        let (id, intent) = confirmed(&world, &replica, "k").await;
+        if shipped {
+            command(&replica, &id, OrderCommand::Ship { tracking_number: None }).await;
+        }
+        ask_back(&replica, &id, "all", Share::Rest).await;
+        assert_eq!(world.settled(&replica, &id).await.status, OrderStatus::Refunded);
+        world.payments.fail_refund(&id, "all");
+        let said = about("all", notice(1, &id, &intent, Claim::Refunded));
+        assert_eq!(replica.orders.notice(&said).await.unwrap(), Heed::LookUpRefund);
+        let order = world.settled(&replica, &id).await;
+        let (status, refunded) =
+            if shipped { (OrderStatus::Shipped, 0) } else { (OrderStatus::Refunded, 2999) };
+        assert_eq!((order.status, order.payment.refunded), (status, refunded));
+        world.check(&replica, &id).await;
+    }
+}
+
+#[actix_rt::test]
+async fn a_refund_that_fails_before_that_can_be_recorded_should_be_told_of_again() {
+    let world = World::new();
+    let replica = world.replica("r1");
+    let (id, intent) = confirmed(&world, &replica, "k").await;
+    let said = notice(1, &id, &intent, Claim::Refunded);
+    let mut held = world.payments.hold_reply(PaymentCall::Refund);
+    world.holds.script([HoldFault::Unavailable; 5]);
+    command(&replica, &id, CANCEL).await;
+    held.arrived().await;
+    world.payments.fail_refund(&id, &format!("{id}-rest"));
+    // The saga has yet to hear that it succeeded.
+    let refused = replica.orders.notice(&said).await;
+    assert!(matches!(refused, Err(CommandError::Unavailable(_))), "{refused:?}");
+    held.release();
+    let stock = async || world.order(&replica, &id).await.step == Some(Step::ReleaseStock);
+    world.until("stock is asked for", stock).await;
+    // The way back to the refund leads through the end.
+    let refused = replica.orders.notice(&said).await;
+    assert!(matches!(refused, Err(CommandError::Unavailable(_))), "{refused:?}");
+    assert_eq!(world.settled(&replica, &id).await.status, OrderStatus::Refunded);
+    assert_eq!(world.payments.ledger(&id).refunded, 0);
+
+    assert_eq!(replica.orders.notice(&said).await.unwrap(), Heed::LookUpRefund);
+    assert_eq!(world.settled(&replica, &id).await.status, OrderStatus::Refunded);
+    world.check(&replica, &id).await;
+    assert_eq!((world.holds.available("a"), world.holds.available("b")), (10, 10));
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::world::order;
-use crate::inventory::{HoldError, HoldStatus};
+use crate::inventory::{HoldError, HoldLine, HoldStatus};
 use crate::money::Money;
 use crate::order_saga::decide::{
     Attempt, Decision, Outcome, Patience, decide, needs_look_up, pause, settles,
@@ -107,6 +107,7 @@ fn events() -> Vec<Event> {
         Event::RefundRequested { refund: Box::new(refund("r2", 1)) },
         Event::RefundSucceeded { refund_id: "r1".to_owned(), reference: "re_1".to_owned() },
         Event::RefundFailed { refund_id: "r1".to_owned(), reason: "r".to_owned() },
+        Event::RefundReversed { refund: Box::new(refund("r1", 1)), reason: "r".to_owned() },
         Event::Shipped { tracking_number: None },
         Event::Delivered,
         Event::Waiting { reason: "r".to_owned(), since: NOW },
@@ -167,18 +168,23 @@ fn the_table_is_exactly_this() {
             "refund + refund_requested -> refund",
             "refund + refund_succeeded -> release_stock",
             "refund + refund_failed -> rest",
+            "refund + refund_reversed -> refund",
             "release_stock + stock_released -> close",
             "close + rejected -> rest",
             "close + cancelled -> rest",
             "close + all_refunded -> rest",
             "confirmed at rest + cancel_requested -> refund",
             "confirmed at rest + refund_requested -> refund",
+            "confirmed at rest + refund_reversed -> rest",
             "confirmed at rest + shipped -> rest",
             "shipped at rest + refund_requested -> refund",
+            "shipped at rest + refund_reversed -> rest",
             "shipped at rest + delivered -> rest",
             "delivered at rest + refund_requested -> refund",
+            "delivered at rest + refund_reversed -> rest",
             "rejected at rest + charged_late -> refund",
             "cancelled at rest + charged_late -> refund",
+            "refunded at rest + refund_reversed -> refund",
         ]
     );
 }
@@ -242,6 +248,79 @@ fn what_is_left_of_an_order_that_is_undone_is_refunded_after_what_was_asked_for(
     assert_eq!(refund.amount.minor, 1999);
     apply(&mut order, rest, 1, NOW).unwrap();
     assert_eq!(order.left_to_refund().minor, 0);
+}
+
+/// Refund r1 of `minor` comes back; what follows.
+fn comes_back(order: &mut Order, minor: i64) -> (Option<Step>, OrderStatus) {
+    let refund = Box::new(refund("r1", minor));
+    apply(order, Event::RefundReversed { refund, reason: "no".to_owned() }, 1, NOW).unwrap();
+    (order.step, order.status)
+}
+
+#[test]
+fn money_that_comes_back_is_owed_again_by_what_was_undone_and_can_be_asked_for_of_the_rest() {
+    use OrderStatus as S;
+    for status in [S::Confirmed, S::Shipped, S::Delivered] {
+        let mut part = at_rest(status);
+        part.payment.refunded = 1000;
+        assert_eq!(comes_back(&mut part, 1000), (None, status));
+        assert_eq!((part.reason, part.left_to_refund()), (None, part.total));
+
+        // While another part is due, with which all would have been given back.
+        let mut due = at_rest(status);
+        (due.step, due.status, due.payment.refunded) = (Some(Step::Refund), S::Refunding, 1000);
+        due.refunds_due = vec![refund("r2", 1999)];
+        assert_eq!(comes_back(&mut due, 1000), (Some(Step::Refund), status));
+        assert_eq!(due.left_to_refund().minor, 1000);
+
+        // All of it: goods that were not shipped are with the shop, so there is no way back for them.
+        let mut all = at_rest(status);
+        let minor = all.total.minor;
+        (all.status, all.payment.status, all.payment.refunded) =
+            (S::Refunded, PaymentStatus::Refunded, minor);
+        let undone = status == S::Confirmed;
+        let follows = if undone { (Some(Step::Refund), S::Refunding) } else { (None, status) };
+        assert_eq!(comes_back(&mut all, minor), follows);
+        assert_eq!((all.payment.status, all.left_to_refund()), (PaymentStatus::Captured, all.total));
+        assert_eq!(all.reason.is_some(), undone);
+    }
+}
+
+#[test]
+fn units_whose_money_comes_back_can_be_refunded_again() {
+    let mut order = at_rest(OrderStatus::Confirmed);
+    (order.payment.refunded, order.lines[0].refunded) = (500, 1);
+    let lines = Some(vec![HoldLine { sku: "a".to_owned(), quantity: 1 }]);
+    let refund = Box::new(Refund { lines, ..refund("r1", 500) });
+    apply(&mut order, Event::RefundReversed { refund, reason: "no".to_owned() }, 1, NOW).unwrap();
+    assert_eq!((order.payment.refunded, order.lines[0].refunded), (0, 0));
+}
+
+#[test]
+fn what_is_owed_is_given_back_once_more_under_an_id_of_its_own_and_then_left_to_operators() {
+    let mut order = at(Step::Refund);
+    (order.status, order.reason) = (OrderStatus::Refunding, Some(Reason::RequestedByShop));
+    order.refunds_due.clear();
+    let mut ids = Vec::new();
+    loop {
+        let event = match decide_at(&order, Step::Refund, &Outcome::Nothing) {
+            Decision::Happened(event) => event,
+            Decision::Again { note: Some(Event::Stuck { .. }), .. } => break,
+            other => panic!("{other:?}"),
+        };
+        let Event::RefundRequested { refund } = event.clone() else { panic!("{event:?}") };
+        apply(&mut order, event, 1, NOW).unwrap();
+        let (refund_id, reference) = (refund.id.clone(), "re_1".to_owned());
+        ids.push(refund.id.clone());
+        apply(&mut order, Event::RefundSucceeded { refund_id, reference }, 1, NOW).unwrap();
+        assert_eq!(order.step, Some(Step::ReleaseStock));
+        for event in [Event::StockReleased, Event::AllRefunded] {
+            apply(&mut order, event, 1, NOW).unwrap();
+        }
+        apply(&mut order, Event::RefundReversed { refund, reason: "no".to_owned() }, 1, NOW).unwrap();
+        assert_eq!((order.step, order.status), (Some(Step::Refund), OrderStatus::Refunding));
+    }
+    assert_eq!(ids, ["o1-rest", "o1-rest-2"]);
 }
 
 #[test]

@@ -200,6 +200,19 @@ impl ScriptedPayments {
         }
     }
 
+    /// Fails this refund of the order after it succeeded, as a provider may days later: the money
+    /// is with the shop again.
+    pub fn fail_refund(&self, order_id: &str, refund_id: &str) {
+        let mut state = lock(&self.state);
+        let State { refunds, ledger, .. } = &mut *state;
+        if let Some(refund) = refunds.get_mut(refund_id)
+            && refund.status == ProviderRefundStatus::Succeeded
+        {
+            refund.status = ProviderRefundStatus::Failed;
+            ledger.entry(order_id.to_owned()).or_default().refunded -= refund.amount.minor;
+        }
+    }
+
     /// Returns once `seen` says yes; it is asked after each call that was carried out or refused.
     pub async fn until(&self, mut seen: impl FnMut(&Self) -> bool) {
         let mut changes = self.changes.subscribe();
