@@ -239,7 +239,7 @@ async fn a_refund_that_fails_after_all_is_made_again_once_and_only_if_it_did() {
     // Stock came back when the order was cancelled, and not again. The other order has its own.
     assert_eq!((world.holds.available("a"), world.holds.available("b")), (8, 9));
     let timeline = replica.orders.timeline(&id).await.unwrap();
-    let told = timeline.iter().filter(|entry| entry.status == TimelineStatus::Failed);
+    let told = timeline.entries.iter().filter(|entry| entry.status == TimelineStatus::Failed);
     let told: Vec<_> = told.map(|entry| (entry.step, entry.detail.clone())).collect();
     assert_eq!(told, [("refund", failed.failure)]);
     // The mail about the first had not gone out yet.
