@@ -91,13 +91,11 @@ async fn commit_all(inner: Arc<Inner>, mut arriving: mpsc::Receiver<Waiting>) {
             }
         };
         histogram!(figures::STORE_SHARED).record(group.len() as f64);
-        let records: Vec<Touched> = group.iter().flat_map(|waiting| touched_by(&waiting.batch)).collect();
-        held.records().extend(records.iter().cloned());
-        let (inner, held, mut pen) = (Arc::clone(&inner), held.clone(), Some(pen));
+        let holding = held.hold(group.iter().flat_map(|waiting| touched_by(&waiting.batch)).collect());
+        let (inner, mut pen) = (Arc::clone(&inner), Some(pen));
         tokio::spawn(async move {
             commit_group(&inner, group, || drop(pen.take())).await;
-            held.release(&records);
-            drop(place);
+            drop((holding, place));
         });
     }
 }
@@ -121,12 +119,26 @@ impl Held {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn release(&self, records: &[Touched]) {
-        let mut held = self.records();
-        for record in records {
+    fn hold(&self, records: Vec<Touched>) -> Holding {
+        self.records().extend(records.iter().cloned());
+        Holding { held: self.clone(), records }
+    }
+}
+
+/// What a group that is under way touches, until dropped.
+struct Holding {
+    held: Held,
+    records: Vec<Touched>,
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        let mut held = self.held.records();
+        for record in &self.records {
             held.remove(record);
         }
-        self.changed.notify_one();
+        drop(held);
+        self.held.changed.notify_one();
     }
 }
 
@@ -260,11 +272,10 @@ mod tests {
         let mut queue: VecDeque<_> =
             [&["a"][..], &["b", "a"], &["c"], &["b"]].map(|ids| waiting(ids, 1)).into();
         let held = Held::default();
-        let of_a = [("things", "a".to_owned())];
-        held.records().extend(of_a.clone());
+        let holding = held.hold(vec![("things", "a".to_owned())]);
         assert_eq!(ids(&take_group(&mut queue, &held.records())), ["c"]);
         assert!(take_group(&mut queue, &held.records()).is_empty());
-        held.release(&of_a);
+        drop(holding);
         assert_eq!(ids(&take_group(&mut queue, &held.records())), ["a"]);
     }
 
