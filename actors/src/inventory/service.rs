@@ -122,14 +122,23 @@ impl Inventory {
     /// # Errors
     /// [`AdjustError`].
     pub async fn adjust(&self, adjustment: Adjustment) -> Result<Adjusted, AdjustError> {
-        match self.try_to_adjust(adjustment.clone()).await {
-            Err(refused @ AdjustError::BelowHeld { .. }) => {
-                match self.end_lapsed().await.map_err(Trouble::from)? {
-                    0 => Err(refused),
-                    _ => self.try_to_adjust(adjustment).await,
-                }
-            }
-            adjusted => adjusted,
+        let below_held = |error: &AdjustError| matches!(error, AdjustError::BelowHeld { .. });
+        self.unless_lapsed(below_held, || self.try_to_adjust(adjustment.clone())).await
+    }
+
+    /// Units of holds whose time has come are there for the next one, ended or not: what is refused
+    /// for want of them is tried once more when some were ended.
+    async fn unless_lapsed<T, E: From<Trouble>, F: Future<Output = Result<T, E>>>(
+        &self,
+        wants_units: impl Fn(&E) -> bool,
+        attempt: impl Fn() -> F,
+    ) -> Result<T, E> {
+        match attempt().await {
+            Err(refused) if wants_units(&refused) => match self.end_lapsed().await.map_err(Trouble::from)? {
+                0 => Err(refused),
+                _ => attempt().await,
+            },
+            answered => answered,
         }
     }
 
@@ -197,16 +206,8 @@ impl Inventory {
 
     /// Places a hold, or finds the one that an earlier arrival of the command placed.
     pub(super) async fn place(&self, request: HoldRequest) -> Result<Placed, HoldError> {
-        match self.try_to_place(request.clone()).await {
-            Err(refused @ HoldError::OutOfStock(_)) => {
-                // Units of holds whose time has come are there for the next one, ended or not.
-                match self.end_lapsed().await.map_err(Trouble::from)? {
-                    0 => Err(refused),
-                    _ => self.try_to_place(request).await,
-                }
-            }
-            placed => placed,
-        }
+        let out_of_stock = |error: &HoldError| matches!(error, HoldError::OutOfStock(_));
+        self.unless_lapsed(out_of_stock, || self.try_to_place(request.clone())).await
     }
 
     async fn try_to_place(&self, request: HoldRequest) -> Result<Placed, HoldError> {

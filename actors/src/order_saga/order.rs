@@ -465,7 +465,7 @@ impl OrderEvent {
         /// What is younger is found by who follows all orders anyway.
         const SOON: Duration = Duration::from_millis(250);
         match now.since(self.at) > SOON {
-            true => Self { at: now, decided_at: Some(self.decided_at.unwrap_or(self.at)), ..self.clone() },
+            true => Self { at: now, decided_at: Some(self.decided_at()), ..self.clone() },
             false => self.clone(),
         }
     }

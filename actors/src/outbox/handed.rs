@@ -6,7 +6,7 @@
 //! the outbox ends, has no room or the process dies, is found by any outbox once its lease has lapsed.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use super::job::{Job, JobStatus};
 use super::pump::Waker;
 use crate::store::Versioned;
+use crate::supervision::lock;
 use crate::time::Timestamp;
 
 /// Jobs that wait to be taken, at most.
@@ -41,7 +42,7 @@ pub(super) struct Handed {
 
 impl Handed {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiting)
     }
 
     /// Takes jobs from here on, until the value is dropped.
