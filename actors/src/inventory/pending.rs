@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::adjustment::{AdjustError, Adjusted, Adjustment};
 use super::decide::{Plan, Refusal, Settlement};
-use super::holds::{Hold, HoldError, HoldRequest, Placed};
+use super::holds::{Hold, HoldError, HoldRequest, HoldStatus, Placed};
 use super::service::DEADLINE;
 use crate::store::Versioned;
 use crate::time::Timestamp;
@@ -151,6 +151,13 @@ impl Pending {
             Work::Settle(_, _, answer) => answer.rests_on_stock(),
             Work::Adjust(_, answer) => answer.rests_on_stock(),
         }
+    }
+
+    /// Whether its answer is a live hold that was placed before: what books say of one may have
+    /// been read before this command came, and somebody may have ended it in between.
+    pub(super) fn found_a_live_hold(&self) -> bool {
+        let Work::Hold(_, Answer { decided: Some(Ok(placed)), .. }) = &self.work else { return false };
+        placed.replayed && placed.hold.status == HoldStatus::Held
     }
 
     /// Answers what was decided. Only for what is committed or confirmed.

@@ -275,21 +275,23 @@ fn decide(clock: &dyn Clock, books: &Books, pending: &mut [Pending]) -> Plan {
 
 /// Answers what was decided. One that was refused may have come before and counted then, so its
 /// record is looked for, after the counters were confirmed: in that order, a record that is not
-/// there was not made before the refusal was true.
+/// there was not made before the refusal was true. And one that found its hold alive hears so if
+/// the hold is alive now.
 async fn finish(store: &dyn Store, books: &mut Books, pending: Vec<Pending>) -> (Vec<Pending>, End) {
-    let (refused, decided): (Vec<_>, Vec<_>) = pending.into_iter().partition(Pending::is_refused_by_stock);
+    let (open, decided): (Vec<_>, Vec<_>) =
+        pending.into_iter().partition(|command| command.is_refused_by_stock() || command.found_a_live_hold());
     decided.into_iter().for_each(Pending::answer);
-    if refused.is_empty() {
+    if open.is_empty() {
         return (Vec::new(), End::Done);
     }
-    match books.look_up(store, refused.iter().map(Pending::record).collect()).await {
+    match books.look_up(store, open.iter().map(Pending::record).collect()).await {
         Ok(news) => {
-            let (again, refused): (Vec<_>, Vec<_>) =
-                refused.into_iter().partition(|command| news.contains(&command.record()));
-            refused.into_iter().for_each(Pending::answer);
+            let (again, settled): (Vec<_>, Vec<_>) =
+                open.into_iter().partition(|command| news.contains(&command.record()));
+            settled.into_iter().for_each(Pending::answer);
             (again, End::Done)
         }
-        Err(error) => down(refused, &error.to_string()),
+        Err(error) => down(open, &error.to_string()),
     }
 }
 
@@ -335,4 +337,55 @@ fn down(pending: Vec<Pending>, reason: &str) -> (Vec<Pending>, End) {
         command.give_up(reason);
     }
     (Vec::new(), End::Down)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, mpsc};
+
+    use super::*;
+    use crate::inventory::decide::Settlement;
+    use crate::inventory::holds::Placed;
+    use crate::inventory::pending::{Answer, Work};
+    use crate::inventory::{HoldError, HoldLine, HoldRequest, HoldStatus, Sku};
+    use crate::store::{Batch, load};
+    use crate::testing::{ManualClock, MemoryStore};
+
+    fn hold(request: &HoldRequest) -> (Pending, mpsc::Receiver<HoldStatus>) {
+        let (told, hears) = mpsc::channel();
+        let answer = move |answer: Result<Placed, HoldError>| told.send(answer.unwrap().hold.status).unwrap();
+        (Pending::new(Work::Hold(request.clone(), Answer::to(answer))), hears)
+    }
+
+    #[tokio::test]
+    async fn a_hold_that_was_ended_since_it_was_read_is_not_told_of_as_live() {
+        let clock = Arc::new(ManualClock::default());
+        let store = MemoryStore::new(clock.clone());
+        let tee = Stock::none_of(&Sku::parse("tee").unwrap()).adjusted(3).unwrap();
+        store.commit(Batch::new().insert(&tee)).await.unwrap();
+        let lines = vec![HoldLine { sku: "tee".to_owned(), quantity: 1 }];
+        let request = HoldRequest { id: "h".to_owned(), user_id: "u".to_owned(), lines, ttl: None };
+        let books = || Books::of([("tee".to_owned(), Known::Nothing)]);
+        let attempt = async |books, pending| attempt(&store, clock.as_ref(), false, books, pending).await;
+
+        let (place, hears) = hold(&request);
+        attempt(books(), vec![place]).await;
+        assert_eq!(hears.recv(), Ok(HoldStatus::Held));
+        let read = load::<Hold>(&store, "h").await.unwrap().unwrap();
+        let end = Work::Settle(
+            read.clone(),
+            Settlement::Commit,
+            Answer::to(|answer: Result<Hold, HoldError>| drop(answer.unwrap())),
+        );
+        attempt(books(), vec![Pending::new(end)]).await;
+
+        // These books have it from before it was sold.
+        let mut stale = books();
+        stale.learn_hold(read);
+        let (again, hears) = hold(&request);
+        let Attempt { books, again, .. } = attempt(stale, vec![again]).await;
+        assert!(hears.try_recv().is_err(), "nothing is said on the word of old books");
+        attempt(books, again).await;
+        assert_eq!(hears.recv(), Ok(HoldStatus::Committed));
+    }
 }
