@@ -183,8 +183,9 @@ impl Desk {
         limit: usize,
     ) -> Result<(), Failure> {
         let before = older_than.map(|age| self.clock.now().minus(age));
-        let query = order_saga::unfinished(status.map(OrderStatus::name), before).limit(limit);
-        let (found, _) = find::<Order>(self.store.as_ref(), query).await.map_err(Failure::new)?;
+        let query = order_saga::unfinished(status, before).limit(limit);
+        let found = order_saga::find_standing(self.store.as_ref(), query, status).await;
+        let (found, _) = found.map_err(Failure::new)?;
         let mut lines = String::new();
         for order in found.into_iter().map(|found| found.value) {
             let waiting = order.waiting.as_ref().map_or("", |waiting| waiting.reason.as_str());

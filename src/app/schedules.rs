@@ -98,7 +98,7 @@ fn stuck_sagas(orders: Orders) -> Schedule {
     Schedule::new("stuck-sagas", Duration::from_secs(60), move || {
         let orders = orders.clone();
         async move {
-            let (stuck, more) = orders.find(order_saga::unfinished(None, None).limit(NAMED)).await?;
+            let (stuck, more) = orders.find(order_saga::unfinished(None, None).limit(NAMED), None).await?;
             for order in &stuck {
                 let order = &order.value;
                 let step = order.step.map_or("none", |step| step.name());

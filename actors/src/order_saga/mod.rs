@@ -67,7 +67,7 @@ pub use orders::{AcceptError, AcceptOrder, Accepted, Orders, OrdersOptions, Orde
 pub use refund::{REFUNDS, Refund, RefundStatus};
 pub use retry::RetryError;
 pub use state::Step;
-pub use survey::{Survey, survey, unfinished};
+pub use survey::{Survey, find_standing, survey, unfinished};
 pub use timeline::{EventEntry, Timeline, TimelineEntry, TimelineStatus};
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use super::hub::{Watched, Watching};
 use super::order::{ORDER_EVENTS, ORDERS, Order, OrderEvent, OrderStatus};
 use super::orders::Orders;
+use super::survey::find_standing;
 use super::timeline::{EventEntry, Timeline, entry};
 use crate::store::{Cursor, Query, StoreError, Versioned, find, load};
 use crate::time::Timestamp;
@@ -49,21 +50,26 @@ impl Orders {
         limit: usize,
         after: Option<Cursor>,
     ) -> Result<(Vec<Versioned<Order>>, Option<Cursor>), StoreError> {
-        let query = match (user_id, status) {
+        let standing = status.map(OrderStatus::standing);
+        let query = match (user_id, standing) {
             (Some(user), None) => Query::by(&ORDERS, "user").equal(user),
-            (Some(user), Some(status)) => Query::by(&ORDERS, "userStatus").equal(user).equal(status.name()),
+            (Some(user), Some(standing)) => Query::by(&ORDERS, "userStanding").equal(user).equal(standing),
             (None, None) => Query::by(&ORDERS, "created"),
-            (None, Some(status)) => Query::by(&ORDERS, "status").equal(status.name()),
+            (None, Some(standing)) => Query::by(&ORDERS, "standing").equal(standing),
         };
-        find(self.ports.store.as_ref(), query.descending().limit(limit).after(after)).await
+        self.find(query.descending().limit(limit).after(after), status).await
     }
 
-    /// A page of orders, whosever they are.
+    /// A page of orders of one status or of any, whosever they are: see [`find_standing`].
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn find(&self, query: Query) -> Result<(Vec<Versioned<Order>>, Option<Cursor>), StoreError> {
-        find(self.ports.store.as_ref(), query).await
+    pub async fn find(
+        &self,
+        query: Query,
+        status: Option<OrderStatus>,
+    ) -> Result<(Vec<Versioned<Order>>, Option<Cursor>), StoreError> {
+        find_standing(self.ports.store.as_ref(), query, status).await
     }
 
     /// Watches from now on: a hint, see [`super::hub::Hub`].

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::order::{ORDERS, Order, OrderStatus};
-use crate::store::{Query, Store, StoreError, find};
+use crate::store::{Cursor, Query, Store, StoreError, Versioned, find};
 use crate::time::Timestamp;
+
+/// Reads for one page of orders of one status.
+const MOST_READS: usize = 20;
 
 /// Unfinished orders of all replicas.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,11 +48,39 @@ pub async fn survey(store: &dyn Store, limit: usize) -> Result<Survey, StoreErro
     })
 }
 
+/// A page of what `query` finds, without the orders that have another status than the one that is
+/// asked for. It reads on until the page is full; after 20 reads it is left short, and its
+/// cursor leads on.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn find_standing(
+    store: &dyn Store,
+    query: Query,
+    status: Option<OrderStatus>,
+) -> Result<(Vec<Versioned<Order>>, Option<Cursor>), StoreError> {
+    let (mut page, limit, mut after) = (Vec::new(), query.limit, query.after.clone());
+    for _ in 0..MOST_READS {
+        let next = query.clone().limit(limit - page.len()).after(after);
+        let (found, more) = find::<Order>(store, next).await?;
+        page.extend(
+            found.into_iter().filter(|order| status.is_none_or(|status| order.value.status == status)),
+        );
+        after = more;
+        if page.len() == limit || after.is_none() {
+            break;
+        }
+    }
+    Ok((page, after))
+}
+
 /// The query for orders that stand so, oldest first; without a status for those that are stuck,
 /// longest first. `before` is when they were accepted, or got stuck, at the latest.
-pub fn unfinished(status: Option<&str>, before: Option<Timestamp>) -> Query {
+///
+/// Orders of other statuses may be among those that it finds: [`find_standing`] leaves them out.
+pub fn unfinished(status: Option<OrderStatus>, before: Option<Timestamp>) -> Query {
     let query = match status {
-        Some(status) => Query::by(&ORDERS, "status").equal(status),
+        Some(status) => Query::by(&ORDERS, "standing").equal(status.standing()),
         None => Query::by(&ORDERS, "stuck"),
     };
     match before {

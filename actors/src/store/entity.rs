@@ -15,15 +15,21 @@ pub trait Entity: Serialize + DeserializeOwned + Send + 'static {
     /// The record's id.
     fn id(&self) -> &str;
 
-    /// The stored body, without nulls at the top.
+    /// The stored body, without nulls at the top. An entity may add fields that follow from others,
+    /// for indexes to find it by.
     fn body(&self) -> Body {
-        match serde_json::to_value(self) {
-            Ok(Value::Object(mut body)) => {
-                body.retain(|_, value| !value.is_null());
-                body
-            }
-            other => unreachable!("an entity is a struct of serialisable fields, not {other:?}"),
+        fields_of(self)
+    }
+}
+
+/// The fields of a record, without nulls at the top.
+pub fn fields_of<T: Serialize + ?Sized>(record: &T) -> Body {
+    match serde_json::to_value(record) {
+        Ok(Value::Object(mut body)) => {
+            body.retain(|_, value| !value.is_null());
+            body
         }
+        other => unreachable!("an entity is a struct of serialisable fields, not {other:?}"),
     }
 }
 

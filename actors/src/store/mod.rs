@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 
 pub use batch::{Batch, Sharing, Write, difference};
-pub use entity::{Entity, Versioned, find, load, load_many};
+pub use entity::{Entity, Versioned, fields_of, find, load, load_many};
 pub use measured::MeasuredStore;
 pub use query::{Cursor, MOST_TALLIED, Order, Page, Query, Range, Tally};
 pub use schema::{Collection, Field, Index, Kind, PRIMARY};

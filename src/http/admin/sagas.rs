@@ -6,7 +6,7 @@ use garde::Validate;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use steward_actors::cluster::{Clock, StoreClock};
-use steward_actors::order_saga::{self, Order, Orders};
+use steward_actors::order_saga::{self, Order, OrderStatus, Orders};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
@@ -52,13 +52,13 @@ enum LiveStatus {
     Refunding,
 }
 
-impl LiveStatus {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::StockHeld => "stock_held",
-            Self::PaymentAuthorized => "payment_authorized",
-            Self::Refunding => "refunding",
+impl From<LiveStatus> for OrderStatus {
+    fn from(status: LiveStatus) -> Self {
+        match status {
+            LiveStatus::Pending => Self::Pending,
+            LiveStatus::StockHeld => Self::StockHeld,
+            LiveStatus::PaymentAuthorized => Self::PaymentAuthorized,
+            LiveStatus::Refunding => Self::Refunding,
         }
     }
 }
@@ -119,9 +119,10 @@ async fn list_sagas(
     let filter = filter.0;
     let binding = Binding::new("admin/sagas", &(&filter.status, &filter.older_than_seconds));
     let before = filter.older_than_seconds.map(|age| clock.now().minus(Duration::from_secs(age)));
-    let query = order_saga::unfinished(filter.status.map(LiveStatus::name), before);
+    let status = filter.status.map(OrderStatus::from);
+    let query = order_saga::unfinished(status, before);
     let query = paged(query, filter.limit, filter.cursor.as_deref(), &binding)?;
-    let (found, next) = orders.find(query).await?;
+    let (found, next) = orders.find(query, status).await?;
     let items = found.iter().map(|order| SagaView::of(&order.value)).collect();
     Ok(Listed::new(items, next.as_ref(), &binding).respond(&request))
 }

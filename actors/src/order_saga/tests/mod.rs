@@ -2,6 +2,7 @@
 
 mod commands;
 mod crashes;
+mod listing;
 mod mails;
 mod notices;
 mod outage;

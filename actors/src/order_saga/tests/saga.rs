@@ -310,13 +310,14 @@ async fn a_capture_that_lasts_too_long_is_listed_as_stuck_and_done_in_the_end() 
     let id = replica.orders.accept(ask("k", "pm_card_visa")).await.unwrap().order.value.id;
     world
         .until("it is listed", async || {
-            let (stuck, _) = replica.orders.find(crate::order_saga::unfinished(None, None)).await.unwrap();
+            let (stuck, _) =
+                replica.orders.find(crate::order_saga::unfinished(None, None), None).await.unwrap();
             stuck.iter().any(|order| order.value.id == id)
         })
         .await;
     assert_eq!(world.settled(&replica, &id).await.status, OrderStatus::Confirmed);
     world.check(&replica, &id).await;
-    assert!(replica.orders.find(crate::order_saga::unfinished(None, None)).await.unwrap().0.is_empty());
+    assert!(replica.orders.find(crate::order_saga::unfinished(None, None), None).await.unwrap().0.is_empty());
 }
 
 #[actix_rt::test]
