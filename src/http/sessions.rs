@@ -15,7 +15,7 @@ use super::NO_STORE;
 use super::address::ClientAddress;
 use super::caller::{Caller, MaybeCaller};
 use super::json::{OptionalJson, ValidJson};
-use super::page::{Binding, CursorText, Limit, Listed, paged};
+use super::page::{Binding, CursorText, Limit, Listed};
 use super::problem::Problem;
 use super::query::{InPath, PathId, ValidQuery};
 use super::users::UserView;
@@ -272,8 +272,9 @@ async fn list(
     request: &HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let binding = Binding::new("sessions", &user_id);
-    let listing = paged(Sessions::listing(user_id), page.limit, page.cursor.as_deref(), &binding)?;
-    let (found, next) = sessions.page(user_id, listing).await?;
+    let after = binding.after(page.cursor.as_deref())?;
+    let found = sessions.page(user_id, page.limit.get(), after).await?;
+    let (found, next) = found.ok_or_else(Problem::not_found)?;
     let found = found.into_iter().map(|session| SessionView::of(session, caller)).collect();
     Ok(Listed::new(found, next.as_ref(), &binding).respond(request))
 }
