@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 use steward_actors::keys::ACCESS_LIFE;
 use steward_actors::session::{Device, LogIn, LogOutError, LoggedIn, RefreshError, Session, Sessions};
 use steward_actors::users::Users;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::NO_STORE;
 use super::address::ClientAddress;
 use super::caller::{Caller, MaybeCaller};
 use super::json::{OptionalJson, ValidJson};
-use super::page::{Binding, CursorText, Limit, Listed};
+use super::page::{Binding, Listed, Paging};
 use super::problem::Problem;
 use super::query::{InPath, PathId, ValidQuery};
 use super::users::UserView;
@@ -250,24 +250,10 @@ impl SessionView {
     }
 }
 
-/// Which part of the list.
-#[derive(Deserialize, Validate, IntoParams)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct SessionPage {
-    #[serde(default)]
-    #[garde(skip)]
-    #[param(inline)]
-    limit: Limit,
-    #[garde(skip)]
-    #[param(inline)]
-    cursor: Option<CursorText>,
-}
-
 async fn list(
     caller: &Caller,
     user_id: &str,
-    page: SessionPage,
+    page: Paging,
     sessions: &Sessions,
     request: &HttpRequest,
 ) -> Result<HttpResponse, Problem> {
@@ -282,14 +268,14 @@ async fn list(
 /// My sessions, the newest first.
 #[utoipa::path(
     tag = "sessions",
-    params(SessionPage),
+    params(Paging),
     responses((status = 200, body = Listed<SessionView>)),
     security(("bearer" = [])),
 )]
 #[get("/sessions")]
 async fn list_sessions(
     caller: Caller,
-    page: ValidQuery<SessionPage>,
+    page: ValidQuery<Paging>,
     sessions: web::Data<Sessions>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
@@ -324,7 +310,7 @@ async fn end_session(
 /// A user's sessions, the newest first.
 #[utoipa::path(
     tag = "sessions",
-    params(("id" = String, Path), SessionPage),
+    params(("id" = String, Path), Paging),
     responses((status = 200, body = Listed<SessionView>), (status = 403, description = "Needs users:read")),
     security(("bearer" = ["users:read"])),
 )]
@@ -332,7 +318,7 @@ async fn end_session(
 async fn list_sessions_of_user(
     caller: Caller,
     id: InPath<PathId>,
-    page: ValidQuery<SessionPage>,
+    page: ValidQuery<Paging>,
     sessions: web::Data<Sessions>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
