@@ -24,7 +24,7 @@ use super::idempotency::{IdempotencyKey, REPLAYED, fingerprint};
 use super::json::ValidJson;
 use super::page::{Binding, CursorText, Limit, Listed};
 use super::problem::{FieldError, Problem};
-use super::query::{InPath, PathId, Sku, ValidQuery};
+use super::query::{InPath, PathId, ValidQuery, is_sku};
 use super::values::{Amount, AmountInput, CurrencyCode, Time, is_one_line};
 
 pub(super) fn configure(config: &mut ServiceConfig) {
@@ -110,14 +110,6 @@ impl ShippingAddress {
             postal_code: self.postal_code.clone(),
             country: self.country.clone(),
         }
-    }
-}
-
-fn is_sku(sku: &str, _: &()) -> garde::Result {
-    if Sku::is_well_formed(sku) {
-        Ok(())
-    } else {
-        Err(garde::Error::new("is not 1 to 64 of A-Z a-z 0-9 . _ -"))
     }
 }
 

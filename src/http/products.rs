@@ -24,7 +24,7 @@ use super::etag::{self, IfMatch};
 use super::idempotency::{IdempotencyKey, REPLAYED, fingerprint};
 use super::json::{ValidJson, named};
 use super::problem::Problem;
-use super::query::{InPath, PathId, Sku, ValidQuery};
+use super::query::{InPath, PathId, ValidQuery, is_sku};
 use super::values::{Amount, AmountInput, CurrencyCode, Time, is_one_line, is_text};
 
 pub(super) fn configure(config: &mut ServiceConfig) {
@@ -145,11 +145,6 @@ struct VariantPatch {
     #[schema(value_type = Option<Attributes>)]
     #[serde(default, deserialize_with = "named")]
     attributes: Option<Option<Attributes>>,
-}
-
-fn is_sku(sku: &str, _: &()) -> garde::Result {
-    let is_one = Sku::is_well_formed(sku);
-    if is_one { Ok(()) } else { Err(garde::Error::new("is not 1 to 64 of A-Z a-z 0-9 . _ -")) }
 }
 
 fn is_image_url(text: &str, _: &()) -> garde::Result {
