@@ -57,6 +57,7 @@ pub mod metrics;
 mod net_worth;
 mod order_commands;
 pub mod order_events;
+mod order_placing;
 mod orders;
 mod people;
 mod product_search;

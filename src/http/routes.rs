@@ -12,8 +12,8 @@ use utoipa_actix_web::{AppExt, scope};
 use super::{
     accounts, admin, balances, bank_webhooks, categories, codes, connections, docs, export, health, hello,
     holds, inventory, keys, linking, links, metrics, net_worth, openapi, order_commands, order_events,
-    orders, people, product_search, products, profiles, recovery, roles, sessions, transactions, users,
-    webhooks,
+    order_placing, orders, people, product_search, products, profiles, recovery, roles, sessions,
+    transactions, users, webhooks,
 };
 
 /// A bounded context: what may be deployed and scaled apart from the rest.
@@ -69,6 +69,7 @@ fn v1(config: &mut ServiceConfig, served: &Served) {
                 .configure(inventory::configure)
                 .configure(holds::configure),
             Context::Orders => config
+                .configure(order_placing::configure)
                 .configure(orders::configure)
                 .configure(order_commands::configure)
                 .configure(order_events::configure)
