@@ -60,6 +60,7 @@ pub mod order_events;
 mod order_placing;
 mod orders;
 mod people;
+mod product_commands;
 mod product_search;
 mod products;
 mod profiles;

@@ -12,8 +12,8 @@ use utoipa_actix_web::{AppExt, scope};
 use super::{
     accounts, admin, balances, bank_webhooks, categories, codes, connections, docs, export, health, hello,
     holds, inventory, keys, linking, links, metrics, net_worth, openapi, order_commands, order_events,
-    order_placing, orders, people, product_search, products, profiles, recovery, roles, sessions,
-    transactions, users, webhooks,
+    order_placing, orders, people, product_commands, product_search, products, profiles, recovery, roles,
+    sessions, transactions, users, webhooks,
 };
 
 /// A bounded context: what may be deployed and scaled apart from the rest.
@@ -66,6 +66,7 @@ fn v1(config: &mut ServiceConfig, served: &Served) {
                 .configure(categories::configure)
                 .configure(product_search::configure)
                 .configure(products::configure)
+                .configure(product_commands::configure)
                 .configure(inventory::configure)
                 .configure(holds::configure),
             Context::Orders => config
