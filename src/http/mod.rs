@@ -67,6 +67,7 @@ mod profiles;
 mod recovery;
 mod roles;
 mod sessions;
+mod transaction_commands;
 mod transactions;
 mod users;
 pub mod webhooks;

@@ -13,7 +13,7 @@ use super::{
     accounts, admin, balances, bank_webhooks, categories, codes, connections, docs, export, health, hello,
     holds, inventory, keys, linking, links, metrics, net_worth, openapi, order_commands, order_events,
     order_placing, orders, people, product_commands, product_search, products, profiles, recovery, roles,
-    sessions, transactions, users, webhooks,
+    sessions, transaction_commands, transactions, users, webhooks,
 };
 
 /// A bounded context: what may be deployed and scaled apart from the rest.
@@ -82,7 +82,8 @@ fn v1(config: &mut ServiceConfig, served: &Served) {
                 .configure(accounts::configure)
                 .configure(balances::configure)
                 .configure(net_worth::configure)
-                .configure(transactions::configure),
+                .configure(transactions::configure)
+                .configure(transaction_commands::configure),
         };
     }
     config.service(hello::v1).configure(admin::configure);
