@@ -1,7 +1,10 @@
 //! The saga, from its table up to two replicas on one store.
 
+mod accepting;
 mod commands;
 mod crashes;
+mod faults;
+mod holds;
 mod mails;
 mod notices;
 mod outage;
