@@ -1,9 +1,11 @@
 //! The saga, from its table up to two replicas on one store.
 
 mod accepting;
+mod answers;
 mod commands;
 mod crashes;
 mod faults;
+mod giving_back;
 mod holds;
 mod mails;
 mod notices;
