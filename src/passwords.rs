@@ -5,7 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use async_trait::async_trait;
 use metrics::gauge;
 use steward_actors::figures;
+use steward_actors::supervision::lock;
 use steward_actors::users::{HashError, Password, PasswordHash, PasswordHasher};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -162,7 +163,7 @@ fn work_off(jobs: &Mutex<Receiver<Job>>) {
     let mut memory = Memory::default();
     loop {
         // The lock is held while waiting; whoever gets it next waits in its place.
-        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let job = lock(jobs).recv();
         let Ok(Job { work, answer, _waiting }) = job else { return };
         // Whoever asked has gone, or was told that this takes too long.
         if answer.is_closed() {

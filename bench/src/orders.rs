@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
@@ -13,6 +13,7 @@ use steward::app::schema::SCHEMA;
 use steward::storage::mongo::MongoStore;
 use steward_actors::order_saga::{ORDERS, Order, OrderEvent, OrderStatus};
 use steward_actors::store::{Query, Store, find};
+use steward_actors::supervision::lock;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
@@ -322,6 +323,6 @@ impl Waiting {
     }
 
     fn waiting(&self) -> MutexGuard<'_, HashMap<String, oneshot::Sender<()>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }

@@ -67,8 +67,8 @@ impl Export<'_> {
                 (vec![json!(UserView::of(user))], None)
             }
             "session" => {
-                let listing = Sessions::listing(me).limit(limit).after(after).checked()?;
-                let (found, next) = self.service::<Sessions>()?.page(me, listing).await?;
+                let found = self.service::<Sessions>()?.page(me, limit, after).await?;
+                let (found, next) = found.ok_or_else(Problem::not_found)?;
                 let view = |session| json!(SessionView::of(session, self.caller));
                 (found.into_iter().map(view).collect(), next)
             }

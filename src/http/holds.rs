@@ -17,7 +17,7 @@ use super::idempotency::{IdempotencyKey, REPLAYED};
 use super::json::ValidJson;
 use super::page::{Binding, Listed, Paging};
 use super::problem::{FieldError, Problem};
-use super::query::{InPath, PathId, Sku, ValidQuery};
+use super::query::{InPath, PathId, ValidQuery, is_sku};
 use super::values::Time;
 
 pub(super) fn configure(config: &mut ServiceConfig) {
@@ -48,13 +48,6 @@ struct LineOfHold {
     #[garde(range(min = 1, max = 1000))]
     #[schema(minimum = 1, maximum = 1000)]
     quantity: i64,
-}
-
-fn is_sku(sku: &str, _: &()) -> garde::Result {
-    match Sku::is_well_formed(sku) {
-        true => Ok(()),
-        false => Err(garde::Error::new("is not 1 to 64 of A-Z a-z 0-9 . _ -")),
-    }
 }
 
 /// A hold.

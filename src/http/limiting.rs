@@ -8,11 +8,12 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use steward_actors::limits::{Decision, Limits, Quota};
+use steward_actors::supervision::lock;
 use tokio::time::Instant;
 
 use super::problem::Problem;
@@ -58,13 +59,13 @@ impl Limiting {
 
     /// How long this address is refused still.
     fn refused_for(&self, address: &str) -> Option<Duration> {
-        let until = *self.refused.lock().unwrap_or_else(PoisonError::into_inner).get(address)?;
+        let until = *lock(&self.refused).get(address)?;
         Some(until.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
     }
 
     fn remember(&self, address: &str, span: Duration) {
         let now = Instant::now();
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refused = lock(&self.refused);
         if refused.len() >= MOST_REFUSED {
             refused.retain(|_, until| *until > now);
         }

@@ -161,7 +161,7 @@ fn first_eight(hash: Sha256) -> [u8; 8] {
 /// # Errors
 /// 400 if the cursor is not one of this list.
 pub fn paged(query: Query, limit: Limit, cursor: Option<&str>, binding: &Binding) -> Result<Query, Problem> {
-    Ok(query.limit(limit.get()).after(binding.after(cursor)?).checked()?)
+    Ok(query.limit(limit.get()).after(binding.after(cursor)?))
 }
 
 /// A page as it is sent.

@@ -174,6 +174,17 @@ impl fmt::Display for Sku {
     }
 }
 
+/// For garde: the name of a stock keeping unit in a body.
+///
+/// # Errors
+/// If it is none.
+pub fn is_sku(text: &str, _: &()) -> garde::Result {
+    match Sku::is_well_formed(text) {
+        true => Ok(()),
+        false => Err(garde::Error::new("is not 1 to 64 of A-Z a-z 0-9 . _ -")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

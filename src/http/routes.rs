@@ -12,8 +12,8 @@ use utoipa_actix_web::{AppExt, scope};
 use super::{
     accounts, admin, balances, bank_webhooks, categories, codes, connections, docs, export, health, hello,
     holds, inventory, keys, linking, links, metrics, net_worth, openapi, order_commands, order_events,
-    orders, people, product_search, products, profiles, recovery, roles, sessions, transactions, users,
-    webhooks,
+    order_placing, orders, people, product_commands, product_search, products, profiles, recovery, roles,
+    sessions, transaction_commands, transactions, users, webhooks,
 };
 
 /// A bounded context: what may be deployed and scaled apart from the rest.
@@ -66,9 +66,11 @@ fn v1(config: &mut ServiceConfig, served: &Served) {
                 .configure(categories::configure)
                 .configure(product_search::configure)
                 .configure(products::configure)
+                .configure(product_commands::configure)
                 .configure(inventory::configure)
                 .configure(holds::configure),
             Context::Orders => config
+                .configure(order_placing::configure)
                 .configure(orders::configure)
                 .configure(order_commands::configure)
                 .configure(order_events::configure)
@@ -80,7 +82,8 @@ fn v1(config: &mut ServiceConfig, served: &Served) {
                 .configure(accounts::configure)
                 .configure(balances::configure)
                 .configure(net_worth::configure)
-                .configure(transactions::configure),
+                .configure(transactions::configure)
+                .configure(transaction_commands::configure),
         };
     }
     config.service(hello::v1).configure(admin::configure);

@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 use steward_actors::keys::ACCESS_LIFE;
 use steward_actors::session::{Device, LogIn, LogOutError, LoggedIn, RefreshError, Session, Sessions};
 use steward_actors::users::Users;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::NO_STORE;
 use super::address::ClientAddress;
 use super::caller::{Caller, MaybeCaller};
 use super::json::{OptionalJson, ValidJson};
-use super::page::{Binding, CursorText, Limit, Listed, paged};
+use super::page::{Binding, Listed, Paging};
 use super::problem::Problem;
 use super::query::{InPath, PathId, ValidQuery};
 use super::users::UserView;
@@ -250,30 +250,17 @@ impl SessionView {
     }
 }
 
-/// Which part of the list.
-#[derive(Deserialize, Validate, IntoParams)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct SessionPage {
-    #[serde(default)]
-    #[garde(skip)]
-    #[param(inline)]
-    limit: Limit,
-    #[garde(skip)]
-    #[param(inline)]
-    cursor: Option<CursorText>,
-}
-
 async fn list(
     caller: &Caller,
     user_id: &str,
-    page: SessionPage,
+    page: Paging,
     sessions: &Sessions,
     request: &HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let binding = Binding::new("sessions", &user_id);
-    let listing = paged(Sessions::listing(user_id), page.limit, page.cursor.as_deref(), &binding)?;
-    let (found, next) = sessions.page(user_id, listing).await?;
+    let after = binding.after(page.cursor.as_deref())?;
+    let found = sessions.page(user_id, page.limit.get(), after).await?;
+    let (found, next) = found.ok_or_else(Problem::not_found)?;
     let found = found.into_iter().map(|session| SessionView::of(session, caller)).collect();
     Ok(Listed::new(found, next.as_ref(), &binding).respond(request))
 }
@@ -281,14 +268,14 @@ async fn list(
 /// My sessions, the newest first.
 #[utoipa::path(
     tag = "sessions",
-    params(SessionPage),
+    params(Paging),
     responses((status = 200, body = Listed<SessionView>)),
     security(("bearer" = [])),
 )]
 #[get("/sessions")]
 async fn list_sessions(
     caller: Caller,
-    page: ValidQuery<SessionPage>,
+    page: ValidQuery<Paging>,
     sessions: web::Data<Sessions>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
@@ -323,7 +310,7 @@ async fn end_session(
 /// A user's sessions, the newest first.
 #[utoipa::path(
     tag = "sessions",
-    params(("id" = String, Path), SessionPage),
+    params(("id" = String, Path), Paging),
     responses((status = 200, body = Listed<SessionView>), (status = 403, description = "Needs users:read")),
     security(("bearer" = ["users:read"])),
 )]
@@ -331,7 +318,7 @@ async fn end_session(
 async fn list_sessions_of_user(
     caller: Caller,
     id: InPath<PathId>,
-    page: ValidQuery<SessionPage>,
+    page: ValidQuery<Paging>,
     sessions: web::Data<Sessions>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {

@@ -1,7 +1,7 @@
 //! Webhooks as Stripe and Plaid send them: signed, again until they are taken, and if it is told to several
 //! times and in any order. Kept in memory: the real ones, too, are no promise.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reqwest::Client;
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use steward_actors::cluster::{Clock, StoreClock};
 use steward_actors::ids::new_id;
+use steward_actors::supervision::lock;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
@@ -84,11 +85,11 @@ impl Webhooks {
     }
 
     pub(super) fn target(&self) -> Option<String> {
-        self.inner.target.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.inner.target).clone()
     }
 
     pub(super) fn send_to(&self, url: String) {
-        *self.inner.target.lock().unwrap_or_else(PoisonError::into_inner) = Some(url);
+        *lock(&self.inner.target) = Some(url);
     }
 
     /// Sends an event about `object`, in the background.

@@ -6,7 +6,6 @@
 //! `STEWARD_CHAOS_LATE` asks for more late writes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Stdio;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,12 +18,11 @@ use steward_actors::account_sync::{CONNECTIONS, Connection, Outcome, RUNS, Run};
 use steward_actors::accounts::{ACCOUNTS, Account, TRANSACTIONS, Transaction};
 use steward_actors::cluster::SlotTable;
 use steward_actors::store::{Batch, Collection, Entity, PRIMARY, Query, Store, Versioned, find, load};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval, timeout};
 
-use crate::support::{Backend, Client, DataDir, Replica, SHORT_LEASE, eventually, steward};
+use crate::support::{Backend, Client, DataDir, Replica, SHORT_LEASE, Sandbox, eventually};
 
 fn asked<T: FromStr>(name: &str, default: T) -> T {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -34,9 +32,7 @@ fn asked<T: FromStr>(name: &str, default: T) -> T {
 struct World {
     backend: Backend,
     store: MongoStore,
-    bank: String,
-    _sandbox: Child,
-    _data: DataDir,
+    bank: Sandbox,
 }
 
 impl World {
@@ -45,40 +41,20 @@ impl World {
         let Backend::Cluster { mongodb, database, .. } = &backend else { unreachable!() };
         let uri = SecretString::from(mongodb.as_str());
         let store = MongoStore::connect(&uri, database, SCHEMA).await.unwrap();
-        let data = DataDir::new();
-        let mut sandbox = steward(&data.path(), &Backend::Embedded);
-        sandbox
-            .arg("sandbox")
-            .env("STEWARD__SANDBOX__BIND", "127.0.0.1:0")
-            .env("STEWARD__LOG__FORMAT", "json");
-        sandbox.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
-        let mut sandbox = sandbox.spawn().unwrap();
-        let mut lines = BufReader::new(sandbox.stderr.take().unwrap()).lines();
-        let bank = timeout(Duration::from_secs(30), async {
-            loop {
-                let line = lines.next_line().await.unwrap().expect("the sandbox listens");
-                let event: Value = serde_json::from_str(&line).unwrap_or_default();
-                if event["message"] == "listening" {
-                    return event["sandbox"].as_str().unwrap().to_owned();
-                }
-            }
-        });
-        let bank = bank.await.unwrap();
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Self { backend, store, bank, _sandbox: sandbox, _data: data }
+        Self { backend, store, bank: Sandbox::start().await }
     }
 
     async fn replica(&self, data: &DataDir, interval_seconds: u64) -> Replica {
         let interval = interval_seconds.to_string();
         let mut more = SHORT_LEASE.to_vec();
-        more.push(("STEWARD__SANDBOX__URL", &self.bank));
+        more.push(("STEWARD__SANDBOX__URL", &self.bank.url));
         more.push(("STEWARD__SYNC__INTERVAL_SECONDS", &interval));
         Replica::start(&data.path(), &self.backend, &more).await
     }
 
     /// Access to the bank, as a connection has it.
     async fn access(&self, token: &str) -> String {
-        let url = format!("{}/simplefin/claim/{token}?user=crowd", self.bank);
+        let url = format!("{}/simplefin/claim/{token}?user=crowd", self.bank.url);
         let claimed = reqwest::Client::new().post(url).send().await.unwrap().error_for_status().unwrap();
         claimed.text().await.unwrap()
     }

@@ -7,8 +7,10 @@
 mod support;
 
 mod matrix;
+mod replicas;
 
 use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -97,13 +99,35 @@ async fn survive_kills(backend: Backend) {
         acknowledged.asked
     );
     assert!(orders.len() >= kills, "{}", orders.len());
+    // and every one has the end it should have.
+    let shop = Shop {
+        customer: customer.at(&replica.url),
+        admin: admin.at(&replica.url),
+        sku,
+        sandbox: replica.sandbox.clone(),
+    };
+    check(&shop, &acknowledged, &[data.path().join("outbox")]).await;
+}
 
-    // every key has an order of its own,
+/// A shop after all that was done to it, as its customer, its admin and its provider see it.
+struct Shop {
+    customer: Client,
+    admin: Client,
+    sku: String,
+    sandbox: String,
+}
+
+/// Every acknowledged order has its end, once, and the provider's ledger, the stock and the mails in
+/// `outboxes` say the same.
+async fn check(shop: &Shop, acknowledged: &Acknowledged, outboxes: &[PathBuf]) {
+    let Shop { customer, admin, sku, sandbox } = shop;
+    let orders = &acknowledged.orders;
+
+    // Every key has an order of its own,
     let distinct: HashSet<&String> = orders.values().collect();
     assert_eq!(distinct.len(), orders.len());
 
     // every acknowledged order reaches its end,
-    let customer = customer.at(&replica.url);
     let mut confirmed = BTreeMap::new();
     for (key, id) in orders {
         let order = eventually("the order ends", Duration::from_secs(60), async || {
@@ -133,7 +157,7 @@ async fn survive_kills(backend: Backend) {
     assert_eq!(listed, orders.values().cloned().collect::<HashSet<_>>());
 
     // the provider's own ledger has one capture an order that was confirmed and none besides,
-    let ledger = ledger(&replica.sandbox).await;
+    let ledger = ledger(sandbox).await;
     for entry in &ledger {
         let id = entry["orderId"].as_str().unwrap();
         let captures = entry["captures"].as_u64().unwrap();
@@ -150,7 +174,6 @@ async fn survive_kills(backend: Backend) {
     assert_eq!(charged, confirmed.len());
 
     // and the stock tells the same story, with nothing held.
-    let admin = admin.at(&replica.url);
     eventually("nothing is held", Duration::from_secs(30), async || {
         let stock = admin.get(&format!("/v1/inventory/{sku}")).await.expect(200);
         (stock["held"] == 0).then_some(())
@@ -162,11 +185,11 @@ async fn survive_kills(backend: Backend) {
 
     // Each confirmed order has its mail, once: those that a killed process had claimed, when its
     // claim has lapsed.
-    let outbox = data.path().join("outbox");
     let mails = || {
-        let files = std::fs::read_dir(&outbox).into_iter().flatten().filter_map(Result::ok);
-        let is_it = |name: &str| name.starts_with("order_confirmation") && name.ends_with(".eml");
-        files.filter(|file| file.file_name().to_str().is_some_and(is_it)).count()
+        let files = outboxes.iter().filter_map(|outbox| std::fs::read_dir(outbox).ok()).flatten();
+        let names = files.filter_map(|file| file.ok()?.file_name().into_string().ok());
+        let is_it = |name: &String| name.starts_with("order_confirmation") && name.ends_with(".eml");
+        names.filter(is_it).collect::<HashSet<_>>().len()
     };
     eventually("every mail is there", Duration::from_secs(90), async || {
         (mails() >= confirmed.len()).then_some(())

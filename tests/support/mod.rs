@@ -159,23 +159,9 @@ impl Replica {
             .stderr(Stdio::piped())
             .kill_on_drop(true);
         let mut child = command.spawn().expect("the binary starts");
-        let mut lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
-        let listening = timeout(Duration::from_secs(30), async {
-            while let Some(line) = lines.next_line().await.expect("logs are text") {
-                match serde_json::from_str::<Value>(&line) {
-                    Ok(event) if event["message"] == "listening" => return Some(event),
-                    Ok(_) => {}
-                    Err(_) => eprintln!("{line}"),
-                }
-            }
-            None
-        })
-        .await
-        .expect("steward listens within 30 s");
-        let Some(listening) = listening else {
+        let Some(listening) = listening(&mut child).await else {
             return Err(child.wait().await.expect("it can be waited for"));
         };
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let text = |name: &str| listening[name].as_str().unwrap_or_default().to_owned();
         Ok(Self {
             child,
@@ -208,6 +194,51 @@ impl Replica {
     /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id().expect("the process is there")
+    }
+}
+
+/// What a process logs when it listens; nothing if it ends before.
+async fn listening(child: &mut Child) -> Option<Value> {
+    let mut lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
+    let listening = timeout(Duration::from_secs(30), async {
+        while let Some(line) = lines.next_line().await.expect("logs are text") {
+            match serde_json::from_str::<Value>(&line) {
+                Ok(event) if event["message"] == "listening" => return Some(event),
+                Ok(_) => {}
+                Err(_) => eprintln!("{line}"),
+            }
+        }
+        None
+    })
+    .await
+    .expect("steward listens within 30 s");
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    listening
+}
+
+/// A `steward sandbox` that outlives all replicas, killed when dropped.
+pub struct Sandbox {
+    pub url: String,
+    _child: Child,
+    _data: DataDir,
+}
+
+impl Sandbox {
+    pub async fn start() -> Self {
+        let data = DataDir::new();
+        let mut command = steward(&data.path(), &Backend::Embedded);
+        command
+            .arg("sandbox")
+            .env("STEWARD__SANDBOX__BIND", "127.0.0.1:0")
+            .env("STEWARD__LOG__FORMAT", "json")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let mut child = command.spawn().expect("the binary starts");
+        let listening = listening(&mut child).await.expect("the sandbox listens");
+        let url = listening["sandbox"].as_str().expect("an address").to_owned();
+        Self { url, _child: child, _data: data }
     }
 }
 

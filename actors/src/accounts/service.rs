@@ -128,11 +128,11 @@ impl Accounts {
             None => all.clone(),
             Some(wanted) => Query::by(&ACCOUNTS, "userType").equal(user_id).equal(wanted.name()),
         };
-        let query = query.limit(limit).after(after).checked()?;
+        let query = query.limit(limit).after(after);
         if let Some(lists) = &self.lists
             && let Some(list) = lists.get(self.store.as_ref(), user_id, all).await?
         {
-            return Ok(page_of(&list, of_type, limit, query.after.as_ref()));
+            return Ok(page_of(&list, of_type, limit, query.checked()?.after.as_ref()));
         }
         find(self.store.as_ref(), query).await
     }

@@ -8,6 +8,9 @@ use crate::store::{Batch, CommitError, Cursor, Query, StoreError, Versioned, fin
 use crate::time::Timestamp;
 use crate::users::{ChangeError, User};
 
+/// A page of sessions, and where the next one begins.
+pub type SessionPage = (Vec<Session>, Option<Cursor>);
+
 /// Why a session was not ended, or may not have been.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LogOutError {
@@ -137,29 +140,28 @@ impl Sessions {
         Ok(found.filter(|session| session.value.counts_for(user, self.parts.clock.now())))
     }
 
-    /// The query for a user's sessions, the newest first, to be bounded and given to
-    /// [`Sessions::page`].
-    pub fn listing(user_id: &str) -> Query {
+    fn listing(user_id: &str) -> Query {
         Query::by(&SESSIONS, BY_USER).equal(user_id).descending()
     }
 
-    /// A page of a user's live sessions. It may have fewer than the query's limit and still not be
-    /// the last.
+    /// A page of a user's live sessions, the newest first; `None` without such a user. `limit` is 1 to
+    /// 1,000; a page may have fewer and still not be the last.
     ///
     /// # Errors
-    /// [`ChangeError::NotFound`] without such a user; [`ChangeError::Unavailable`].
+    /// [`StoreError`].
     pub async fn page(
         &self,
         user_id: &str,
-        listing: Query,
-    ) -> Result<(Vec<Session>, Option<Cursor>), ChangeError> {
+        limit: usize,
+        after: Option<Cursor>,
+    ) -> Result<Option<SessionPage>, StoreError> {
         let store = self.parts.store.as_ref();
-        let user = load::<User>(store, user_id).await?.ok_or(ChangeError::NotFound)?.value;
-        let (found, next) = find::<Session>(store, listing).await?;
+        let Some(user) = load::<User>(store, user_id).await? else { return Ok(None) };
+        let (found, next) = find::<Session>(store, Self::listing(user_id).limit(limit).after(after)).await?;
         let now = self.parts.clock.now();
-        let live =
-            found.into_iter().map(|found| found.value).filter(|session| session.counts_for(&user, now));
-        Ok((live.collect(), next))
+        let sessions = found.into_iter().map(|found| found.value);
+        let live = sessions.filter(|session| session.counts_for(&user.value, now));
+        Ok(Some((live.collect(), next)))
     }
 
     /// Tells every replica that a user has other roles, was disabled, or was deleted. Call it after

@@ -32,7 +32,7 @@ mod token;
 
 pub use actor::SessionActor;
 pub use device_token::{DeviceToken, TRUSTED_FOR};
-pub use ending::{LogOutError, MOST_SESSIONS};
+pub use ending::{LogOutError, MOST_SESSIONS, SessionPage};
 pub use family::{Family, GRACE};
 pub use invalidation::{
     Feed, Invalidation, Invalidations, LocalInvalidations, SILENCE, Subscription, Unreached,

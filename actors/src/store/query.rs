@@ -191,7 +191,7 @@ impl Query {
     ///
     /// # Errors
     /// [`StoreError::BadCursor`].
-    pub fn checked(self) -> Result<Self, StoreError> {
+    pub(crate) fn checked(self) -> Result<Self, StoreError> {
         let Some(after) = &self.after else { return Ok(self) };
         let fields = self.sort_fields();
         let has =

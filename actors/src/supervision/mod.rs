@@ -23,8 +23,7 @@ pub use policy::{After, History, RestartPolicy};
 pub use registry::{Registry, RegistryOptions};
 pub use runner::{BusyGuard, Lifeline, StartError, spawn_here};
 pub use task::{InfrastructureTask, supervise_task};
-pub(crate) use tree::lock;
-pub use tree::{Census, Escalation, Listing, NodeState, Tree};
+pub use tree::{Census, Escalation, Listing, NodeState, Tree, lock};
 pub use watchdog::Watchdog;
 
 #[cfg(test)]

@@ -15,14 +15,17 @@ use std::time::Duration;
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, WrapFuture};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::testing::ManualClock;
 
 /// Longer than anything here may take, in stopped time.
 const LONG: Duration = Duration::from_secs(600);
+
+/// Longer than anything may take that happens on other threads, where time goes on.
+const SOON: Duration = Duration::from_secs(60);
 
 /// Runs a test in stopped time.
 fn in_stopped_time<F: Future<Output = ()>>(test: F) {
@@ -39,11 +42,38 @@ async fn settle() {
     }
 }
 
+/// Does `work` on so many threads at once, each with a runtime of its own, until all have ended.
+async fn on_threads<F, Fut>(count: u64, work: F)
+where
+    F: Fn(u64) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = ()>,
+{
+    let (working, mut ended) = mpsc::channel::<()>(1);
+    let threads: Vec<_> = (0..count)
+        .map(|thread| {
+            let (work, working) = (work.clone(), working.clone());
+            std::thread::spawn(move || {
+                // Dropped also when the work panics.
+                let _working = working;
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(work(thread));
+            })
+        })
+        .collect();
+    drop(working);
+    assert_eq!(timeout(SOON, ended.recv()).await, Ok(None), "some thread comes to no end");
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
 /// What outlives the incarnations: the store, and what they are to do wrong.
 #[derive(Default)]
 struct World {
     /// Marks that were committed.
     store: Mutex<BTreeSet<u64>>,
+    /// Told of each.
+    kept: Notify,
     loads: Mutex<Vec<Instant>>,
     failing_loads: AtomicUsize,
     panicking_loads: AtomicUsize,
@@ -124,6 +154,7 @@ impl Command for Ask {
 impl Marker {
     fn keep(&mut self, mark: u64) -> BTreeSet<u64> {
         lock(&self.world.store).insert(mark);
+        self.world.kept.notify_one();
         self.known.insert(mark);
         self.known.clone()
     }

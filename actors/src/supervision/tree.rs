@@ -279,8 +279,12 @@ impl Node {
     }
 }
 
-/// Locks, also after a panic elsewhere: what these mutexes guard is replaced whole, never left
-/// half-changed.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// Takes the lock, also when it is poisoned, that is, when somebody panicked while holding it.
+///
+/// That is right because what these mutexes guard is replaced whole, or changed in steps between
+/// which nothing can panic: a panic leaves nothing half-changed. To refuse would pass one panic on to
+/// everybody who comes after. A mutex under which other code is called half-way through a change is
+/// not for this.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix_web::web::{Bytes, Data};
 use steward_actors::order_saga::{Orders, Watching};
 use steward_actors::session::AuthError;
+use steward_actors::supervision::lock;
 use tokio::sync::futures::OwnedNotified;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -31,10 +32,6 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 
 type Open = Arc<Mutex<HashMap<String, usize>>>;
 
-fn locked(open: &Open) -> MutexGuard<'_, HashMap<String, usize>> {
-    open.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// The streams of this process. What the composition root puts into `app_data`.
 pub struct Streams {
     open: Open,
@@ -52,7 +49,7 @@ impl Streams {
     }
 
     pub(super) fn open(&self, user_id: &str) -> Result<Place, Problem> {
-        let mut open = locked(&self.open);
+        let mut open = lock(&self.open);
         let all: usize = open.values().sum();
         let own = open.get(user_id).copied().unwrap_or_default();
         if own >= MOST_OF_ONE || all >= MOST {
@@ -71,7 +68,7 @@ pub(super) struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut open = locked(&self.open);
+        let mut open = lock(&self.open);
         if let Some(own) = open.get_mut(&self.user_id) {
             *own -= 1;
             if *own == 0 {

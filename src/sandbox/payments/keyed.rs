@@ -1,7 +1,6 @@
 //! Idempotent requests: <https://docs.stripe.com/api/idempotent_requests>. The kept answer commits
 //! together with what it answers for.
 
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use actix_web::HttpResponse;
@@ -12,6 +11,7 @@ use sha2::{Digest, Sha256};
 use steward_actors::cluster::Clock;
 use steward_actors::hex;
 use steward_actors::store::{Batch, Collection, CommitError, Entity, Field, Kind, Versioned, load};
+use steward_actors::supervision::lock;
 use steward_actors::time::Timestamp;
 
 use super::decide::Delivery;
@@ -205,7 +205,7 @@ struct InFlight<'a> {
 impl<'a> InFlight<'a> {
     fn enter(world: &'a World, key: Option<&str>) -> Option<Self> {
         if let Some(key) = key {
-            let mut running = world.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut running = lock(&world.in_flight);
             if !running.insert(key.to_owned()) {
                 return None;
             }
@@ -217,7 +217,7 @@ impl<'a> InFlight<'a> {
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         if let Some(key) = &self.key {
-            self.world.in_flight.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+            lock(&self.world.in_flight).remove(key);
         }
     }
 }

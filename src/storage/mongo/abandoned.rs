@@ -15,6 +15,7 @@ use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::error::Error;
 use mongodb::options::ReadConcern;
+use steward_actors::supervision::lock;
 use tokio::time::Instant;
 
 use super::Inner;
@@ -31,8 +32,7 @@ pub(super) struct LastLook(Mutex<Option<Instant>>);
 
 impl LastLook {
     fn is_due(&self) -> bool {
-        // A poisoned lock holds an instant like any other.
-        let mut last = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut last = lock(&self.0);
         let due = last.is_none_or(|last| last.elapsed() >= PAUSE);
         if due {
             *last = Some(Instant::now());

@@ -6,10 +6,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use steward_actors::store::{Collection, Record, StoreError};
+use steward_actors::supervision::lock;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -57,7 +58,7 @@ impl Gets {
             return self.inner.by_ids(collection, &ids).await;
         }
         let answered = {
-            let mut queues = self.queues();
+            let mut queues = lock(&self.queues);
             let queue = queues.entry(collection.name).or_default();
             if queue.under_way < MOST_UNDER_WAY {
                 queue.under_way += 1;
@@ -78,10 +79,6 @@ impl Gets {
                 answered.await.unwrap_or_else(|_| Err(lost()))
             }
         }
-    }
-
-    fn queues(&self) -> MutexGuard<'_, HashMap<&'static str, Queue>> {
-        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks for these ids, in this place; gives the place up if that takes long.
@@ -127,7 +124,7 @@ struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let group = {
-            let mut queues = self.gets.queues();
+            let mut queues = lock(&self.gets.queues);
             let Some(queue) = queues.get_mut(self.collection.name) else { return };
             let group = take_group(&mut queue.waiting);
             if group.is_empty() {

@@ -7,11 +7,12 @@
 //! outcome is settled by its transaction, and never run again here.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use metrics::histogram;
 use steward_actors::figures;
 use steward_actors::store::{Batch, Write};
+use steward_actors::supervision::lock;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -77,7 +78,7 @@ async fn commit_all(inner: Arc<Inner>, mut arriving: mpsc::Receiver<Waiting>) {
             while let Ok(next) = arriving.try_recv() {
                 waiting.push_back(next);
             }
-            let group = take_group(&mut waiting, &held.records());
+            let group = take_group(&mut waiting, &lock(&held.records));
             if !group.is_empty() {
                 break group;
             }
@@ -115,12 +116,8 @@ struct Held {
 }
 
 impl Held {
-    fn records(&self) -> MutexGuard<'_, HashSet<Touched>> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn hold(&self, records: Vec<Touched>) -> Holding {
-        self.records().extend(records.iter().cloned());
+        lock(&self.records).extend(records.iter().cloned());
         Holding { held: self.clone(), records }
     }
 }
@@ -133,7 +130,7 @@ struct Holding {
 
 impl Drop for Holding {
     fn drop(&mut self) {
-        let mut held = self.held.records();
+        let mut held = lock(&self.held.records);
         for record in &self.records {
             held.remove(record);
         }
@@ -273,10 +270,10 @@ mod tests {
             [&["a"][..], &["b", "a"], &["c"], &["b"]].map(|ids| waiting(ids, 1)).into();
         let held = Held::default();
         let holding = held.hold(vec![("things", "a".to_owned())]);
-        assert_eq!(ids(&take_group(&mut queue, &held.records())), ["c"]);
-        assert!(take_group(&mut queue, &held.records()).is_empty());
+        assert_eq!(ids(&take_group(&mut queue, &lock(&held.records))), ["c"]);
+        assert!(take_group(&mut queue, &lock(&held.records)).is_empty());
         drop(holding);
-        assert_eq!(ids(&take_group(&mut queue, &held.records())), ["a"]);
+        assert_eq!(ids(&take_group(&mut queue, &lock(&held.records))), ["a"]);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! brings no fresh heartbeat.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use steward_actors::backoff::Backoff;
 use steward_actors::ids;
 use steward_actors::session::{Feed, Invalidation, Invalidations, Subscription, Unreached};
-use steward_actors::supervision::{InfrastructureTask, Tree, supervise_task};
+use steward_actors::supervision::{InfrastructureTask, Tree, lock, supervise_task};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -154,10 +154,10 @@ impl RedisInvalidations {
     /// nothing left to say.
     async fn heartbeat(&self) -> Result<(), RedisError> {
         loop {
-            let next = self.unsent().front().cloned();
+            let next = lock(&self.unsent).front().cloned();
             let Some(next) = next else { break };
             self.send(&Message::Invalidation(next.clone())).await?;
-            let mut unsent = self.unsent();
+            let mut unsent = lock(&self.unsent);
             if unsent.front() == Some(&next) {
                 unsent.pop_front();
             }
@@ -170,10 +170,6 @@ impl RedisInvalidations {
         let payload = serde_json::to_string(message).map_err(|e| RedisError::Unavailable(e.to_string()))?;
         self.pool.publish(&self.channel, &payload).await
     }
-
-    fn unsent(&self) -> std::sync::MutexGuard<'_, VecDeque<Invalidation>> {
-        self.unsent.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 #[async_trait]
@@ -182,7 +178,7 @@ impl Invalidations for RedisInvalidations {
         self.feed.pass_on(what.clone());
         let sent = self.send(&Message::Invalidation(what.clone())).await;
         sent.map_err(|error| {
-            let mut unsent = self.unsent();
+            let mut unsent = lock(&self.unsent);
             if unsent.len() < UNSENT {
                 unsent.push_back(what);
             } else {

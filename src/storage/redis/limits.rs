@@ -4,12 +4,12 @@
 //! wide as there are replicas, and no request fails for it.
 
 use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::Cmd;
 use steward_actors::limits::{Decision, Limits, MemoryLimits, Quota};
+use steward_actors::supervision::lock;
 use tokio::time::{Instant, timeout};
 
 use super::RedisPool;
@@ -97,7 +97,7 @@ impl RedisLimits {
     }
 
     fn rests(&self) -> bool {
-        let until = self.rests_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = lock(&self.rests_until);
         until.is_some_and(|until| Instant::now() < until)
     }
 
@@ -105,7 +105,7 @@ impl RedisLimits {
     /// together, the first one ends the asking.
     fn begins_to_rest(&self) -> bool {
         let now = Instant::now();
-        let mut until = self.rests_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut until = lock(&self.rests_until);
         let rested = until.is_some_and(|until| now < until);
         if !rested {
             *until = Some(now + REST);

@@ -1,6 +1,6 @@
 //! A subscription to one channel, wherever that lives.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use futures_util::StreamExt;
 use redis::aio::{MultiplexedConnection, PubSub};
@@ -8,6 +8,7 @@ use redis::{
     AsyncConnectionConfig, Client, ConnectionInfo, FromRedisValue, ProtocolVersion, PushInfo, PushKind,
     RedisError as DriverError,
 };
+use steward_actors::supervision::lock;
 use tokio::sync::mpsc;
 
 use super::place::moved_to;
@@ -54,7 +55,7 @@ impl Subscription {
         let (told, pushes) = mpsc::channel(WAITING);
         let told = Mutex::new(Some(told));
         let tell = move |push: PushInfo| {
-            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut told = lock(&told);
             let taken = told.as_ref().is_some_and(|told| told.try_send(push).is_ok());
             // What comes behind a gap is not to be heard.
             if taken {

@@ -1,8 +1,10 @@
 //! A bounded queue between callers, who never wait to get in, and the store's threads.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use steward_actors::supervision::lock;
 
 /// A queue that is bounded by the number and the weight of what waits in it.
 pub(super) struct Queue<T> {
@@ -44,15 +46,10 @@ impl<T> Queue<T> {
         Self { state: Mutex::new(state), changed: Condvar::new(), most, heaviest }
     }
 
-    fn state(&self) -> MutexGuard<'_, State<T>> {
-        // No step below leaves the state half-changed, so a panic elsewhere does not spoil it.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Gets a job in, or says at once why not. A job that is too heavy for the whole queue gets
     /// in when it is empty.
     pub(super) fn push(&self, job: T, weight: usize) -> Result<(), Refused> {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         if !state.open {
             return Err(Refused::Closed);
         }
@@ -71,7 +68,7 @@ impl<T> Queue<T> {
     /// first, `heaviest`.
     pub(super) fn take(&self, most: usize, heaviest: usize, wait: Duration) -> Taken<T> {
         let until = Instant::now() + wait;
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         while state.waiting.is_empty() {
             if !state.open {
                 return Taken::Closed;
@@ -81,6 +78,7 @@ impl<T> Queue<T> {
                 return Taken::Nothing;
             }
             let woken = self.changed.wait_timeout(state, left);
+            // Poisoned or not, as in `lock`.
             state = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
         let (mut jobs, mut sum) = (Vec::new(), 0);
@@ -98,7 +96,7 @@ impl<T> Queue<T> {
 
     /// Nothing gets in any more; what is there can still be taken.
     pub(super) fn close(&self) {
-        self.state().open = false;
+        lock(&self.state).open = false;
         self.changed.notify_all();
     }
 }

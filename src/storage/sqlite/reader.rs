@@ -3,12 +3,13 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rusqlite::Connection;
 use steward_actors::store::StoreError;
+use steward_actors::supervision::lock;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -39,7 +40,7 @@ impl Readers {
             let (queue, path) = (Arc::clone(&readers.queue), path.to_owned());
             let builder = thread::Builder::new().name(format!("sqlite-reader-{number}"));
             let thread = builder.spawn(move || run(&queue, &path))?;
-            readers.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+            lock(&readers.threads).push(thread);
         }
         Ok(readers)
     }
@@ -74,7 +75,7 @@ impl Readers {
     /// Lets the threads finish what is queued, and waits for their end.
     pub(super) fn close(&self) {
         self.queue.close();
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let threads = std::mem::take(&mut *lock(&self.threads));
         for thread in threads {
             if thread.join().is_err() {
                 tracing::error!("a reader of SQLite panicked at its end");

@@ -6,13 +6,14 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use metrics::histogram;
 use steward_actors::figures;
 use steward_actors::store::{Batch, CommitError};
+use steward_actors::supervision::lock;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -113,7 +114,7 @@ impl Writer {
     /// Lets the thread finish what is queued, and waits for its end.
     pub(super) fn close(&self) {
         self.queue.close();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = lock(&self.thread).take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("SQLite's writer panicked at its end");
         }

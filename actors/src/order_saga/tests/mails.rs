@@ -3,7 +3,7 @@
 use super::world::{GONE, World, ask, usd};
 use crate::audit::By;
 use crate::order_saga::{AcceptOrder, OrderCommand, RequestRefund, Share, Whose};
-use crate::outbox::Job;
+use crate::outbox::{Job, JobStatus, Jobs};
 use crate::providers::MailError;
 use crate::store::load;
 use crate::testing::MailFault;
@@ -78,4 +78,23 @@ async fn nobody_is_told_of_the_order_of_a_user_who_has_left() {
     world.deliver(&replica).await;
     assert!(world.mailer.sent().is_empty());
     assert!(load::<Job>(world.store.as_ref(), &job).await.unwrap().is_none(), "it is done");
+}
+
+#[actix_rt::test]
+async fn a_message_that_may_have_gone_out_is_sent_again_under_its_id() {
+    let world = World::new();
+    let replica = world.replica("r1");
+    world
+        .mailer
+        .script([MailFault::Fails(MailError::Temporary("try later".to_owned())), MailFault::ReplyLost]);
+    let id = replica.orders.accept(ask("k", "pm_card_visa")).await.unwrap().order.value.id;
+    world.settled(&replica, &id).await;
+    world.deliver(&replica).await;
+    let sent = world.mailer.sent();
+    assert_eq!(sent.len(), 2);
+    assert_eq!(sent[0], sent[1]);
+    let jobs = Jobs::new(world.store.clone(), world.clock.clone(), Default::default(), &[]);
+    for status in [JobStatus::Due, JobStatus::Running, JobStatus::Dead] {
+        assert!(jobs.find(Jobs::query(Some(status))).await.unwrap().0.is_empty());
+    }
 }

@@ -1,7 +1,12 @@
 //! The saga, from its table up to two replicas on one store.
 
+mod accepting;
+mod answers;
 mod commands;
 mod crashes;
+mod faults;
+mod giving_back;
+mod holds;
 mod listing;
 mod mails;
 mod notices;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::world::{HoldFault, Replica, World, ask, usd};
+use super::holds::HoldFault;
+use super::world::{Replica, World, ask, usd};
 use crate::audit::By;
 use crate::inventory::HoldLine;
 use crate::order_saga::{

@@ -10,7 +10,7 @@ fn renamed(found: &Versioned<User>) -> Result<(User, Batch), ChangeError> {
 }
 
 async fn live(world: &World, user_id: &str) -> Vec<String> {
-    let (found, next) = world.sessions.page(user_id, Sessions::listing(user_id)).await.unwrap();
+    let (found, next) = world.sessions.page(user_id, 100, None).await.unwrap().unwrap();
     assert_eq!(next, None);
     found.into_iter().map(|session| session.id).collect()
 }

@@ -118,11 +118,7 @@ async fn a_hundred_parallel_refreshes_with_lost_replies_leave_one_live_family() 
         }
         assert!(world.check(&opened).await.is_ok());
         assert_eq!(replays(&world).await, 0);
-        let (live, _) = world
-            .sessions
-            .page(&opened.user.value.id, Sessions::listing(&opened.user.value.id))
-            .await
-            .unwrap();
+        let live = world.sessions.page(&opened.user.value.id, 100, None).await.unwrap().unwrap().0;
         assert_eq!(live.len(), 1);
     }
 }

@@ -37,38 +37,32 @@ fn a_bound_holds_for_callers_on_many_threads() {
         let options = RegistryOptions { mailbox: 8, ..OPTIONS };
         let actors = many(&tree, &world, Arbiters::start(1), options);
         let told = Arc::new(Notify::new());
-        let refused = Arc::new(AtomicUsize::new(0));
+        let (tell, mut answers) = mpsc::unbounded_channel();
         // when four threads ask two hundred times,
-        let callers: Vec<_> = (0..4)
-            .map(|thread| {
-                let (actors, told, refused) = (actors.clone(), told.clone(), refused.clone());
-                std::thread::spawn(move || {
-                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                    runtime.block_on(join_all((0..50).map(|n| {
-                        let ask = actors.ask("a", Ask::Wait(told.clone(), thread * 50 + n), LONG);
-                        let refused = &refused;
-                        async move {
-                            let answer = ask.await;
-                            refused.fetch_add(usize::from(answer == Err(AskError::Full)), Ordering::AcqRel);
-                            answer
-                        }
-                    })))
-                })
-            })
-            .collect();
-        // then all but eight are refused,
-        while refused.load(Ordering::Acquire) < 192 {
-            tokio::task::yield_now().await;
-        }
-        let mut answered = 0;
-        for caller in callers {
-            while !caller.is_finished() {
-                told.notify_waiters();
-                tokio::task::yield_now().await;
+        let going = told.clone();
+        let asking = on_threads(4, move |thread| {
+            let (actors, told, tell) = (actors.clone(), going.clone(), tell.clone());
+            async move {
+                join_all((0..50).map(|n| {
+                    let ask = actors.ask("a", Ask::Wait(told.clone(), thread * 50 + n), LONG);
+                    let tell = &tell;
+                    async move { tell.send(ask.await).unwrap() }
+                }))
+                .await;
             }
-            answered += caller.join().unwrap().iter().filter(|answer| answer.is_ok()).count();
-        }
-        assert_eq!((answered, refused.load(Ordering::Acquire)), (8, 192));
+        });
+        let answered = async {
+            // then all but eight are refused,
+            for _ in 0..192 {
+                assert_eq!(answers.recv().await, Some(Err(AskError::Full)));
+            }
+            // which are answered one by one,
+            for _ in 0..8 {
+                told.notify_one();
+                assert!(matches!(answers.recv().await, Some(Ok(_))));
+            }
+        };
+        tokio::join!(asking, answered);
         // and only those eight were committed.
         assert_eq!(lock(&world.store).len(), 8);
     });

@@ -64,27 +64,18 @@ fn no_question_is_lost_when_actors_leave_all_the_time_on_other_threads() {
         let (tree, world) = (tree(), Arc::new(World::default()));
         let actors = many(&tree, &world, Arbiters::start(2), OPTIONS);
         // when six threads ask them,
-        let callers: Vec<_> = (0..6u64)
-            .map(|thread| {
-                let actors = actors.clone();
-                std::thread::spawn(move || {
-                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                    runtime.block_on(async {
-                        for n in 0..500 {
-                            let mark = thread * 500 + n;
-                            let answer = actors.ask(&format!("k{}", n % 3), Ask::Finish(mark), LONG).await;
-                            assert!(answer.is_ok(), "{answer:?}");
-                        }
-                    });
-                })
-            })
-            .collect();
-        for caller in callers {
-            while !caller.is_finished() {
-                tokio::task::yield_now().await;
+        let asked = actors.clone();
+        on_threads(6, move |thread| {
+            let actors = asked.clone();
+            async move {
+                for n in 0..500 {
+                    let mark = thread * 500 + n;
+                    let answer = actors.ask(&format!("k{}", n % 3), Ask::Finish(mark), LONG).await;
+                    assert!(answer.is_ok(), "{answer:?}");
+                }
             }
-            caller.join().unwrap();
-        }
+        })
+        .await;
         // then each was answered.
         assert_eq!(lock(&world.store).len(), 3_000);
         assert!(world.loads() > 3, "{} incarnations", world.loads());
@@ -251,11 +242,10 @@ fn actors_of_a_thread_that_ended_leave_nobody_waiting() {
             let (actor, told) = (actor.clone(), told.clone());
             async move { actor.ask(Ask::Wait(told, 1), LONG).await }
         });
-        while lock(&world.store).is_empty() {
-            tokio::task::yield_now().await;
-        }
+        timeout(SOON, world.kept.notified()).await.unwrap();
         arbiters.stop();
-        assert_eq!(waiting.await.unwrap(), Err(AskError::OutcomeUnknown));
+        // Its deadline would tell it the same, but later.
+        assert_eq!(timeout(SOON, waiting).await.unwrap().unwrap(), Err(AskError::OutcomeUnknown));
         assert_eq!(actor.ask(Ask::Keep(2), LONG).await, Err(AskError::Leaving));
         actors.drain(LONG).await;
         assert!(actors.is_empty() && tree.is_empty());
