@@ -19,7 +19,7 @@ use crate::keys::{ACCESS_LIFE, AccessToken, AccessTokens, Claims, TokenKey};
 use crate::limits::Limits;
 use crate::store::{Batch, Store, StoreError, Versioned};
 use crate::supervision::{ActorRef, AskError, Tree, spawn_here};
-use crate::users::{HashError, NewUser, Password, RegisterError, User, Users};
+use crate::users::{HashError, NewUser, Password, RegisterError, User, Users, Verified};
 
 /// Why nobody is calling, as far as can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -223,9 +223,12 @@ impl Sessions {
         let attempt = Attempt::log_in(limits, &account, id.as_deref(), log_in.device.ip.as_deref()).await;
         let attempt = attempt.map_err(|retry_after| LogInError::Throttled { retry_after })?;
         match (self.parts.users.verify(known, &password).await, user) {
-            (Ok(true), Some(user)) if !user.value.disabled => {
+            (Ok(right @ (Verified::Right | Verified::Outdated)), Some(user)) if !user.value.disabled => {
                 attempt.take_back(limits).await;
-                let user = self.parts.users.rehashed(user, &password).await;
+                let user = match right {
+                    Verified::Outdated => self.parts.users.rehashed(user, &password).await,
+                    _ => user,
+                };
                 self.open(user, Device { id, ..log_in.device }).await
             }
             (Ok(_), _) => Err(LogInError::InvalidCredentials),
