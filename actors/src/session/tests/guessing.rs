@@ -121,6 +121,76 @@ async fn whoever_is_right_is_never_throttled() {
 }
 
 #[actix_rt::test]
+async fn of_many_right_log_ins_at_once_none_is_refused_for_the_others() {
+    let world = world();
+    world.registered("ada@example.org").await;
+    world.hasher.hold();
+    let right = (0..30)
+        .map(|n| world.sessions.log_in(guess("ada@example.org", PASSWORD, &format!("10.0.0.{n}"), None)));
+    let meanwhile = async {
+        world.hasher.holds(3).await;
+        world.hasher.let_go();
+    };
+    let (answers, ()) = tokio::join!(join_all(right), meanwhile);
+    let refused: Vec<LogInError> = answers.into_iter().filter_map(Result::err).collect();
+    assert!(refused.is_empty(), "{refused:?}");
+}
+
+#[actix_rt::test]
+async fn of_many_guesses_at_once_ten_are_looked_at() {
+    let world = world();
+    world.registered("ada@example.org").await;
+    let before = world.hasher.verified();
+    world.hasher.hold();
+    let wrong = (0..30).map(|n| {
+        world.sessions.log_in(guess("ada@example.org", "wrong password", &format!("10.0.0.{n}"), None))
+    });
+    let meanwhile = async {
+        world.hasher.holds(3).await;
+        world.hasher.let_go();
+    };
+    let (answers, ()) = tokio::join!(join_all(wrong), meanwhile);
+    assert_eq!(answers.iter().filter(|answer| is_throttled(answer)).count(), 20);
+    assert_eq!(world.hasher.verified() - before, 10);
+}
+
+#[actix_rt::test]
+async fn who_waits_too_long_for_other_log_ins_is_told_to_come_back_and_counted_nowhere() {
+    let world = world();
+    let ada = world.registered("ada@example.org").await;
+    world.hasher.hold();
+    let first = (0..3).map(|_| {
+        let sessions = world.sessions.clone();
+        actix_rt::spawn(async move {
+            sessions.log_in(guess("ada@example.org", "wrong password", "10.0.0.1", None)).await
+        })
+    });
+    let first: Vec<_> = first.collect();
+    world.hasher.holds(3).await;
+    // Time passes whenever nothing else is left to do.
+    tokio::time::pause();
+    for _ in 0..10 {
+        let late = world.sessions.log_in(guess("ada@example.org", PASSWORD, "10.0.0.1", None)).await;
+        assert_eq!(late.unwrap_err(), LogInError::Busy);
+    }
+    // The owner's device waits for none of them.
+    let own = guess("ada@example.org", PASSWORD, "10.0.0.1", Some(ada.device.expose()));
+    let own = async {
+        let own = world.sessions.log_in(own).await;
+        assert!(own.is_ok(), "{own:?}");
+    };
+    let meanwhile = async {
+        world.hasher.holds(4).await;
+        world.hasher.let_go();
+    };
+    tokio::join!(own, meanwhile);
+    for wrong in first {
+        assert_eq!(wrong.await.unwrap().unwrap_err(), LogInError::InvalidCredentials);
+    }
+    world.sessions.log_in(guess("ada@example.org", PASSWORD, "10.0.0.1", None)).await.unwrap();
+}
+
+#[actix_rt::test]
 async fn one_address_registers_so_many_and_no_more() {
     let world = world();
     let register = async |n: u32, ip: &str| {
