@@ -3,7 +3,7 @@
 //! A guess is counted on the account that it is aimed at, whether or not there is one, and on the
 //! address that it comes from. A device that the account's owner has logged in from before (a
 //! [`super::DeviceToken`]) is counted apart from both, so nobody who guesses elsewhere keeps the
-//! owner out. A log-in that was right is taken back. What is refused here costs no hash and says
+//! owner out; all of them together are counted, too. A log-in that was right is taken back. What is refused here costs no hash and says
 //! nothing about the account.
 //!
 //! Until it is known whether a log-in is right it counts as a guess. So that many right ones at once
@@ -27,6 +27,9 @@ const WINDOW: Duration = Duration::from_secs(15 * 60);
 pub(super) const ACCOUNT: Quota = Quota::new("login_account", 10, WINDOW);
 /// Wrong passwords for one account from one device of its owner's.
 const DEVICE: Quota = Quota::new("login_device", 10, WINDOW);
+/// Wrong passwords for one account from all devices of its owner's together: whoever once had the
+/// password may have made any number of them.
+pub(super) const DEVICES: Quota = Quota::new("login_devices", 30, WINDOW);
 /// Wrong passwords from one address, for whatever accounts.
 pub(super) const ADDRESS: Quota = Quota::new("login_address", 100, WINDOW);
 /// Registrations from one address.
@@ -82,13 +85,18 @@ impl Attempt {
         ip: Option<&str>,
     ) -> Result<Self, LogInError> {
         let account = hex::encode(&Sha256::digest(account.as_bytes())[..16]);
-        let (quota, at, ip) = match device {
-            Some(device) => (DEVICE, format!("{account}:{device}"), None),
-            None => (ACCOUNT, account, ip),
+        let (at, on) = match device {
+            Some(device) => {
+                let at = format!("{account}:{device}");
+                (at.clone(), vec![(DEVICE, at), (DEVICES, account)])
+            }
+            None => {
+                let address = ip.map(|ip| (ADDRESS, key(ip)));
+                (account.clone(), address.into_iter().chain([(ACCOUNT, account)]).collect())
+            }
         };
         let turn = turns.wait(&at).await?;
-        let address = ip.map(|ip| (ADDRESS, key(ip)));
-        let counted = Self::count(limits, address.into_iter().chain([(quota, at)]).collect()).await;
+        let counted = Self::count(limits, on).await;
         let counted = counted.map_err(|retry_after| LogInError::Throttled { retry_after })?;
         Ok(Self { _turn: Some(turn), ..counted })
     }

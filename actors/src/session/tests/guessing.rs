@@ -101,6 +101,29 @@ async fn a_stolen_device_token_has_ten_guesses_of_its_own() {
 }
 
 #[actix_rt::test]
+async fn whoever_once_had_the_password_has_no_guesses_without_end_from_many_devices() {
+    let world = world();
+    world.registered("ada@example.org").await;
+    let mut devices = Vec::new();
+    for _ in 0..20 {
+        devices.push(world.log_in("ada@example.org", PASSWORD).await.unwrap().device);
+    }
+    let mut looked_at = 0;
+    for n in 0..200 {
+        let token = devices[n % devices.len()].expose();
+        let wrong = guess("ada@example.org", "wrong password", "10.0.0.1", Some(token));
+        looked_at += u64::from(!is_throttled(&world.sessions.log_in(wrong).await));
+    }
+    assert_eq!(looked_at, u64::from(throttle::DEVICES.uses()));
+    // Right ones are not counted here either.
+    world.clock.advance(Duration::from_secs(30));
+    for device in &devices {
+        let right = guess("ada@example.org", PASSWORD, "10.0.0.1", Some(device.expose()));
+        world.sessions.log_in(right).await.unwrap();
+    }
+}
+
+#[actix_rt::test]
 async fn one_address_that_tries_one_password_on_everyone_is_slowed_down() {
     let world = world();
     let mut looked_at = 0;
