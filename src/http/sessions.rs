@@ -352,11 +352,12 @@ async fn end_sessions_of_user(
     id: InPath<PathId>,
     sessions: web::Data<Sessions>,
     users: web::Data<Users>,
+    request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let user = users.get(&id.0.0).await?.ok_or_else(Problem::not_found)?.value;
     for permission in users.permissions_of(&user).await? {
         caller.require(&permission)?;
     }
-    sessions.end_others(&user.id, None).await?;
+    sessions.end_all_by(&user.id, &caller.by(&request)).await?;
     Ok(HttpResponse::NoContent().finish())
 }
