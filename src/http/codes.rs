@@ -38,7 +38,7 @@ const CODES: &[Code] = &[
         400,
         "This command needs an Idempotency-Key header, so that repeating it counts once.",
     ),
-    row("incomplete_body", 400, "The body ended before it was whole. Send it again."),
+    row("incomplete_body", 400, "The body ended or could not be read on before it was whole. Send it again."),
     row("malformed_header", 400, "A header has a value that cannot be read; errors names it."),
     row("malformed_json", 400, "The body is not JSON; detail says where it stops being."),
     row("malformed_query", 400, "The query string is not percent-encoded UTF-8."),

@@ -37,13 +37,19 @@ pub(super) struct Exchange {
 
 struct Body {
     payload: Payload,
+    /// Nothing more comes of it.
     ended: bool,
+    /// It ended because it cannot be read on, as when the size of a chunk is none.
+    broken: bool,
 }
 
 impl Body {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, PayloadError>>> {
         let next = Pin::new(&mut self.payload).poll_next(cx);
-        self.ended |= matches!(next, Poll::Ready(None));
+        self.broken |= matches!(next, Poll::Ready(Some(Err(_))));
+        // actix is silent about a broken body from here on. It has given up the connection too, and
+        // sends only what it is given at once: nobody may wait for more.
+        self.ended |= self.broken || matches!(next, Poll::Ready(None));
         next
     }
 
@@ -79,7 +85,7 @@ impl Exchange {
         let body = match request.take_payload() {
             Payload::None => None,
             payload => {
-                let body = Rc::new(RefCell::new(Body { payload, ended: false }));
+                let body = Rc::new(RefCell::new(Body { payload, ended: false, broken: false }));
                 let reader: Pin<Box<dyn Stream<Item = _>>> = Box::pin(Reader(body.clone()));
                 request.set_payload(Payload::from(reader));
                 Some(body)
@@ -97,10 +103,12 @@ impl Exchange {
         let _ = timeout(REST_DEADLINE, rest).await;
     }
 
-    /// The answer, which closes the connection if `last` or if the body has not come to its end.
+    /// The answer, which closes the connection if `last`, or if the body has not come to its end or
+    /// is broken.
     pub(super) fn answer(&self, last: bool, mut response: HttpResponse) -> HttpResponse {
         let unread = self.body.clone().filter(|body| !body.borrow().ended);
-        let last = last || unread.is_some();
+        let broken = self.body.as_ref().is_some_and(|body| body.borrow().broken);
+        let last = last || broken || unread.is_some();
         if last {
             response.head_mut().set_connection_type(ConnectionType::Close);
         }

@@ -9,7 +9,9 @@ use steward_actors::store::{Order, Versioned};
 use steward_actors::users::{
     Age, DisplayName, Email, NewPerson, Password, User, UserFilter, UserSort, Users,
 };
-use utoipa::{IntoParams, ToSchema};
+use utoipa::openapi::schema::AnyOfBuilder;
+use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::caller::Caller;
@@ -222,11 +224,31 @@ struct PersonView {
 }
 
 /// A user in a list, or with `expand=profile` the whole of it.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
 #[serde(untagged)]
 enum ItemView {
     Whole(UserView),
     Short(PersonView),
+}
+
+impl PartialSchema for ItemView {
+    fn schema() -> RefOr<Schema> {
+        // Not oneOf, which utoipa derives: the whole of a user has all that a list has of one.
+        AnyOfBuilder::new()
+            .description(Some("A user in a list, or with `expand=profile` the whole of it."))
+            .item(Ref::from_schema_name(UserView::name()))
+            .item(Ref::from_schema_name(PersonView::name()))
+            .into()
+    }
+}
+
+impl ToSchema for ItemView {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((UserView::name().into_owned(), UserView::schema()));
+        schemas.push((PersonView::name().into_owned(), PersonView::schema()));
+        UserView::schemas(schemas);
+        PersonView::schemas(schemas);
+    }
 }
 
 impl ItemView {

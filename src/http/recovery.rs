@@ -69,7 +69,8 @@ struct ResetInput {
     email: String,
 }
 
-/// Sends a token to reset the password, if anyone has this address. The answer is always the same.
+/// Sends a token to reset the password, if anyone has this address; five an hour at most. The answer
+/// is always the same.
 #[utoipa::path(tag = "users", request_body = ResetInput, responses((status = 202)))]
 #[post("/password-resets")]
 async fn ask_reset(body: ValidJson<ResetInput>, users: web::Data<Users>) -> Result<HttpResponse, Problem> {
@@ -111,7 +112,7 @@ async fn confirm_reset(
 }
 
 /// Sends a token to verify my address, or the one that is pending; none if there is nothing to
-/// verify.
+/// verify, and five an hour at most.
 #[utoipa::path(tag = "users", responses((status = 202)), security(("bearer" = [])))]
 #[post("/email-verifications")]
 async fn ask_verification(caller: Caller, users: web::Data<Users>) -> Result<HttpResponse, Problem> {

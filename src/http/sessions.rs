@@ -1,7 +1,7 @@
 //! Sessions: logging in and out, and the list of devices.
 
 use actix_web::http::header::AUTHORIZATION;
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, delete, get, post, web};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, HttpResponseBuilder, delete, get, post, web};
 use garde::Validate;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::NO_STORE;
 use super::address::ClientAddress;
-use super::caller::{Caller, MaybeCaller};
+use super::caller::Caller;
 use super::json::{OptionalJson, ValidJson};
 use super::page::{Binding, Listed, Paging};
 use super::problem::Problem;
@@ -187,7 +187,7 @@ async fn refresh(
 #[derive(Default, Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct LogoutInput {
-    /// A refresh token of the session; then no other credentials are needed.
+    /// A refresh token of the session; then no other credentials are needed, nor looked at.
     #[garde(skip)]
     #[schema(value_type = Option<String>)]
     refresh_token: Option<SecretString>,
@@ -202,17 +202,18 @@ struct LogoutInput {
 )]
 #[post("/users/logout")]
 async fn logout(
-    caller: MaybeCaller,
     body: OptionalJson<LogoutInput>,
     sessions: web::Data<Sessions>,
+    request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     match body.0.and_then(|body| body.refresh_token) {
+        // The header is not looked at: an access token that has expired keeps nobody logged in.
         Some(token) => sessions.log_out_by(token.expose_secret()).await.map_err(|error| match error {
             LogOutError::NotFound => RefreshError::Refused.into(),
             error => Problem::from(error),
         })?,
         None => {
-            let caller = caller.0.ok_or_else(Problem::unauthorized)?;
+            let caller = Caller::extract(&request).await?;
             sessions.log_out(&caller.session_id).await?;
         }
     }
@@ -338,11 +339,12 @@ async fn end_sessions_of_user(
     id: InPath<PathId>,
     sessions: web::Data<Sessions>,
     users: web::Data<Users>,
+    request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let user = users.get(&id.0.0).await?.ok_or_else(Problem::not_found)?.value;
     for permission in users.permissions_of(&user).await? {
         caller.require(&permission)?;
     }
-    sessions.end_others(&user.id, None).await?;
+    sessions.end_all_by(&user.id, &caller.by(&request)).await?;
     Ok(HttpResponse::NoContent().finish())
 }

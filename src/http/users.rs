@@ -31,6 +31,7 @@ struct Registration {
     #[garde(skip)]
     #[schema(max_length = 254, format = Email)]
     email: String,
+    /// The same however its characters are put together: counted and kept in NFC.
     #[garde(skip)]
     #[schema(value_type = String, min_length = 8, max_length = 128, format = Password)]
     password: SecretString,

@@ -246,6 +246,28 @@ async fn a_body_that_stops_is_given_up_on_later_requests_too() {
 }
 
 #[actix_rt::test]
+async fn chunks_that_cannot_be_read_are_answered_before_the_connection_closes() {
+    let server = start();
+    let head = "POST /test/read HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n";
+    for chunks in ["zz\r\n", "\r\n", "2\r\n{}zz\r\n", "fffffffffffffffff\r\n"] {
+        for handler_waits in [false, true] {
+            let mut wire = Wire::to(&server).await;
+            if handler_waits {
+                wire.say(&format!("{head}expect: 100-continue\r\n\r\n")).await;
+                assert_eq!(wire.hear().await.status, 100);
+                wire.say(chunks).await;
+            } else {
+                wire.say(&format!("{head}\r\n{chunks}")).await;
+            }
+            let heard = wire.hear().await;
+            assert_eq!((heard.status, heard.problem()["code"].as_str()), (400, Some("incomplete_body")));
+            assert!(heard.closes());
+            wire.ends().await;
+        }
+    }
+}
+
+#[actix_rt::test]
 async fn slow_clients_leave_room_for_others() {
     let server = start_with(|settings| settings.max_connections = 8);
     let mut slow = Vec::new();

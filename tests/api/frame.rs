@@ -444,6 +444,27 @@ async fn the_openapi_document_is_whole() {
             "{reference} leads nowhere"
         );
     }
+    let mut choices = Vec::new();
+    collect_choices(&document, &mut choices);
+    assert_eq!(choices, Vec::<Value>::new(), "one value may be of several kinds: anyOf says so");
+    let items = &document["components"]["schemas"]["Listed_ItemView"]["properties"]["items"]["items"];
+    assert_eq!(items["anyOf"].as_array().map(Vec::len), Some(2), "{items}");
+}
+
+/// Every `oneOf` that doesn't say which one it is; to tell something from nothing it need not.
+fn collect_choices(value: &Value, found: &mut Vec<Value>) {
+    match value {
+        Value::Object(members) => {
+            let ways = members.get("oneOf").and_then(Value::as_array).into_iter().flatten();
+            let kinds = ways.filter(|way| way["type"] != "null").count();
+            if kinds > 1 && !members.contains_key("discriminator") {
+                found.push(value.clone());
+            }
+            members.values().for_each(|member| collect_choices(member, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect_choices(item, found)),
+        _ => {}
+    }
 }
 
 fn collect_references(value: &Value, found: &mut Vec<String>) {

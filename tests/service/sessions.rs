@@ -186,6 +186,10 @@ async fn an_operator_lists_and_ends_a_users_sessions(app: App) {
     admin.send(delete.clone(), &path, None, None).await.unwrap().expect(204);
     ada.get("/v1/users/me").await.expect(401);
     bob.get("/v1/users/me").await.expect(200);
+    let log = admin.get("/v1/admin/audit?act=user.end_sessions").await.expect(200);
+    let told: Vec<_> =
+        log["items"].as_array().unwrap().iter().map(|entry| (&entry["actor"], &entry["target"])).collect();
+    assert_eq!(told, [(&json!(admin.user_id), &json!(format!("user/{}", ada.user_id)))]);
     admin.get("/v1/users/nobody/sessions").await.expect(404);
     admin.send(delete, "/v1/users/nobody/sessions", None, None).await.unwrap().expect(404);
 }

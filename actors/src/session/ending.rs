@@ -3,6 +3,7 @@
 use super::record::BY_USER;
 use super::service::Sessions;
 use super::{Invalidation, SESSIONS, Session};
+use crate::audit::{AuditEntry, By};
 use crate::backoff::Backoff;
 use crate::store::{Batch, CommitError, Cursor, Query, StoreError, Versioned, find, load};
 use crate::time::Timestamp;
@@ -127,6 +128,20 @@ impl Sessions {
         let unchanged =
             |found: &Versioned<User>| Ok::<_, ChangeError>((found.value.clone(), Batch::shared()));
         self.end_all(user_id, except, unchanged).await.map(|_| ())
+    }
+
+    /// Ends all sessions of a user on behalf of `by`, which the audit log says. As
+    /// [`Sessions::end_all`] without a change.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub async fn end_all_by(&self, user_id: &str, by: &By) -> Result<(), ChangeError> {
+        let audited = |found: &Versioned<User>| {
+            let now = self.parts.clock.now();
+            let entry = AuditEntry::new(by, "user.end_sessions", &format!("user/{user_id}"), now);
+            Ok::<_, ChangeError>((found.value.clone(), Batch::shared().insert(&entry)))
+        };
+        self.end_all(user_id, None, audited).await.map(|_| ())
     }
 
     /// The session that goes on, if it counts.

@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::actor::{Authenticate, SessionActor};
 use super::load::{Loader, RETRY_AFTER};
-use super::throttle::Attempt;
+use super::throttle::{Attempt, Turns};
 use super::{
     Device, DeviceToken, Invalidations, Principal, RefreshToken, Session, SessionLocator, SessionToken,
     TokenHash,
@@ -19,7 +19,7 @@ use crate::keys::{ACCESS_LIFE, AccessToken, AccessTokens, Claims, TokenKey};
 use crate::limits::Limits;
 use crate::store::{Batch, Store, StoreError, Versioned};
 use crate::supervision::{ActorRef, AskError, Tree, spawn_here};
-use crate::users::{HashError, NewUser, Password, RegisterError, User, Users};
+use crate::users::{HashError, NewUser, Password, RegisterError, User, Users, Verified};
 
 /// Why nobody is calling, as far as can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,7 +43,7 @@ pub enum LogInError {
     /// is not told, and takes the same time.
     #[error("these credentials are not right")]
     InvalidCredentials,
-    /// Too many passwords are being checked. Try again later.
+    /// Too many passwords are being checked, of all users or of this one. Try again later.
     #[error("too many passwords are being checked")]
     Busy,
     /// Too many were wrong, for this account or from this address. This one was not looked at.
@@ -140,6 +140,7 @@ pub struct Sessions {
     pub(super) loader: Arc<Loader>,
     /// By user: log-ins until their sessions are counted again.
     pub(super) room: Cache<String, usize>,
+    turns: Turns,
 }
 
 /// How long a count of a user's sessions is relied on.
@@ -157,7 +158,7 @@ impl Sessions {
             parts.locator.clone(),
         ));
         let room = Cache::builder().max_capacity(ROOMS).time_to_live(ROOM_KEPT).build();
-        Self { parts: Arc::new(parts), loader, room }
+        Self { parts: Arc::new(parts), loader, room, turns: Turns::new() }
     }
 
     /// Starts a session actor on this thread, for as long as the thread lives, and gives a handle
@@ -220,12 +221,15 @@ impl Sessions {
         let id = known.and_then(|user| known_device(&self.parts, user, log_in.device_token.as_ref()));
         let limits = self.parts.limits.as_ref();
         let account = known.map_or_else(|| log_in.login.to_lowercase(), |user| user.id.clone());
-        let attempt = Attempt::log_in(limits, &account, id.as_deref(), log_in.device.ip.as_deref()).await;
-        let attempt = attempt.map_err(|retry_after| LogInError::Throttled { retry_after })?;
+        let (device, ip) = (id.as_deref(), log_in.device.ip.as_deref());
+        let attempt = Attempt::log_in(limits, &self.turns, &account, device, ip).await?;
         match (self.parts.users.verify(known, &password).await, user) {
-            (Ok(true), Some(user)) if !user.value.disabled => {
+            (Ok(right @ (Verified::Right | Verified::Outdated)), Some(user)) if !user.value.disabled => {
                 attempt.take_back(limits).await;
-                let user = self.parts.users.rehashed(user, &password).await;
+                let user = match right {
+                    Verified::Outdated => self.parts.users.rehashed(user, &password).await,
+                    _ => user,
+                };
                 self.open(user, Device { id, ..log_in.device }).await
             }
             (Ok(_), _) => Err(LogInError::InvalidCredentials),

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use crate::users::{HashError, Password, PasswordHash, PasswordHasher};
 
@@ -13,6 +14,14 @@ pub struct FastHasher {
     verified: AtomicU64,
     runs: AtomicU64,
     busy: AtomicBool,
+    gate: watch::Sender<Gate>,
+}
+
+/// Where passwords wait while the hasher is held.
+#[derive(Default)]
+struct Gate {
+    held: bool,
+    waiting: usize,
 }
 
 impl Default for FastHasher {
@@ -23,6 +32,7 @@ impl Default for FastHasher {
             verified: AtomicU64::new(0),
             runs: AtomicU64::new(0),
             busy: AtomicBool::new(false),
+            gate: watch::Sender::new(Gate::default()),
         }
     }
 }
@@ -43,6 +53,28 @@ impl FastHasher {
         self.busy.store(busy, Ordering::SeqCst);
     }
 
+    /// From here on passwords are not verified before [`FastHasher::let_go`].
+    pub fn hold(&self) {
+        self.gate.send_modify(|gate| gate.held = true);
+    }
+
+    /// Verifies those that wait, and all others at once.
+    pub fn let_go(&self) {
+        self.gate.send_modify(|gate| gate.held = false);
+    }
+
+    /// Returns when so many passwords wait.
+    pub async fn holds(&self, passwords: usize) {
+        // The sender is this hasher's own.
+        let _ = self.gate.subscribe().wait_for(|gate| gate.waiting >= passwords).await;
+    }
+
+    async fn pass(&self) {
+        self.gate.send_modify(|gate| gate.waiting += 1);
+        let _ = self.gate.subscribe().wait_for(|gate| !gate.held).await;
+        self.gate.send_modify(|gate| gate.waiting -= 1);
+    }
+
     fn ready(&self) -> Result<(), HashError> {
         if self.busy.load(Ordering::SeqCst) { Err(HashError::Busy) } else { Ok(()) }
     }
@@ -59,6 +91,7 @@ impl PasswordHasher for FastHasher {
 
     async fn verify(&self, password: &Password, hash: &PasswordHash) -> Result<bool, HashError> {
         self.ready()?;
+        self.pass().await;
         self.verified.fetch_add(1, Ordering::SeqCst);
         self.runs.fetch_add(1, Ordering::SeqCst);
         Ok(hash.expose().split_once('$').is_some_and(|(_, of)| of == password.expose()))

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::{ChangeError, Password, User, Users};
+use super::{ChangeError, Password, User, Users, Verified};
 use crate::limits::Quota;
 
 /// Wrong current passwords in one session.
@@ -44,9 +44,12 @@ impl Users {
             return Err(ChangeError::Throttled { retry_after: decision.retry_after });
         }
         let verified = self.verify(Some(user), password).await;
-        if !matches!(verified, Ok(false)) {
+        if verified != Ok(Verified::Wrong) {
             self.limits.give_back(&GUESSES, session_id).await;
         }
-        if verified? { Ok(()) } else { Err(ChangeError::WrongPassword) }
+        match verified? {
+            Verified::Right | Verified::Outdated => Ok(()),
+            Verified::Wrong => Err(ChangeError::WrongPassword),
+        }
     }
 }

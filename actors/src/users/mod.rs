@@ -28,7 +28,7 @@ pub use edit::{Edit, Editor};
 pub use list::{UserFilter, UserSort};
 pub use passwords::{HashError, PasswordHash, PasswordHasher};
 pub use removal::USER_REMOVAL;
-pub use service::{FirstAdmin, RegisterError, Sample, Users};
+pub use service::{FirstAdmin, RegisterError, Sample, Users, Verified};
 pub use tokens::USER_TOKENS;
 pub use user::{NewUser, USERS, User};
 pub use values::{Age, DisplayName, Email, InvalidValue, Password, Username};

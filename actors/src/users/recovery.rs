@@ -10,7 +10,8 @@ use super::{Email, NewUser, Password, PasswordHash, User, Users, mail};
 use crate::store::{Batch, CommitError, Conflict, Entity, Versioned};
 
 impl Users {
-    /// Sends a mail by which the password can be reset, if anyone has this address; one a minute.
+    /// Sends a mail by which the password can be reset, if anyone has this address and there were
+    /// not many such mails already.
     ///
     /// # Errors
     /// [`ChangeError`].
@@ -19,7 +20,7 @@ impl Users {
     }
 
     /// Sends a mail by which the user's address, or the one that is pending, can be verified; none
-    /// if there is nothing to verify.
+    /// if there is nothing to verify, or if there were many such mails already.
     ///
     /// # Errors
     /// [`ChangeError`].
@@ -36,7 +37,7 @@ impl Users {
 
     async fn post(&self, job: crate::outbox::Job) -> Result<(), ChangeError> {
         match self.store.commit(Batch::shared().insert(&job)).await {
-            // It was asked for already, within this minute.
+            // It was asked for already, within this minute, and waits to be sent.
             Ok(()) | Err(CommitError::Conflict(Conflict::Exists { .. })) => Ok(()),
             Err(CommitError::Conflict(other)) => Err(ChangeError::Unavailable(other.to_string())),
             Err(CommitError::Unavailable(reason)) => Err(ChangeError::Unavailable(reason)),

@@ -80,6 +80,18 @@ pub enum FirstAdmin {
     Exists,
 }
 
+/// What a password turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verified {
+    /// Another than the user's, or there is no user.
+    Wrong,
+    /// The user's.
+    Right,
+    /// The user's, and to be hashed anew: the hash has other parameters than those of today, or is
+    /// of the text as it was sent, from before passwords were prepared ([`Password`]).
+    Outdated,
+}
+
 /// A user with an id that people know, for sample data.
 #[derive(Clone, Debug)]
 pub struct Sample {
@@ -222,27 +234,35 @@ impl Users {
         roles::permissions_of(self.store.as_ref(), &user.roles).await
     }
 
-    /// Whether `password` is that of `user`; never true without a user, but it takes as long.
+    /// Whether `password` is that of `user`; never right without a user, but it takes as long.
     ///
     /// # Errors
     /// [`HashError`].
-    pub async fn verify(&self, user: Option<&User>, password: &Password) -> Result<bool, HashError> {
+    pub async fn verify(&self, user: Option<&User>, password: &Password) -> Result<Verified, HashError> {
         let hash = user.map_or(self.passwords.nobody(), |user| &user.password_hash);
         let right = self.passwords.verify(password, hash).await?;
-        Ok(right && user.is_some())
+        // Also if it was right: the time depends on the text alone, and so tells nothing of the hash.
+        let right_as_sent = match password.as_sent() {
+            Some(sent) => self.passwords.verify(&sent, hash).await?,
+            None => false,
+        };
+        Ok(match user {
+            Some(_) if right && !self.passwords.is_outdated(hash) => Verified::Right,
+            Some(_) if right || right_as_sent => Verified::Outdated,
+            _ => Verified::Wrong,
+        })
     }
 
-    /// The user with a hash of today's parameters, when `password` has just been shown to be
-    /// theirs and the stored hash has older ones. If it can't be made or stored now, the next
-    /// log-in tries again.
+    /// The user with a hash of today, when `password` has just been shown to be theirs
+    /// ([`Verified::Outdated`]). If it can't be made or stored now, the next log-in tries again.
     pub(crate) async fn rehashed(&self, user: Versioned<User>, password: &Password) -> Versioned<User> {
-        if !self.passwords.is_outdated(&user.value.password_hash) {
-            return user;
-        }
         let Ok(password_hash) = self.passwords.hash(password).await else { return user };
         let renewed = User { password_hash, ..user.value.clone() };
         match self.store.commit(Batch::shared().replace(&renewed, user.version)).await {
-            Ok(()) => Versioned { value: renewed, version: user.version + 1 },
+            Ok(()) => {
+                self.tell(&renewed.id, false).await;
+                Versioned { value: renewed, version: user.version + 1 }
+            }
             Err(error) => {
                 tracing::debug!(%error, "a password is hashed anew another time");
                 user

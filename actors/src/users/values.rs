@@ -5,6 +5,7 @@
 use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
+use unicode_normalization::UnicodeNormalization;
 
 use crate::text::is_control;
 
@@ -157,25 +158,58 @@ impl Age {
 }
 
 /// A password of 8 to 128 characters. Can't be printed.
+///
+/// The same keys give the same password on every device: the text is prepared as an
+/// [OpaqueString](https://www.rfc-editor.org/rfc/rfc8265#section-4.2.1), composed (NFC) and with an
+/// ASCII space for every other one. Unlike there, no character is refused.
 #[derive(Clone)]
-pub struct Password(SecretString);
+pub struct Password {
+    prepared: SecretString,
+    /// The text before, if it was another.
+    sent: Option<SecretString>,
+}
 
 impl Password {
-    /// Reads a password.
+    /// Reads a password. Its characters are counted as it is prepared.
     ///
     /// # Errors
     /// [`InvalidValue`] with the code `weak_password`.
     pub fn parse(text: SecretString) -> Result<Self, InvalidValue> {
-        if (8..=128).contains(&text.expose_secret().chars().count()) {
-            return Ok(Self(text));
+        let read = match prepared(text.expose_secret()) {
+            Some(prepared) => Self { prepared, sent: Some(text) },
+            None => Self { prepared: text, sent: None },
+        };
+        if (8..=128).contains(&read.expose().chars().count()) {
+            return Ok(read);
         }
         Err(invalid("weak_password", "A password has 8 to 128 characters."))
     }
 
     /// The password itself, for the hasher only.
     pub fn expose(&self) -> &str {
-        self.0.expose_secret()
+        self.prepared.expose_secret()
     }
+
+    /// The password as it was sent, if preparing changed it: what it was before passwords were
+    /// prepared, and what a hash of that time is of.
+    pub fn as_sent(&self) -> Option<Self> {
+        self.sent.clone().map(|sent| Self { prepared: sent, sent: None })
+    }
+}
+
+/// The text as it is hashed, if that is another.
+fn prepared(text: &str) -> Option<SecretString> {
+    if text.is_ascii() {
+        return None;
+    }
+    let spaced = text.nfc().map(|c| if is_other_space(c) { ' ' } else { c });
+    let prepared = SecretString::from(spaced.collect::<String>());
+    (prepared.expose_secret() != text).then_some(prepared)
+}
+
+/// Whether `c` is a space (general category Zs) and not that of ASCII.
+fn is_other_space(c: char) -> bool {
+    matches!(c, '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}')
 }
 
 impl fmt::Debug for Password {
@@ -250,5 +284,33 @@ mod tests {
         assert!(parse(&"ä".repeat(128)).is_ok());
         assert!(parse(&"a".repeat(129)).is_err());
         assert!(!format!("{:?}", parse("hunter22hunter").unwrap()).contains("hunter"));
+    }
+
+    #[test]
+    fn a_password_is_the_same_however_its_characters_are_put_together() {
+        let parse = |text: &str| Password::parse(SecretString::from(text));
+        let composed = "p\u{e4}ssw\u{f6}rd \u{1fb}\u{ac00}";
+        for other in [
+            "pa\u{308}sswo\u{308}rd a\u{30a}\u{301}\u{1100}\u{1161}",
+            "p\u{e4}sswo\u{308}rd \u{e5}\u{301}\u{ac00}",
+            "p\u{e4}ssw\u{f6}rd\u{a0}\u{1fb}\u{ac00}",
+            "p\u{e4}ssw\u{f6}rd\u{3000}\u{1fb}\u{ac00}",
+        ] {
+            let read = parse(other).unwrap();
+            assert_eq!(read.expose(), composed, "{other:?}");
+            let sent = read.as_sent().unwrap();
+            assert_eq!((sent.expose(), sent.as_sent().is_none()), (other, true));
+        }
+        for same in [composed, "correct horse", "\u{fb01}ne letters", "p\u{e4}ssw\u{f6}rd"] {
+            let read = parse(same).unwrap();
+            assert_eq!((read.expose(), read.as_sent().is_none()), (same, true));
+        }
+        assert_ne!(
+            parse("passw\u{f6}rd").unwrap().expose(),
+            parse("passwo\u{308}r\u{308}d").unwrap().expose()
+        );
+        // Counted as it is hashed: seven characters are seven in either form.
+        assert!(parse(&"a\u{308}".repeat(7)).is_err());
+        assert!(parse(&"a\u{308}".repeat(128)).is_ok());
     }
 }

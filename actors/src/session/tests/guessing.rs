@@ -101,6 +101,29 @@ async fn a_stolen_device_token_has_ten_guesses_of_its_own() {
 }
 
 #[actix_rt::test]
+async fn whoever_once_had_the_password_has_no_guesses_without_end_from_many_devices() {
+    let world = world();
+    world.registered("ada@example.org").await;
+    let mut devices = Vec::new();
+    for _ in 0..20 {
+        devices.push(world.log_in("ada@example.org", PASSWORD).await.unwrap().device);
+    }
+    let mut looked_at = 0;
+    for n in 0..200 {
+        let token = devices[n % devices.len()].expose();
+        let wrong = guess("ada@example.org", "wrong password", "10.0.0.1", Some(token));
+        looked_at += u64::from(!is_throttled(&world.sessions.log_in(wrong).await));
+    }
+    assert_eq!(looked_at, u64::from(throttle::DEVICES.uses()));
+    // Right ones are not counted here either.
+    world.clock.advance(Duration::from_secs(30));
+    for device in &devices {
+        let right = guess("ada@example.org", PASSWORD, "10.0.0.1", Some(device.expose()));
+        world.sessions.log_in(right).await.unwrap();
+    }
+}
+
+#[actix_rt::test]
 async fn one_address_that_tries_one_password_on_everyone_is_slowed_down() {
     let world = world();
     let mut looked_at = 0;
@@ -118,6 +141,76 @@ async fn whoever_is_right_is_never_throttled() {
     for _ in 0..40 {
         world.sessions.log_in(guess("ada@example.org", PASSWORD, "192.0.2.7", None)).await.unwrap();
     }
+}
+
+#[actix_rt::test]
+async fn of_many_right_log_ins_at_once_none_is_refused_for_the_others() {
+    let world = world();
+    world.registered("ada@example.org").await;
+    world.hasher.hold();
+    let right = (0..30)
+        .map(|n| world.sessions.log_in(guess("ada@example.org", PASSWORD, &format!("10.0.0.{n}"), None)));
+    let meanwhile = async {
+        world.hasher.holds(3).await;
+        world.hasher.let_go();
+    };
+    let (answers, ()) = tokio::join!(join_all(right), meanwhile);
+    let refused: Vec<LogInError> = answers.into_iter().filter_map(Result::err).collect();
+    assert!(refused.is_empty(), "{refused:?}");
+}
+
+#[actix_rt::test]
+async fn of_many_guesses_at_once_ten_are_looked_at() {
+    let world = world();
+    world.registered("ada@example.org").await;
+    let before = world.hasher.verified();
+    world.hasher.hold();
+    let wrong = (0..30).map(|n| {
+        world.sessions.log_in(guess("ada@example.org", "wrong password", &format!("10.0.0.{n}"), None))
+    });
+    let meanwhile = async {
+        world.hasher.holds(3).await;
+        world.hasher.let_go();
+    };
+    let (answers, ()) = tokio::join!(join_all(wrong), meanwhile);
+    assert_eq!(answers.iter().filter(|answer| is_throttled(answer)).count(), 20);
+    assert_eq!(world.hasher.verified() - before, 10);
+}
+
+#[actix_rt::test]
+async fn who_waits_too_long_for_other_log_ins_is_told_to_come_back_and_counted_nowhere() {
+    let world = world();
+    let ada = world.registered("ada@example.org").await;
+    world.hasher.hold();
+    let first = (0..3).map(|_| {
+        let sessions = world.sessions.clone();
+        actix_rt::spawn(async move {
+            sessions.log_in(guess("ada@example.org", "wrong password", "10.0.0.1", None)).await
+        })
+    });
+    let first: Vec<_> = first.collect();
+    world.hasher.holds(3).await;
+    // Time passes whenever nothing else is left to do.
+    tokio::time::pause();
+    for _ in 0..10 {
+        let late = world.sessions.log_in(guess("ada@example.org", PASSWORD, "10.0.0.1", None)).await;
+        assert_eq!(late.unwrap_err(), LogInError::Busy);
+    }
+    // The owner's device waits for none of them.
+    let own = guess("ada@example.org", PASSWORD, "10.0.0.1", Some(ada.device.expose()));
+    let own = async {
+        let own = world.sessions.log_in(own).await;
+        assert!(own.is_ok(), "{own:?}");
+    };
+    let meanwhile = async {
+        world.hasher.holds(4).await;
+        world.hasher.let_go();
+    };
+    tokio::join!(own, meanwhile);
+    for wrong in first {
+        assert_eq!(wrong.await.unwrap().unwrap_err(), LogInError::InvalidCredentials);
+    }
+    world.sessions.log_in(guess("ada@example.org", PASSWORD, "10.0.0.1", None)).await.unwrap();
 }
 
 #[actix_rt::test]

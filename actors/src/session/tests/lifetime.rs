@@ -60,6 +60,45 @@ async fn wrong_passwords_unknown_users_and_disabled_ones_cost_and_say_the_same()
         assert_eq!(world.log_in(login, "short").await.unwrap_err(), LogInError::InvalidCredentials);
         assert_eq!(world.hasher.runs(), before);
     }
+    // A text that preparing changes is tried twice, also where the first try is right.
+    world.change(&bob.id, |user| user.password_hash = PasswordHash::new(format!("0${COMPOSED}"))).await;
+    for login in [&ada.email, "nobody@example.org", &bob.email] {
+        let before = world.hasher.runs();
+        assert_eq!(world.log_in(login, DECOMPOSED).await.unwrap_err(), LogInError::InvalidCredentials);
+        assert_eq!(world.hasher.runs(), before + 2, "{login}");
+    }
+}
+
+/// What one device sends for some keys, and what another does.
+const COMPOSED: &str = "correct h\u{f6}rse";
+const DECOMPOSED: &str = "correct ho\u{308}rse";
+
+#[actix_rt::test]
+async fn a_password_is_the_same_on_every_device() {
+    let world = world();
+    for (email, text) in [("ada@example.org", COMPOSED), ("bob@example.org", DECOMPOSED)] {
+        let new = NewUser::new(Email::parse(email).unwrap(), Password::parse(text.into()).unwrap());
+        world.sessions.register(new, Device::default()).await.unwrap();
+        for other in [COMPOSED, DECOMPOSED] {
+            world.log_in(email, other).await.unwrap();
+        }
+    }
+}
+
+#[actix_rt::test]
+async fn a_password_that_was_hashed_as_it_was_sent_opens_still_and_is_hashed_anew() {
+    let world = world();
+    let ada = world.registered("ada@example.org").await.user.value;
+    let as_sent = PasswordHash::new(format!("0${DECOMPOSED}"));
+    world.change(&ada.id, |user| user.password_hash = as_sent).await;
+    assert_eq!(world.log_in("ada@example.org", COMPOSED).await.unwrap_err(), LogInError::InvalidCredentials);
+    let opened = world.log_in("ada@example.org", DECOMPOSED).await.unwrap();
+    assert!(world.check(&opened).await.is_ok());
+    for text in [COMPOSED, DECOMPOSED] {
+        world.log_in("ada@example.org", text).await.unwrap();
+    }
+    let hash = world.users.get(&ada.id).await.unwrap().unwrap().value.password_hash;
+    assert!(hash.expose().ends_with(COMPOSED));
 }
 
 #[actix_rt::test]

@@ -9,12 +9,14 @@
 
 mod send;
 mod templates;
+mod throttle;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use send::UserMails;
 
+use super::values::key_of;
 use super::{Email, User};
 use crate::hex;
 use crate::outbox::Job;
@@ -93,6 +95,11 @@ fn job(occasion: Occasion, effect: &str, to: To, now: Timestamp) -> Job {
     Job::new(id, USER_MAIL, &Payload { occasion, to }, now)
 }
 
+/// What an address is called by where nobody is to read it; the same however it is spelled.
+fn digest(email: &str) -> String {
+    hex::encode(&Sha256::digest(key_of(email).as_bytes())[..16])
+}
+
 /// The mail that a user who registered gets.
 pub(super) fn welcome(user: &User) -> Job {
     job(Occasion::Welcome, &user.id, To::User(user.id.clone()), user.created_at)
@@ -103,15 +110,14 @@ pub(super) fn first_password(user: &User) -> Job {
     job(Occasion::FirstPassword, &user.id, To::User(user.id.clone()), user.created_at)
 }
 
-/// The mail for whoever has this address and forgot the password: one a minute at most. The same
-/// job whether or not anyone has the address.
+/// The mail for whoever has this address and forgot the password. The same job whether or not
+/// anyone has the address, and all through a minute.
 pub(super) fn password_reset(email: &Email, now: Timestamp) -> Job {
-    let digest = Sha256::digest(email.key().as_bytes());
-    let effect = format!("{}.{}", hex::encode(&digest[..16]), now.as_millis() / 60_000);
+    let effect = format!("{}.{}", digest(email.as_str()), now.as_millis() / 60_000);
     job(Occasion::PasswordReset, &effect, To::Whoever(email.as_str().to_owned()), now)
 }
 
-/// The mail to an address that is to be verified; one a minute at most.
+/// The mail to an address that is to be verified: the same job all through a minute.
 pub(super) fn verification(user: &Versioned<User>, email: &str, now: Timestamp) -> Job {
     let effect = format!("{}.{}.{}", user.value.id, user.version, now.as_millis() / 60_000);
     let to = To::Address { user: user.value.id.clone(), email: email.to_owned() };

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::templates::Templates;
-use super::{Occasion, Payload, To, USER_MAIL};
+use super::{Occasion, Payload, To, USER_MAIL, throttle};
 use crate::cluster::Clock;
 use crate::outbox::{Job, JobError, Performer};
 use crate::providers::{MailError, Mailer};
@@ -104,6 +104,14 @@ impl Performer for UserMails {
     async fn perform(&self, job: &Job) -> Result<(), JobError> {
         let payload: Payload = job.payload()?;
         let Some((user, email)) = self.recipient(&payload).await? else { return Ok(()) };
+        let (limits, user_id) =
+            (self.users.limits.as_ref(), user.as_ref().map_or("", |user| user.id.as_str()));
+        // A mail is counted once, however often sending it is tried.
+        let is_first = job.attempts() <= 1;
+        if is_first && !throttle::allows(limits, payload.occasion, user_id, &email).await {
+            tracing::info!(occasion = payload.occasion.name(), "a mail is not sent: there were many like it");
+            return Ok(());
+        }
         let token = self.token(payload.occasion, user.as_ref(), &email).await?;
         let token = token.as_ref().map(ExposeSecret::expose_secret);
         let mail = self.templates.mail(payload.occasion, job.id(), &email, token)?;

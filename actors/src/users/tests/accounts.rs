@@ -5,7 +5,7 @@ use secrecy::ExposeSecret;
 
 use super::*;
 use crate::outbox::{JOBS, Job, Outbox, OutboxOptions, Waker};
-use crate::store::{Query, Versioned, find};
+use crate::store::{Query, Store, Versioned, find};
 use crate::testing::{MailFault, RecordingMailer};
 use crate::users::mail::UserMails;
 use crate::users::tokens::{Purpose, UserToken};
@@ -103,7 +103,7 @@ async fn a_reset_token_works_once_for_an_hour_and_ends_sessions() {
     users.reset_password(&tokens[0], &new_password()).await.unwrap();
 
     let after = post.get(&ada.id).await;
-    assert!(users.verify(Some(&after), &new_password()).await.unwrap());
+    assert_eq!(users.verify(Some(&after), &new_password()).await, Ok(Verified::Right));
     assert_eq!((after.credentials_version, after.email_verified), (ada.credentials_version + 1, true));
     // All that were sent have ended with it.
     for used in &tokens {
@@ -225,7 +225,7 @@ async fn no_token_is_kept_and_old_ones_make_room() {
     let post = post();
     let ada = post.registered("ada@example.org").await;
     for _ in 0..30 {
-        post.world.clock.advance(Duration::from_secs(61));
+        post.world.clock.advance(Duration::from_secs(13 * 60));
         post.world.users.ask_reset(&email("ada@example.org")).await.unwrap();
         post.tokens("", "").await;
     }
@@ -235,6 +235,74 @@ async fn no_token_is_kept_and_old_ones_make_room() {
     let (token, record) = UserToken::mint(&ada, &ada.email, Purpose::Password, ada.created_at);
     assert!(!format!("{record:?}").contains(token.expose_secret()));
     assert!(!serde_json::to_string(&record).unwrap().contains(token.expose_secret()));
+}
+
+#[tokio::test]
+async fn nobody_floods_an_address_with_resets_or_keeps_its_owner_from_one() {
+    let post = post();
+    post.registered("ada@example.org").await;
+    let users = &post.world.users;
+    // Given someone who asks twice a minute for an hour, under each of her spellings, with every
+    // mail sent at once,
+    for n in 0..120 {
+        let spelling = ["ada@example.org", "ADA@example.org", "ada@EXAMPLE.ORG"][n % 3];
+        users.ask_reset(&email(spelling)).await.unwrap();
+        post.tokens("", "").await;
+        post.world.clock.advance(Duration::from_secs(30));
+    }
+    // then five mails went out, and one more each twelve minutes,
+    let tokens = post.tokens("ada@example.org", "Reset").await;
+    assert_eq!(tokens.len(), 9);
+    // others have theirs,
+    post.registered("bob@example.org").await;
+    users.ask_reset(&email("bob@example.org")).await.unwrap();
+    assert_eq!(post.tokens("bob@example.org", "Reset").await.len(), 1);
+    // and what she has been sent is good.
+    users.reset_password(&tokens[8], &new_password()).await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_floods_an_address_by_verifying_it() {
+    let post = post();
+    let users = &post.world.users;
+    let verifications = async |to: &str| post.tokens(to, "Verify").await.len();
+    // One who asks on and on,
+    let eve = post.registered("eve@example.org").await;
+    for _ in 0..20 {
+        users.ask_verification(&eve.id).await.unwrap();
+        assert!(verifications("eve@example.org").await <= 5);
+        post.world.clock.advance(Duration::from_secs(1));
+    }
+    assert_eq!(verifications("eve@example.org").await, 5);
+    // and many who say that one address is theirs.
+    let claim = Edit { email: Some(email("ada@example.org")), ..Edit::default() };
+    for n in 0..40 {
+        let one = post.registered(&format!("eve{n}@example.org")).await;
+        users.edit(&one.id, &Editor::Oneself(Some(in_a_session(password()))), &claim, None).await.unwrap();
+    }
+    assert_eq!(verifications("ada@example.org").await, 20);
+}
+
+#[tokio::test]
+async fn nobody_floods_an_address_with_what_they_do_to_an_account_of_it() {
+    let post = post();
+    let told =
+        |subject: &str| post.mailer.sent().iter().filter(|mail| mail.subject.contains(subject)).count();
+    for _ in 0..30 {
+        let one = post.registered("ada@example.org").await;
+        post.tokens("", "").await;
+        let oneself = Editor::Oneself(Some(in_a_session(password())));
+        post.world.users.delete(&one.id, &oneself, None).await.unwrap();
+        post.tokens("", "").await;
+    }
+    assert_eq!((told("Welcome"), told("was deleted")), (20, 5));
+    let bob = post.registered("bob@example.org").await;
+    for version in 0..30 {
+        let changed = mail::password_changed(&bob.id, version, post.world.clock.now());
+        post.world.store.commit(Batch::shared().insert(&changed)).await.unwrap();
+    }
+    post.tokens("", "").await;
+    assert_eq!(told("password was changed"), 20);
 }
 
 #[tokio::test]
