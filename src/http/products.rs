@@ -43,6 +43,7 @@ struct ProductInput {
     #[garde(length(chars, min = 1, max = 200), custom(is_one_line))]
     #[schema(min_length = 1, max_length = 200)]
     name: String,
+    /// What it is. Searched by each of its words, however many they are.
     #[garde(inner(length(chars, max = 10_000), custom(is_text)))]
     #[schema(max_length = 10_000)]
     description: Option<String>,
@@ -94,6 +95,7 @@ struct ProductPatch {
     #[schema(value_type = String, required = false, min_length = 1, max_length = 200)]
     #[serde(default, deserialize_with = "named")]
     name: Option<String>,
+    /// What it is. Searched by each of its words, however many they are.
     #[garde(inner(inner(length(chars, max = 10_000), custom(is_text))))]
     #[schema(value_type = Option<String>, max_length = 10_000)]
     #[serde(default, deserialize_with = "named")]

@@ -15,6 +15,7 @@ crate::over_both_stores!(
     a_product_is_changed_searched_and_archived,
     of_a_hundred_products_with_one_sku_one_is_made,
     a_search_narrows_sorts_counts_and_pages,
+    every_word_of_a_description_is_found_in_any_spelling,
     what_makes_no_sense_is_refused_by_its_field,
     a_price_is_read_alike_for_a_new_product_and_for_a_change,
     only_who_may_changes_the_catalogue,
@@ -258,6 +259,17 @@ async fn a_search_narrows_sorts_counts_and_pages(app: App) {
         assert_eq!(refused["code"], "bad_cursor", "{query}");
     }
     shopper.get(&format!("/v1/products?limit=3&cursor={cursor}")).await.expect(200);
+}
+
+async fn every_word_of_a_description_is_found_in_any_spelling(app: App) {
+    let admin = Client::admin(app.url()).await;
+    let told: Vec<String> = (0..300).map(|n| format!("word{n}")).collect();
+    let mut body = product("Dessert", 4.5, &sku());
+    body["description"] = json!(format!("{} cre\u{300}me", told.join(" ")));
+    admin.post("/v1/products", body).await.expect(201);
+    for asked in ["word299", "cr%C3%A8me", "CRE%CC%80ME"] {
+        assert_eq!(ids(&admin, &format!("q={asked}")).await, ["Dessert"], "{asked}");
+    }
 }
 
 async fn what_makes_no_sense_is_refused_by_its_field(app: App) {
