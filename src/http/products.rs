@@ -327,7 +327,8 @@ async fn create_product(
         response.insert_header(REPLAYED);
     }
     response.insert_header((header::LOCATION, format!("/v1/products/{}", product.value.id)));
-    shown(&mut response, product, &catalog, None).await
+    let (tag, product) = shown(product, &catalog, None).await?;
+    Ok(response.insert_header(tag).json(product))
 }
 
 fn new_product(asked: ProductInput, command: Option<(String, String)>) -> Result<NewProduct, Problem> {
@@ -355,16 +356,16 @@ fn sku(text: String, n: usize) -> Result<inventory::Sku, Problem> {
         .map_err(|error| Problem::invalid_field(format!("/variants/{n}/sku"), "invalid", error.to_string()))
 }
 
-/// The product as it stands, with its tag.
+/// The product as it stands, and its tag: what is available changes without the product.
 async fn shown(
-    response: &mut actix_web::HttpResponseBuilder,
     product: Versioned<Product>,
     catalog: &Catalog,
     shown_in: Option<&ShownIn>,
-) -> Result<HttpResponse, Problem> {
+) -> Result<((header::HeaderName, String), ProductView), Problem> {
     let available = catalog.available(std::slice::from_ref(&product)).await?;
-    response.insert_header(etag::tag(product.version));
-    Ok(response.json(ProductView::of(product, &available, shown_in)))
+    let version = product.version;
+    let product = ProductView::of(product, &available, shown_in);
+    Ok((etag::tag_of_shown(version, &product), product))
 }
 
 /// How a product is shown.
@@ -390,11 +391,12 @@ async fn get_product(
     asked: ValidQuery<Shown>,
     catalog: web::Data<Catalog>,
     rates: web::Data<Rates>,
+    request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let shown_in = ShownIn::asked(asked.0.currency, &rates).await?;
     let found = catalog.get(&id.0.0).await?.ok_or_else(Problem::not_found)?;
-    // No 304: what is available changes without the product.
-    shown(&mut HttpResponse::Ok(), found, &catalog, shown_in.as_ref()).await
+    let (tag, product) = shown(found, &catalog, shown_in.as_ref()).await?;
+    Ok(etag::versioned(&request, tag, &product))
 }
 
 /// Changes a product that is on sale, and the names and prices of orders to come.
@@ -436,7 +438,8 @@ async fn change_product(
     };
     let changed = catalog.change(&id.0.0, &change, if_match.0).await;
     let product = changed.map_err(|error| Problem::of_catalog(error, "/categoryId"))?;
-    shown(&mut HttpResponse::Ok(), product, &catalog, None).await
+    let (tag, product) = shown(product, &catalog, None).await?;
+    Ok(etag::changed(tag, &product))
 }
 
 /// Takes a product off sale for good. It stays readable; its SKUs are never another's.
