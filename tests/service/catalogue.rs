@@ -12,6 +12,7 @@ use crate::support::{Backend, Client, DataDir, Replica, eventually};
 
 crate::over_both_stores!(
     categories_make_a_tree_without_circles,
+    a_category_that_was_deleted_is_not_made_anew_by_its_command,
     a_product_is_changed_searched_and_archived,
     of_a_hundred_products_with_one_sku_one_is_made,
     what_a_client_has_of_a_product_of_stock_or_of_a_hold_is_not_sent_again,
@@ -111,6 +112,17 @@ async fn categories_make_a_tree_without_circles(app: App) {
     delete(&admin, &at(&b)).await.expect(204);
     delete(&admin, &at(&b)).await.expect(404);
     delete(&admin, &at(&a)).await.expect(204);
+}
+
+async fn a_category_that_was_deleted_is_not_made_anew_by_its_command(app: App) {
+    let admin = Client::admin(app.url()).await;
+    let make = async |name: &str| admin.post_with_key("/v1/categories", json!({"name": name}), "k").await;
+    let made = make("A").await.expect(201);
+    assert_eq!(make("A").await.expect(201), made);
+    assert_eq!(make("B").await.expect(422)["code"], "idempotency_key_reused");
+    delete(&admin, &format!("/v1/categories/{}", made["id"].as_str().unwrap())).await.expect(204);
+    assert_eq!(make("A").await.expect(409)["code"], "deleted_since");
+    assert_eq!(admin.get("/v1/categories").await.expect(200)["items"], json!([]));
 }
 
 async fn a_product_is_changed_searched_and_archived(app: App) {
