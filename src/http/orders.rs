@@ -35,7 +35,8 @@ pub(super) fn configure(config: &mut ServiceConfig) {
 #[derive(Serialize, Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct NewOrder {
-    /// What is ordered; no SKU twice.
+    /// What is ordered; no SKU twice. Its total must be one that the payment provider can charge: in
+    /// BHD, JOD, KWD, OMR and TND a multiple of 0.01, for instance.
     #[garde(length(min = 1, max = 100), dive)]
     #[schema(min_items = 1, max_items = 100)]
     lines: Vec<LineInput>,
@@ -130,7 +131,9 @@ pub(super) struct OrderView {
     /// `pending`, `stock_held`, `payment_authorized`, `confirmed`, `shipped`, `delivered`,
     /// `rejected`, `cancelled`, `refunding` or `refunded`.
     status: &'static str,
-    /// Why it is being undone, or was.
+    /// Why it is being undone, or was: `out_of_stock`, `payment_declined`, `payment_method_invalid` (the
+    /// payment provider knows no such method), `authentication_required`, `payment_unavailable`,
+    /// `stock_unavailable`, `requested_by_customer` or `requested_by_shop`.
     #[schema(required = true)]
     reason: Option<String>,
     /// The statuses that may follow.
