@@ -28,6 +28,7 @@ pub static SCHEMA: &[&Collection] = &[
     &account_sync::BANK_NOTICES,
     &catalog::CATEGORIES,
     &catalog::CATEGORY_TREE,
+    &catalog::DELETED_CATEGORIES,
     &catalog::PRODUCTS,
     &catalog::SKUS,
     &inventory::STOCK,

@@ -88,7 +88,11 @@ impl CategoryView {
     request_body = CategoryInput,
     responses(
         (status = 201, body = CategoryView),
-        (status = 409, description = "There are 1,000 already (`too_many_categories`)"),
+        (
+            status = 409,
+            description = "There are 1,000 already (`too_many_categories`), or this command made one that was \
+                           deleted since (`deleted_since`)",
+        ),
     ),
     security(("bearer" = ["catalog:write"])),
 )]

@@ -1,14 +1,16 @@
 //! Entity tags ([RFC 9110, 8.8.3](https://www.rfc-editor.org/rfc/rfc9110#section-8.8.3)) of single
-//! resources: the version of the record behind them.
+//! resources: the version of the record behind them, a digest of what is shown where that changes
+//! without the record, or both.
 
 use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{CACHE_CONTROL, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH, VARY};
+use actix_web::http::header::{ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH};
 use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse};
 use serde::Serialize;
 
 use super::caller::Caller;
+use super::idempotency::fingerprint;
 use super::problem::{FieldError, Problem};
 
 /// The version that a change is based on, by `If-Match`: none where the header is missing or `*`.
@@ -51,7 +53,8 @@ fn if_match(request: &HttpRequest) -> Result<IfMatch, Problem> {
     }
     let (tag, fits) = match tag.split_once('-') {
         Some((version, user)) => (version, is_about(request, user)),
-        None => (tag, true),
+        // What else was shown is nothing that a change is based on.
+        None => (tag.split_once('.').map_or(tag, |(version, _)| version), true),
     };
     let version = tag.parse().ok().filter(|version: &u64| strong && fits && version.to_string() == tag);
     Ok(IfMatch(Some(version.unwrap_or(NEVER))))
@@ -77,12 +80,28 @@ pub fn tag_of_user(id: &str, version: u64) -> (HeaderName, String) {
     (ETAG, format!("\"{version}-{id}\""))
 }
 
+/// [`tag`] of a resource that shows more than its record, such as units that are available: another
+/// one when that has changed, while a change is based on the version in it.
+pub fn tag_of_shown(version: u64, resource: &impl Serialize) -> (HeaderName, String) {
+    (ETAG, format!("\"{version}.{}\"", digest(resource)))
+}
+
+/// The tag of a resource that is shown in several ways, or changes with time, and that no change is
+/// based on: of what is shown alone.
+pub fn tag_of_content(resource: &impl Serialize) -> (HeaderName, String) {
+    (ETAG, format!("\"{}\"", digest(resource)))
+}
+
+fn digest(resource: &impl Serialize) -> String {
+    fingerprint(resource).chars().take(32).collect()
+}
+
 /// 200 with the resource after a change, and its tag.
 pub fn changed(tag: (HeaderName, String), resource: &impl Serialize) -> HttpResponse {
     HttpResponse::Ok().insert_header(tag).json(resource)
 }
 
-/// 200 with the resource and its tag, or 304 if the client has this version already.
+/// 200 with the resource and its tag, or 304 if the client has just that already.
 pub fn versioned(
     request: &HttpRequest,
     (name, tag): (HeaderName, String),
@@ -93,8 +112,6 @@ pub fn versioned(
     let unchanged = tags.any(|known| known == "*" || known.trim_start_matches("W/") == tag);
     let mut response = if unchanged { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     response.insert_header((name, tag));
-    response.insert_header((CACHE_CONTROL, "private, no-cache"));
-    response.insert_header((VARY, "Authorization"));
     if unchanged { response.finish() } else { response.json(resource) }
 }
 
@@ -142,6 +159,24 @@ mod tests {
         // Another's, and one's own from nobody.
         assert_eq!(based_on(Some("b-2"), tag("a-1")), IfMatch(Some(0)));
         assert_eq!(based_on(None, tag("a-1")), IfMatch(Some(0)));
+    }
+
+    #[test]
+    fn what_is_shown_beside_a_record_changes_the_tag_and_not_what_a_change_is_based_on() {
+        let tags = [tag_of_shown(3, &"5 left").1, tag_of_shown(3, &"4 left").1];
+        assert_ne!(tags[0], tags[1]);
+        assert_eq!(tag_of_shown(3, &"5 left").1, tags[0]);
+        let told = |known: &str| {
+            let request = TestRequest::default().insert_header((IF_NONE_MATCH, known)).to_http_request();
+            versioned(&request, tag_of_shown(3, &"5 left"), &"resource").status()
+        };
+        assert_eq!((told(&tags[0]), told(&tags[1])), (StatusCode::NOT_MODIFIED, StatusCode::OK));
+        assert_eq!(told("\"3\""), StatusCode::OK);
+        for tag in tags {
+            let request = TestRequest::default().insert_header((IF_MATCH, tag)).to_http_request();
+            assert_eq!(if_match(&request).unwrap(), IfMatch(Some(3)));
+        }
+        assert_ne!(tag_of_content(&"5 left"), tag_of_content(&"4 left"));
     }
 
     #[test]

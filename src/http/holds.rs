@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::caller::Caller;
+use super::etag;
 use super::idempotency::{IdempotencyKey, REPLAYED};
 use super::json::ValidJson;
 use super::page::{Binding, Listed, Paging};
@@ -143,7 +144,8 @@ async fn create_hold(
     if placed.replayed {
         response.insert_header(REPLAYED);
     }
-    Ok(response.json(HoldView::of(hold)))
+    let hold = HoldView::of(hold);
+    Ok(response.insert_header(etag::tag_of_content(&hold)).json(hold))
 }
 
 fn no_sku_twice(lines: &[LineOfHold]) -> Result<(), Problem> {
@@ -208,9 +210,12 @@ async fn get_hold(
     caller: Caller,
     id: InPath<PathId>,
     inventory: web::Data<Inventory>,
-) -> Result<web::Json<HoldView>, Problem> {
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
     let hold = inventory.hold_of(&caller.user_id, &id.0.0).await?.ok_or_else(Problem::not_found)?;
-    Ok(web::Json(HoldView::of(hold)))
+    let hold = HoldView::of(hold);
+    // It lapses at its time, whether or not its record says so yet.
+    Ok(etag::versioned(&request, etag::tag_of_content(&hold), &hold))
 }
 
 /// Ends a hold of mine before its time.

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::caller::{Caller, MaybeCaller};
+use super::etag;
 use super::idempotency::{IdempotencyKey, REPLAYED};
 use super::json::ValidJson;
 use super::page::{Binding, Listed, Paging};
@@ -62,9 +63,12 @@ async fn get_stock(
     caller: MaybeCaller,
     sku: InPath<Sku>,
     inventory: web::Data<Inventory>,
-) -> Result<web::Json<StockView>, Problem> {
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
     let stock = inventory.stock_now(&sku.0.0).await?.ok_or_else(Problem::not_found)?;
-    Ok(web::Json(StockView::of(&stock, caller.may("inventory:read"))))
+    let stock = StockView::of(&stock, caller.may("inventory:read"));
+    // The version tells how much is sold, which is not for all.
+    Ok(etag::versioned(&request, etag::tag_of_content(&stock), &stock))
 }
 
 /// Units that came in or went.

@@ -30,7 +30,9 @@ pub(super) struct OrderView {
     /// `pending`, `stock_held`, `payment_authorized`, `confirmed`, `shipped`, `delivered`,
     /// `rejected`, `cancelled`, `refunding` or `refunded`.
     status: &'static str,
-    /// Why it is being undone, or was.
+    /// Why it is being undone, or was: `out_of_stock`, `payment_declined`, `payment_method_invalid` (the
+    /// payment provider knows no such method), `authentication_required`, `payment_unavailable`,
+    /// `stock_unavailable`, `requested_by_customer` or `requested_by_shop`.
     #[schema(required = true)]
     reason: Option<String>,
     /// The statuses that may follow.

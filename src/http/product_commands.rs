@@ -14,7 +14,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::caller::Caller;
 use super::categories::is_id;
-use super::etag::IfMatch;
+use super::etag::{self, IfMatch};
 use super::idempotency::{IdempotencyKey, REPLAYED, fingerprint};
 use super::json::{ValidJson, named};
 use super::problem::Problem;
@@ -36,6 +36,7 @@ struct ProductInput {
     #[garde(length(chars, min = 1, max = 200), custom(is_one_line))]
     #[schema(min_length = 1, max_length = 200)]
     name: String,
+    /// What it is. Searched by each of its words, however many they are.
     #[garde(inner(length(chars, max = 10_000), custom(is_text)))]
     #[schema(max_length = 10_000)]
     description: Option<String>,
@@ -87,6 +88,7 @@ struct ProductPatch {
     #[schema(value_type = String, required = false, min_length = 1, max_length = 200)]
     #[serde(default, deserialize_with = "named")]
     name: Option<String>,
+    /// What it is. Searched by each of its words, however many they are.
     #[garde(inner(inner(length(chars, max = 10_000), custom(is_text))))]
     #[schema(value_type = Option<String>, max_length = 10_000)]
     #[serde(default, deserialize_with = "named")]
@@ -194,7 +196,8 @@ async fn create_product(
         response.insert_header(REPLAYED);
     }
     response.insert_header((header::LOCATION, format!("/v1/products/{}", product.value.id)));
-    shown(&mut response, product, &catalog, None).await
+    let (tag, product) = shown(product, &catalog, None).await?;
+    Ok(response.insert_header(tag).json(product))
 }
 
 fn new_product(asked: ProductInput, command: Option<(String, String)>) -> Result<NewProduct, Problem> {
@@ -261,7 +264,8 @@ async fn change_product(
     };
     let changed = catalog.change(&id.0.0, &change, if_match.0).await;
     let product = changed.map_err(|error| Problem::of_catalog(error, "/categoryId"))?;
-    shown(&mut HttpResponse::Ok(), product, &catalog, None).await
+    let (tag, product) = shown(product, &catalog, None).await?;
+    Ok(etag::changed(tag, &product))
 }
 
 /// Takes a product off sale for good. It stays readable; its SKUs are never another's.

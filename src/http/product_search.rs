@@ -33,7 +33,9 @@ const MOST_VALUES: usize = 20;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct ProductFilter {
-    /// Each word of it begins a word of the name or the description.
+    /// Each word of it begins a word of the name or the description. A word is a run of letters and
+    /// digits; case makes no difference, nor whether é is written as one character or as two. Of a
+    /// word 40 characters count, and of more than 64 words the first 64.
     #[garde(length(chars, max = 200))]
     #[param(max_length = 200)]
     q: Option<String>,

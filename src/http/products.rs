@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use actix_web::http::StatusCode;
-use actix_web::{HttpResponse, HttpResponseBuilder, get, web};
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpRequest, HttpResponse, get, web};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use steward_actors::catalog::{Catalog, Product, Variant};
@@ -145,16 +145,16 @@ impl ProductView {
     }
 }
 
-/// The product as it stands, with its tag.
+/// The product as it stands, and its tag: what is available changes without the product.
 pub(super) async fn shown(
-    response: &mut HttpResponseBuilder,
     product: Versioned<Product>,
     catalog: &Catalog,
     shown_in: Option<&ShownIn>,
-) -> Result<HttpResponse, Problem> {
+) -> Result<((header::HeaderName, String), ProductView), Problem> {
     let available = catalog.available(std::slice::from_ref(&product)).await?;
-    response.insert_header(etag::tag(product.version));
-    Ok(response.json(ProductView::of(product, &available, shown_in)))
+    let version = product.version;
+    let product = ProductView::of(product, &available, shown_in);
+    Ok((etag::tag_of_shown(version, &product), product))
 }
 
 /// How a product is shown.
@@ -180,9 +180,10 @@ async fn get_product(
     asked: ValidQuery<Shown>,
     catalog: web::Data<Catalog>,
     rates: web::Data<Rates>,
+    request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let shown_in = ShownIn::asked(asked.0.currency, &rates).await?;
     let found = catalog.get(&id.0.0).await?.ok_or_else(Problem::not_found)?;
-    // No 304: what is available changes without the product.
-    shown(&mut HttpResponse::Ok(), found, &catalog, shown_in.as_ref()).await
+    let (tag, product) = shown(found, &catalog, shown_in.as_ref()).await?;
+    Ok(etag::versioned(&request, tag, &product))
 }

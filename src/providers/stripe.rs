@@ -10,8 +10,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use steward_actors::money::{Currency, Money};
 use steward_actors::providers::{
-    Intent, IntentRequest, IntentStatus, PaymentError, Payments, ProviderRefund, ProviderRefundStatus,
-    RefundRequest,
+    Intent, IntentRequest, IntentStatus, NotChargeable, PaymentError, Payments, ProviderRefund,
+    ProviderRefundStatus, RefundRequest,
 };
 use url::Url;
 
@@ -143,6 +143,7 @@ fn failed(
         // The first call with this key is still running, or not all of this one arrived in time: no
         // word on the card.
         408 | 409 | 425 => call.no_answer(said),
+        400..=499 if error.param.as_deref() == Some("payment_method") => PaymentError::InvalidMethod(said),
         400..=499 => PaymentError::Refused(said),
         503 if retry_after.is_some() => PaymentError::Unavailable { reason: said, retry_after },
         // A provider that breaks down may have charged before.
@@ -154,6 +155,10 @@ fn failed(
 impl Payments for StripePayments {
     fn name(&self) -> &'static str {
         "stripe"
+    }
+
+    fn check_amount(&self, amount: Money) -> Result<(), NotChargeable> {
+        to_stripe(amount).map(drop)
     }
 
     async fn create(&self, request: &IntentRequest) -> Result<Intent, PaymentError> {
@@ -313,6 +318,8 @@ struct ErrorShown {
     #[serde(rename = "type")]
     kind: Option<String>,
     code: Option<String>,
+    /// The parameter that it is about.
+    param: Option<String>,
     message: Option<String>,
 }
 
@@ -327,6 +334,10 @@ impl ErrorShown {
     }
 }
 
+/// Twelve digits, whatever the currency, and less with some cards:
+/// <https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts>.
+const MOST: i64 = 999_999_999_999;
+
 /// Decimal places of the amounts that Stripe takes, where they are not ISO 4217's:
 /// <https://docs.stripe.com/currencies#special-cases>.
 fn exponent(currency: Currency) -> u32 {
@@ -337,15 +348,24 @@ fn exponent(currency: Currency) -> u32 {
     }
 }
 
-fn to_stripe(money: Money) -> Result<i64, PaymentError> {
+/// What amounts of a currency are a multiple of, in our minor units: of three decimals the last is
+/// always 0 (<https://docs.stripe.com/currencies#three-decimal>).
+fn step(currency: Currency) -> i64 {
+    let (ours, theirs) = (currency.exponent(), exponent(currency));
+    if theirs == 3 { 10 } else { 10i64.pow(ours.saturating_sub(theirs)) }
+}
+
+fn to_stripe(money: Money) -> Result<i64, NotChargeable> {
+    let step = step(money.currency);
+    if money.minor % step != 0 {
+        let step = Money::new(step, money.currency);
+        return Err(NotChargeable(format!("{money} cannot be charged, only multiples of {step} can")));
+    }
     let (ours, theirs) = (money.currency.exponent(), exponent(money.currency));
     let unit = 10i64.pow(ours.abs_diff(theirs));
-    let amount = if theirs >= ours {
-        money.minor.checked_mul(unit)
-    } else {
-        Some(money.minor / unit).filter(|_| money.minor % unit == 0)
-    };
-    amount.ok_or_else(|| PaymentError::Refused(format!("{money} cannot be charged")))
+    let amount = if theirs >= ours { money.minor.checked_mul(unit) } else { Some(money.minor / unit) };
+    let too_much = || NotChargeable(format!("{money} is more than can be charged at once"));
+    amount.filter(|amount| *amount <= MOST).ok_or_else(too_much)
 }
 
 fn from_stripe(amount: i64, currency: Currency) -> Option<Money> {
@@ -406,6 +426,33 @@ mod tests {
             assert_eq!(from_stripe(theirs, money(0, code).currency), Some(money(minor, code)), "{code}");
         }
         assert!(to_stripe(money(501, "MGA")).is_err());
+    }
+
+    #[test]
+    fn what_stripe_cannot_charge_is_refused_and_said_why() {
+        let why = |minor, code| to_stripe(money(minor, code)).unwrap_err().to_string();
+        for code in ["BHD", "JOD", "KWD", "OMR", "TND"] {
+            assert_eq!(to_stripe(money(5120, code)), Ok(5120), "{code}");
+            assert!(why(5124, code).contains(&format!("multiples of 0.010 {code}")), "{}", why(5124, code));
+        }
+        assert!(why(501, "MGA").contains("multiples of 1.00 MGA"));
+        assert_eq!(to_stripe(money(MOST, "USD")), Ok(MOST));
+        assert!(why(MOST + 1, "USD").contains("more than can be charged"));
+        assert!(why(MOST, "ISK").contains("more than can be charged"));
+    }
+
+    #[test]
+    fn a_method_that_is_none_is_told_from_a_decline_and_from_other_refusals() {
+        let about = |param: &str| {
+            let error = ErrorShown {
+                code: Some("resource_missing".to_owned()),
+                param: Some(param.to_owned()),
+                ..ErrorShown::default()
+            };
+            failed(Call::Change, StatusCode::BAD_REQUEST, None, error)
+        };
+        assert!(matches!(about("payment_method"), PaymentError::InvalidMethod(_)));
+        assert!(matches!(about("amount"), PaymentError::Refused(_)));
     }
 
     #[test]

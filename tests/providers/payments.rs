@@ -131,7 +131,7 @@ async fn an_unknown_method_or_intent_is_refused_with_the_parameter() {
     let world = World::new().await;
     let refused = world.payments().create(&request("o1", "pm_card_gold")).await;
     assert!(
-        matches!(&refused, Err(PaymentError::Refused(why)) if why.contains("pm_card_gold")),
+        matches!(&refused, Err(PaymentError::InvalidMethod(why)) if why.contains("pm_card_gold")),
         "{refused:?}"
     );
     assert!(matches!(world.payments().look_up("pi_none").await, Err(PaymentError::Refused(_))));

@@ -19,6 +19,7 @@ crate::over_both_stores!(
     only_an_admin_changes_catalogue_and_stock,
     another_users_order_is_not_there,
     an_order_that_makes_no_sense_is_refused_by_its_field,
+    a_total_that_cannot_be_charged_makes_no_order,
 );
 
 pub async fn ended(client: &Client, id: &str) -> Value {
@@ -105,18 +106,18 @@ async fn every_payment_method_of_the_sandbox_ends_as_it_should(app: App) {
     let sku = admin.product(1.0, 50).await;
     let client = Client::register(app.url()).await;
     let mut placed = Vec::new();
-    for (method, status) in [
-        ("pm_card_slow", "confirmed"),
-        ("pm_card_flaky", "confirmed"),
-        ("pm_card_lost_reply", "confirmed"),
-        ("pm_card_authenticationRequired", "rejected"),
-        ("pm_card_unheard_of", "rejected"),
+    for (method, status, reason) in [
+        ("pm_card_slow", "confirmed", json!(null)),
+        ("pm_card_flaky", "confirmed", json!(null)),
+        ("pm_card_lost_reply", "confirmed", json!(null)),
+        ("pm_card_authenticationRequired", "rejected", json!("authentication_required")),
+        ("pm_card_unheard_of", "rejected", json!("payment_method_invalid")),
     ] {
-        placed.push((place(&client, method, order(&sku, 1, method)).await, status));
+        placed.push((place(&client, method, order(&sku, 1, method)).await, status, reason));
     }
-    for (id, status) in placed {
+    for (id, status, reason) in placed {
         let order = ended(&client, &id).await;
-        assert_eq!(order["status"], status, "{order}");
+        assert_eq!((&order["status"], &order["reason"]), (&json!(status), &reason), "{order}");
         let captures = ledger_entry(&app, &id).await.map_or(json!(0), |entry| entry["captures"].clone());
         assert_eq!(captures, json!(u32::from(status == "confirmed")), "{order}");
     }
@@ -280,4 +281,23 @@ async fn an_order_that_makes_no_sense_is_refused_by_its_field(app: App) {
     let missing = client.post_with_key("/v1/orders", json!({"lines": []}), "k").await.expect(400);
     assert_eq!(missing["errors"][0]["field"], "/paymentMethod", "{missing}");
     assert_eq!(client.get("/v1/orders").await.expect(200)["items"], json!([]));
+}
+
+async fn a_total_that_cannot_be_charged_makes_no_order(app: App) {
+    let admin = Client::admin(app.url()).await;
+    let sku = format!("SKU-{}", uuid::Uuid::new_v4().simple());
+    let variant = json!({"sku": sku, "name": "One", "price": 5.125, "currency": "KWD"});
+    admin.post("/v1/products", json!({"name": "Thing", "variants": [variant]})).await.expect(201);
+    admin.adjust(&sku, 5).await;
+    let client = Client::register(app.url()).await;
+
+    let refused = client.post_with_key("/v1/orders", order(&sku, 1, "pm_card_visa"), "k").await.expect(422);
+
+    let error = &refused["errors"][0];
+    assert_eq!((&error["field"], &error["code"]), (&json!("/lines"), &json!("not_chargeable")), "{refused}");
+    assert_eq!(client.get("/v1/orders").await.expect(200)["items"], json!([]));
+    // Two of them come to something that can be.
+    let id = place(&client, "k", order(&sku, 2, "pm_card_visa")).await;
+    let order = ended(&client, &id).await;
+    assert_eq!((&order["status"], &order["total"]), (&json!("confirmed"), &json!(10.25)), "{order}");
 }

@@ -5,7 +5,7 @@
 //! it, also by changes at the same time (see [`super::category::CATEGORY_TREE`]).
 
 use super::category::{
-    CATEGORIES, CHILDREN, Category, CategoryTree, MOST_CATEGORIES, MOST_DEPTH, TreeRecord,
+    CATEGORIES, CHILDREN, Category, CategoryTree, DeletedCategory, MOST_CATEGORIES, MOST_DEPTH, TreeRecord,
 };
 use super::service::{Catalog, CatalogError, Made};
 use crate::store::{Batch, Cursor, PRIMARY, Query, StoreError, Versioned, find, load};
@@ -87,7 +87,7 @@ impl Catalog {
     /// Makes a category. If the id's category exists already, it is returned as it stands.
     ///
     /// # Errors
-    /// [`CatalogError`].
+    /// [`CatalogError`]; [`CatalogError::DeletedSince`] if this command made it, and it is no more.
     pub async fn create_category(&self, new: NewCategory) -> Result<Made<Category>, CatalogError> {
         self.settle(async || {
             if let Some(first) = self.category(&new.id).await? {
@@ -97,6 +97,11 @@ impl Catalog {
                 return Ok((Batch::new(), Made { value: first, replayed: true }));
             }
             let form = self.form().await?;
+            // Looked for after the form was read: a deletion from then on changes the form.
+            let can_come_again = new.command.is_some();
+            if can_come_again && load::<DeletedCategory>(self.store.as_ref(), &new.id).await?.is_some() {
+                return Err(CatalogError::DeletedSince);
+            }
             if form.record.categories >= MOST_CATEGORIES {
                 return Err(CatalogError::TooManyCategories);
             }
@@ -164,7 +169,9 @@ impl Catalog {
                 return Err(CatalogError::InUse);
             }
             let left = form.record.categories.saturating_sub(1);
-            Ok((form.replaced(Batch::new().delete(&category), left), ()))
+            let batch = form.replaced(Batch::new().delete(&category), left);
+            let deleted = DeletedCategory::of(&category.value, self.clock.now());
+            Ok((deleted.iter().fold(batch, Batch::insert), ()))
         })
         .await
     }

@@ -17,7 +17,7 @@ mod service;
 mod tests;
 
 pub use categories::{CategoryChange, NewCategory};
-pub use category::{CATEGORIES, CATEGORY_TREE, Category, MOST_CATEGORIES, MOST_DEPTH};
+pub use category::{CATEGORIES, CATEGORY_TREE, Category, DELETED_CATEGORIES, MOST_CATEGORIES, MOST_DEPTH};
 pub use change::{ProductChange, VariantChange};
 pub use facets::{AttributeFacet, CategoryFacet, Facets, PriceFacet, ValueFacet};
 pub use price::level_of_text;

@@ -13,7 +13,7 @@ use super::product::{BY_PRICE, LISTED, PRODUCTS, Product};
 use super::service::Catalog;
 use super::{labels, price};
 use crate::inventory::Stock;
-use crate::store::{Cursor, Query, StoreError, Versioned, find, load_many, words};
+use crate::store::{Cursor, Page, Query, Record, StoreError, Versioned, load_many, words};
 
 /// Products that are read for one page at most.
 pub const MOST_EXAMINED: usize = 500;
@@ -91,7 +91,7 @@ impl ProductSearch {
     fn walks(&self, categories: Option<&BTreeSet<String>>) -> Vec<Walk> {
         let base = |index| self.filtered(Query::by(&PRODUCTS, index).equal(false), categories);
         let one = |query| vec![Walk { query, shown: None }];
-        let words = words::of(&self.words);
+        let words = words::asked(&self.words);
         match self.sort {
             Sort::Cheapest => one(self.cheapest(categories)),
             Sort::Dearest => one(self.cheapest(categories).descending()),
@@ -144,20 +144,26 @@ impl ProductSearch {
         if checked { left.max(CHECKED_AT_ONCE) } else { left }
     }
 
+    /// Whether an earlier walk has shown a product: by the labels that this one looked up, as they
+    /// were made when the product was stored.
+    fn was_shown(&self, shown: Shown, product: &Record) -> bool {
+        let wanted = words::asked(&self.words);
+        let its: Vec<&str> = words::labels(&PRODUCTS, &product.body).collect();
+        match shown {
+            Shown::Called => its.contains(&labels::name(&wanted).as_str()),
+            Shown::Named => wanted.iter().all(|word| {
+                let prefix = labels::word(word);
+                its.iter().any(|label| label.starts_with(&prefix))
+            }),
+        }
+    }
+
     /// What an index found and does not say by itself.
-    fn fits(&self, product: &Product, shown: Option<Shown>, available: &HashMap<String, i64>) -> bool {
+    fn fits(&self, product: &Product, available: &HashMap<String, i64>) -> bool {
         let level = product.price_level();
-        let wanted = words::of(&self.words);
-        let name = words::of(&product.name);
-        let was_shown = match shown {
-            None => false,
-            Some(Shown::Called) => name == wanted,
-            Some(Shown::Named) => words::matches(&wanted, &name),
-        };
         let some = |sku: &str| available.get(sku).is_some_and(|units| *units > 0);
         let in_stock = || product.variants.iter().any(|variant| some(variant.sku.as_str()));
-        !was_shown
-            && self.min_price.is_none_or(|least| level >= least)
+        self.min_price.is_none_or(|least| level >= least)
             && self.max_price.is_none_or(|most| level <= most)
             && self.in_stock.is_none_or(|wanted| wanted == in_stock())
     }
@@ -194,12 +200,17 @@ impl Catalog {
             loop {
                 let left = search.limit - page.products.len();
                 let query = walk.query.clone().limit(search.step(&walk, left)).after(after.take());
-                let (found, next) = find::<Product>(self.store.as_ref(), query).await?;
+                let Page { records, next } = self.store.find(query.checked()?).await?;
+                let was_shown =
+                    |record: &Record| walk.shown.is_some_and(|shown| search.was_shown(shown, record));
+                let shown: Vec<bool> = records.iter().map(was_shown).collect();
+                let found =
+                    records.into_iter().map(Versioned::<Product>::read).collect::<Result<Vec<_>, _>>()?;
                 let available = self.available(&found).await?;
                 let among = found.len();
-                for (place, product) in found.into_iter().enumerate() {
+                for (place, (product, shown)) in found.into_iter().zip(shown).enumerate() {
                     examined += 1;
-                    let fits = search.fits(&product.value, walk.shown, &available);
+                    let fits = !shown && search.fits(&product.value, &available);
                     let (behind, more) =
                         (walk.query.behind(&product.value), place + 1 < among || next.is_some());
                     if fits {

@@ -65,6 +65,9 @@ pub enum CatalogError {
     /// The command's id made something else before.
     #[error("the command's id is another command's")]
     KeyReused,
+    /// The command made a category, which was deleted since.
+    #[error("what the command made was deleted since")]
+    DeletedSince,
     /// There is no category to put it in.
     #[error("there is no such category")]
     UnknownCategory,
@@ -133,7 +136,7 @@ pub struct Made<T> {
 #[derive(Clone)]
 pub struct Catalog {
     pub(super) store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
     pub(super) holds: Arc<dyn LapsedHolds>,
     /// Changes in this process take turns: all that touch one category would conflict. Nothing
     /// rests on it.

@@ -19,7 +19,6 @@ use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 
 use super::actor::{PARKED_FOR, Park, Parked, PlaceHold, SettleHold, StockActor};
-use super::holds::HoldLine;
 use super::pace::Pace;
 use super::pending::{Answer, Pending, Trouble, Work};
 use super::round::{self, Books, End};
@@ -41,7 +40,7 @@ const PARKING: Duration = Duration::from_millis(500);
 /// The actor of all bundles of this replica.
 pub(super) struct BundleActor {
     parts: Parts,
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<Pending>,
     /// The SKUs of the groups under way.
     in_hand: BTreeSet<String>,
     groups: usize,
@@ -56,30 +55,24 @@ struct Parts {
     clock: Arc<dyn Clock>,
 }
 
-struct Waiting {
-    skus: BTreeSet<String>,
-    command: Pending,
-}
-
 impl BundleActor {
     pub(super) fn new(registry: Registry<StockActor>, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
         let parts = Parts { registry, store, clock };
         Self { parts, waiting: VecDeque::new(), in_hand: BTreeSet::new(), groups: 0, conflicted: None }
     }
 
-    fn enqueue(&mut self, lines: &[HoldLine], work: Work, context: &mut Context<Self>) {
-        let skus = lines.iter().map(|line| line.sku.clone()).collect();
-        self.waiting.push_back(Waiting { skus, command: Pending::new(work) });
+    fn enqueue(&mut self, work: Work, context: &mut Context<Self>) {
+        self.waiting.push_back(Pending::new(work));
         self.go_on(context);
     }
 
     fn go_on(&mut self, context: &mut Context<Self>) {
         while self.groups < GROUPS {
-            let group = take(&mut self.waiting, &self.in_hand, |bundle| &bundle.skus);
+            let group = take(&mut self.waiting, &self.in_hand, Pending::skus);
             if group.is_empty() {
                 return;
             }
-            let skus: BTreeSet<String> = group.iter().flat_map(|bundle| bundle.skus.clone()).collect();
+            let skus: BTreeSet<String> = group.iter().flat_map(Pending::skus).map(str::to_owned).collect();
             self.in_hand.extend(skus.iter().cloned());
             self.groups += 1;
             let parts = self.parts.clone();
@@ -112,8 +105,7 @@ impl Handler<Envelope<PlaceHold>> for BundleActor {
 
     fn handle(&mut self, asked: Envelope<PlaceHold>, context: &mut Context<Self>) {
         let Envelope { command: PlaceHold(request), reply } = asked;
-        let lines = request.lines.clone();
-        self.enqueue(&lines, Work::Hold(request, Answer::to(|answer| reply.send(answer))), context);
+        self.enqueue(Work::Hold(request, Answer::to(|answer| reply.send(answer))), context);
     }
 }
 
@@ -122,12 +114,7 @@ impl Handler<Envelope<SettleHold>> for BundleActor {
 
     fn handle(&mut self, asked: Envelope<SettleHold>, context: &mut Context<Self>) {
         let Envelope { command: SettleHold { hold, settlement }, reply } = asked;
-        let lines = hold.value.lines.clone();
-        self.enqueue(
-            &lines,
-            Work::Settle(hold, settlement, Answer::to(|answer| reply.send(answer))),
-            context,
-        );
+        self.enqueue(Work::Settle(hold, settlement, Answer::to(|answer| reply.send(answer))), context);
     }
 }
 
@@ -136,19 +123,20 @@ impl Handler<Envelope<SettleHold>> for BundleActor {
 fn take<T>(
     waiting: &mut VecDeque<T>,
     in_hand: &BTreeSet<String>,
-    skus_of: impl Fn(&T) -> &BTreeSet<String>,
+    skus_of: impl Fn(&T) -> BTreeSet<&str>,
 ) -> Vec<T> {
     let mut spoken_for = in_hand.clone();
-    let (mut group, mut left, mut skus) = (Vec::new(), VecDeque::new(), BTreeSet::new());
+    let (mut group, mut left, mut skus) = (Vec::new(), VecDeque::new(), BTreeSet::<String>::new());
     for next in waiting.drain(..) {
         let its = skus_of(&next);
-        let more = its.difference(&skus).count();
+        let more = its.iter().filter(|sku| !skus.contains(**sku)).count();
         let fits = group.is_empty() || (group.len() < GROUP && skus.len() + more <= MOST_SKUS);
-        if fits && its.is_disjoint(&spoken_for) {
-            skus.extend(its.iter().cloned());
+        let goes = fits && !its.iter().any(|sku| spoken_for.contains(*sku));
+        let those = if goes { &mut skus } else { &mut spoken_for };
+        those.extend(its.into_iter().map(str::to_owned));
+        if goes {
             group.push(next);
         } else {
-            spoken_for.extend(its.iter().cloned());
             left.push_back(next);
         }
     }
@@ -162,8 +150,8 @@ async fn run(
     parts: &Parts,
     contended: bool,
     skus: &BTreeSet<String>,
-    group: Vec<Waiting>,
-) -> (Vec<Waiting>, bool) {
+    group: Vec<Pending>,
+) -> (Vec<Pending>, bool) {
     let mut parked = BTreeMap::new();
     let mut busy = BTreeMap::new();
     for (sku, answer) in skus.iter().zip(join_all(skus.iter().map(|sku| park(parts, sku))).await) {
@@ -174,15 +162,16 @@ async fn run(
     }
     let mut able = Vec::new();
     for bundle in group {
-        let reason = bundle.skus.iter().find_map(|sku| busy.get(sku));
-        let late = bundle.command.is_late().then_some("too many bundles wait");
+        let reason = bundle.skus().into_iter().find_map(|sku| busy.get(sku));
+        let late = bundle.is_late().then_some("too many bundles wait");
         match reason.map(String::as_str).or(late) {
-            Some(reason) => bundle.command.give_up(reason),
+            Some(reason) => bundle.give_up(reason),
             None => able.push(bundle),
         }
     }
     let known = parked.iter().map(|(sku, parked): (&String, &Parked)| (sku.clone(), parked.known.clone()));
-    let (books, again, conflicted) = commit(parts, contended, Books::of(known), able).await;
+    let (store, clock) = (parts.store.as_ref(), parts.clock.as_ref());
+    let (books, again, conflicted) = commit(store, clock, contended, Books::of(known), able).await;
     for (sku, parked) in parked {
         parked.unpark(books.known(&sku));
     }
@@ -198,23 +187,16 @@ async fn park(parts: &Parts, sku: &str) -> Result<Parked, String> {
 }
 
 async fn commit(
-    parts: &Parts,
+    store: &dyn Store,
+    clock: &dyn Clock,
     contended: bool,
     mut books: Books,
-    group: Vec<Waiting>,
-) -> (Books, Vec<Waiting>, bool) {
+    mut commands: Vec<Pending>,
+) -> (Books, Vec<Pending>, bool) {
     let until = Instant::now() + PARKED_FOR;
     let (mut pace, mut conflicted) = (Pace::default(), false);
-    // By its record a command is known again when the attempt hands it back.
-    let mut places = BTreeMap::new();
-    let mut commands = Vec::with_capacity(group.len());
-    for Waiting { skus, command } in group {
-        places.insert(command.record(), skus);
-        commands.push(command);
-    }
     while !commands.is_empty() && Instant::now() < until {
         let began = Instant::now();
-        let (store, clock) = (parts.store.as_ref(), parts.clock.as_ref());
         let attempt = round::attempt(store, clock, contended || conflicted, books, commands).await;
         (books, commands) = (attempt.books, attempt.again);
         conflicted |= attempt.end == End::Conflicted;
@@ -222,16 +204,16 @@ async fn commit(
             sleep(pace.came_too_late(began.elapsed(), fastrand::f64())).await;
         }
     }
-    let again = commands.into_iter().filter_map(|command| {
-        let skus = places.get(&command.record())?.clone();
-        Some(Waiting { skus, command })
-    });
-    (books, again.collect(), conflicted)
+    (books, commands, conflicted)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inventory::round::Known;
+    use crate::inventory::{HoldLine, HoldRequest, Sku, Stock};
+    use crate::store::Batch;
+    use crate::testing::{CommitFault, ManualClock, MemoryStore};
 
     type Bundle = (usize, BTreeSet<String>);
 
@@ -242,7 +224,10 @@ mod tests {
 
     fn taken(waiting: &mut VecDeque<Bundle>, in_hand: &[&str]) -> Vec<usize> {
         let in_hand = in_hand.iter().map(|sku| (*sku).to_owned()).collect();
-        take(waiting, &in_hand, |bundle| &bundle.1).into_iter().map(|bundle| bundle.0).collect()
+        take(waiting, &in_hand, |bundle| bundle.1.iter().map(String::as_str).collect())
+            .into_iter()
+            .map(|bundle| bundle.0)
+            .collect()
     }
 
     #[test]
@@ -272,5 +257,28 @@ mod tests {
         assert_eq!(taken(&mut waiting, &[]), [0]);
         assert_eq!(taken(&mut waiting, &large), [1]);
         assert_eq!(taken(&mut waiting, &[]), [2]);
+    }
+
+    fn hold(id: &str, skus: [&str; 2]) -> Pending {
+        let lines = skus.map(|sku| HoldLine { sku: sku.to_owned(), quantity: 1 }).to_vec();
+        let request = HoldRequest { id: id.to_owned(), user_id: "u".to_owned(), lines, ttl: None };
+        Pending::new(Work::Hold(request, Answer::to(drop)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn commands_with_one_id_are_tried_again_each_for_its_own_skus() {
+        let store = MemoryStore::default();
+        let skus = ["cap", "cup", "mug", "tee"];
+        for sku in skus {
+            let stock = Stock::none_of(&Sku::parse(sku).unwrap()).adjusted(1).unwrap();
+            store.commit(Batch::new().insert(&stock)).await.unwrap();
+        }
+        // More than there can be attempts until the SKUs are let go.
+        store.fail_commits([CommitFault::LostBefore; 5000]);
+        let books = Books::of(skus.map(|sku| (sku.to_owned(), Known::Nothing)));
+        let group = vec![hold("one", ["cap", "tee"]), hold("one", ["cup", "mug"])];
+        let (_, again, _) = commit(&store, &ManualClock::default(), false, books, group).await;
+        let again: Vec<_> = again.iter().map(Pending::skus).collect();
+        assert_eq!(again, [BTreeSet::from(["cap", "tee"]), BTreeSet::from(["cup", "mug"])]);
     }
 }

@@ -1,5 +1,6 @@
 //! Commands that wait for a commit, each with the place its own answer goes to.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -82,7 +83,7 @@ pub(super) enum Work {
 }
 
 /// The record that a command makes or ends, and is recognised by.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum RecordId {
     /// A hold's id.
     Hold(String),
@@ -115,6 +116,16 @@ impl Pending {
             Work::Settle(hold, ..) => RecordId::Hold(hold.value.id.clone()),
             Work::Adjust(adjustment, _) => RecordId::Movement(adjustment.movement_id()),
         }
+    }
+
+    /// The SKUs whose stock it is about.
+    pub(super) fn skus(&self) -> BTreeSet<&str> {
+        let lines = match &self.work {
+            Work::Hold(request, _) => &request.lines,
+            Work::Settle(hold, ..) => &hold.value.lines,
+            Work::Adjust(adjustment, _) => return BTreeSet::from([adjustment.sku.as_str()]),
+        };
+        lines.iter().map(|line| line.sku.as_str()).collect()
     }
 
     /// The user whose live holds it counts among, if it is to make a shopper's hold.

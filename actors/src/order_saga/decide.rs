@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::event::Event;
-use super::order::Order;
+use super::order::{Order, Reason};
 use super::refund::{MOST_RESTS, Refund};
 use super::state::Step;
 use crate::backoff::Backoff;
@@ -138,7 +138,10 @@ pub fn pause(attempt: Attempt, asked: Option<Duration>, patience: &Patience) -> 
 pub fn needs_look_up(step: Step, told: &Result<Intent, PaymentError>) -> bool {
     match told {
         Ok(intent) => !is_final(step, intent),
-        Err(error) => matches!(error, PaymentError::OutcomeUnknown(_) | PaymentError::Refused(_)),
+        Err(PaymentError::OutcomeUnknown(_) | PaymentError::Refused(_) | PaymentError::InvalidMethod(_)) => {
+            true
+        }
+        Err(PaymentError::Declined(_) | PaymentError::Unavailable { .. }) => false,
     }
 }
 
@@ -185,6 +188,10 @@ impl Answer {
             return Self::Happened(Event::AuthenticationRequired);
         }
         Self::Happened(Event::Declined { code })
+    }
+
+    fn invalid_method() -> Self {
+        Self::Happened(Event::Declined { code: Reason::PaymentMethodInvalid.name().to_owned() })
     }
 }
 
@@ -257,6 +264,7 @@ fn stock_failed(error: &HoldError) -> Answer {
 fn create_intent(answer: &Result<Intent, PaymentError>) -> Answer {
     match answer {
         Ok(intent) => Answer::Happened(Event::IntentCreated { intent_id: intent.id.clone() }),
+        Err(PaymentError::InvalidMethod(_)) => Answer::invalid_method(),
         Err(PaymentError::Declined(code) | PaymentError::Refused(code)) => Answer::declined(code),
         Err(error) => payment_failed(error),
     }
@@ -272,6 +280,7 @@ fn authorize(answer: &Result<Intent, PaymentError>) -> Answer {
             (IntentStatus::Unconfirmed, None) => Answer::not_yet("the payment is not confirmed yet"),
             (IntentStatus::Processing, _) => Answer::not_yet("the payment is being processed"),
         },
+        Err(PaymentError::InvalidMethod(_)) => Answer::invalid_method(),
         Err(PaymentError::Declined(code) | PaymentError::Refused(code)) => Answer::declined(code),
         Err(error) => payment_failed(error),
     }
@@ -339,9 +348,9 @@ fn refund(order: &Order, outcome: &Outcome, now: Timestamp) -> Answer {
             }
             ProviderRefundStatus::Failed => failed(format!("refund {} failed", back.id)),
         },
-        Outcome::Refund(Err(PaymentError::Declined(code) | PaymentError::Refused(code))) => {
-            failed(code.clone())
-        }
+        Outcome::Refund(Err(
+            PaymentError::Declined(code) | PaymentError::InvalidMethod(code) | PaymentError::Refused(code),
+        )) => failed(code.clone()),
         Outcome::Refund(Err(error)) => payment_failed(error),
         other => Answer::wrong(format!("{other:?} is no answer about a refund")),
     }
@@ -353,6 +362,8 @@ fn payment_failed(error: &PaymentError) -> Answer {
             Answer::NotYet { reason: error.to_string(), ask_after: *retry_after }
         }
         PaymentError::OutcomeUnknown(_) => Answer::not_yet(error.to_string()),
-        PaymentError::Declined(_) | PaymentError::Refused(_) => Answer::wrong(error.to_string()),
+        PaymentError::Declined(_) | PaymentError::InvalidMethod(_) | PaymentError::Refused(_) => {
+            Answer::wrong(error.to_string())
+        }
     }
 }

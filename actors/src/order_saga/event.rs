@@ -28,7 +28,8 @@ pub enum Event {
     Authorized,
     /// The payment was declined, or the provider refuses it as it is.
     Declined {
-        /// The provider's code or words.
+        /// The provider's code or words; of a method that is none, the name of
+        /// [`Reason::PaymentMethodInvalid`].
         code: String,
     },
     /// The customer would have to act at their bank.

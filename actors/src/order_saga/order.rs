@@ -179,6 +179,8 @@ pub enum Reason {
     OutOfStock,
     /// The payment method was declined.
     PaymentDeclined,
+    /// The payment provider knows no such method, or it is none that can pay.
+    PaymentMethodInvalid,
     /// The customer would have to act at their bank.
     AuthenticationRequired,
     /// The payment provider could not be reached for as long as we wait.
@@ -197,6 +199,7 @@ impl Reason {
         match self {
             Self::OutOfStock => "out_of_stock",
             Self::PaymentDeclined => "payment_declined",
+            Self::PaymentMethodInvalid => "payment_method_invalid",
             Self::AuthenticationRequired => "authentication_required",
             Self::PaymentUnavailable => "payment_unavailable",
             Self::StockUnavailable => "stock_unavailable",
@@ -533,6 +536,7 @@ mod tests {
         for reason in [
             Reason::OutOfStock,
             Reason::PaymentDeclined,
+            Reason::PaymentMethodInvalid,
             Reason::AuthenticationRequired,
             Reason::PaymentUnavailable,
             Reason::StockUnavailable,

@@ -25,7 +25,7 @@ use crate::ids;
 use crate::inventory::{Hold, Holds, TakeError};
 use crate::money::{AmountError, Money};
 use crate::outbox::Waker;
-use crate::providers::Payments;
+use crate::providers::{NotChargeable, Payments};
 use crate::store::{Batch, CommitError, Query, Store, StoreError, Versioned, find};
 use crate::supervision::{Arbiters, AskError, Registry, RegistryOptions, Tree};
 
@@ -120,6 +120,9 @@ pub enum AcceptError {
     /// The lines have no total: several currencies, or too large.
     #[error("the total {0}")]
     Total(#[from] AmountError),
+    /// The payment provider cannot charge the total.
+    #[error("the total {0}")]
+    NotChargeable(#[from] NotChargeable),
     /// The hold cannot be taken over. Nothing was accepted.
     #[error("the hold cannot be taken over: {0}")]
     Hold(#[from] TakeError),
@@ -277,6 +280,7 @@ impl Orders {
             total = Some(total.map_or(Ok(line), |sum| sum.plus(line))?);
         }
         let total = total.filter(|total| total.minor > 0).ok_or(AcceptError::NothingToPay)?;
+        self.ports.payments.check_amount(total)?;
         let owner = self.prospective_owner().to_owned();
         let mut order = Order {
             id: ids::new_id(),

@@ -238,6 +238,9 @@ fn project(order: &mut Order, event: &Event, at: Timestamp) {
             payment.authorized = total;
             order.status = OrderStatus::PaymentAuthorized;
         }
+        Event::Declined { code } if code == Reason::PaymentMethodInvalid.name() => {
+            order.reason = Some(Reason::PaymentMethodInvalid);
+        }
         Event::Declined { .. } => order.reason = Some(Reason::PaymentDeclined),
         Event::AuthenticationRequired => order.reason = Some(Reason::AuthenticationRequired),
         Event::GaveUp { reason } => order.reason = Some(*reason),

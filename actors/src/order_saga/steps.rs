@@ -147,7 +147,9 @@ async fn on_intent(ports: &Ports, order: &Order, step: Step, keys: &mut Keys) ->
 fn unproven(unseen: PaymentError) -> PaymentError {
     match unseen {
         PaymentError::Unavailable { .. } | PaymentError::OutcomeUnknown(_) => unseen,
-        PaymentError::Refused(reason) | PaymentError::Declined(reason) => {
+        PaymentError::Refused(reason)
+        | PaymentError::Declined(reason)
+        | PaymentError::InvalidMethod(reason) => {
             PaymentError::OutcomeUnknown(format!("it cannot be looked up: {reason}"))
         }
     }

@@ -9,8 +9,9 @@ use async_trait::async_trait;
 use super::breaker::{Breaker, BreakerState};
 use super::{
     Bank, BankError, ClaimError, Credential, Intent, IntentRequest, LinkToken, Mail, MailError, Mailer,
-    PaymentError, Payments, Period, ProviderRefund, RefundRequest, Statement,
+    NotChargeable, PaymentError, Payments, Period, ProviderRefund, RefundRequest, Statement,
 };
+use crate::money::Money;
 
 /// Why no call goes out.
 fn left_alone(breaker: &Breaker) -> String {
@@ -50,6 +51,10 @@ impl GuardedPayments {
 impl Payments for GuardedPayments {
     fn name(&self) -> &'static str {
         self.inner.name()
+    }
+
+    fn check_amount(&self, amount: Money) -> Result<(), NotChargeable> {
+        self.inner.check_amount(amount)
     }
 
     async fn create(&self, request: &IntentRequest) -> Result<Intent, PaymentError> {

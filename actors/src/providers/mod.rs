@@ -26,7 +26,7 @@ pub use geocoding::{Finding, Geocoding, GeocodingError, GuardedGeocoding, Postal
 pub use guarded::{GuardedBank, GuardedMailer, GuardedPayments};
 pub use mail::{Mail, MailError, Mailer};
 pub use payments::{
-    Intent, IntentRequest, IntentStatus, PaymentError, Payments, ProviderRefund, ProviderRefundStatus,
-    RefundRequest,
+    Intent, IntentRequest, IntentStatus, NotChargeable, PaymentError, Payments, ProviderRefund,
+    ProviderRefundStatus, RefundRequest,
 };
 pub use rates::{DailyRates, ExchangeRates, GuardedRates, MOST_RATES, RatesError};

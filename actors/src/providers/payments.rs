@@ -95,8 +95,12 @@ pub enum PaymentError {
     /// The method was declined, for this reason (the provider's code). Final for this method.
     #[error("declined: {0}")]
     Declined(String),
-    /// The provider refuses the call as it is: a wrong state, an unknown id or method. Trying again
-    /// does not help; looking the intent up does.
+    /// The provider knows no such method, or it is none that can pay. Final for this method; its
+    /// holder was not asked.
+    #[error("the payment method is invalid: {0}")]
+    InvalidMethod(String),
+    /// The provider refuses the call as it is: a wrong state, an unknown id. Trying again does not
+    /// help; looking the intent up does.
     #[error("refused: {0}")]
     Refused(String),
     /// The call did not reach the provider, or it said that it did nothing. Try again.
@@ -112,12 +116,30 @@ pub enum PaymentError {
     OutcomeUnknown(String),
 }
 
+/// Why an amount cannot be charged as it is, for people.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotChargeable(pub String);
+
+impl From<NotChargeable> for PaymentError {
+    fn from(error: NotChargeable) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
 /// A payment provider. Every method that changes something takes an idempotency key; repeating a
 /// call with its key counts once.
 #[async_trait]
 pub trait Payments: Send + Sync + 'static {
     /// The name shown as the order's `payment.provider`.
     fn name(&self) -> &'static str;
+
+    /// Whether `amount`, which is positive, can be charged: as far as the provider's rules for its
+    /// currency say, without asking.
+    ///
+    /// # Errors
+    /// [`NotChargeable`].
+    fn check_amount(&self, amount: Money) -> Result<(), NotChargeable>;
 
     /// Creates an intent, unconfirmed: moves and reserves nothing.
     ///

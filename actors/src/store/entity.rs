@@ -43,7 +43,7 @@ pub struct Versioned<T> {
 }
 
 impl<T: Entity> Versioned<T> {
-    fn read(record: Record) -> Result<Self, StoreError> {
+    pub(crate) fn read(record: Record) -> Result<Self, StoreError> {
         let Record { id, version, body } = record;
         match serde_json::from_value(Value::Object(body)) {
             Ok(value) => Ok(Self { value, version }),

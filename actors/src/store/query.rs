@@ -117,10 +117,11 @@ impl Query {
         self
     }
 
-    /// Only records in which each word of `text` begins a word. Text without a word finds all.
+    /// Only records in which each word of `text` begins a word; of more than
+    /// [`super::words::MOST_ASKED`], the first. Text without a word finds all.
     #[must_use]
     pub fn words(mut self, text: &str) -> Self {
-        self.words.extend(super::words::of(text));
+        self.words.extend(super::words::asked(text));
         self
     }
 

@@ -1,32 +1,57 @@
 //! Word search, the same on every adapter: a record is found if each word asked for begins a word
 //! in one of the collection's word fields.
 //!
-//! Pure. A word is a run of letters and digits, in lower case; accents stay. Adapters index
-//! [`of_record`] and look up prefixes of it; they never use their database's own text search,
-//! whose hits and order differ from one to the next.
+//! Pure. A word is a run of letters and digits; accents stay. Spellings that differ only in case, or
+//! in how Unicode writes one and the same text (é as one character or as two), are one word.
+//! Adapters index [`of_record`] and look up prefixes of it; they never use their database's own text
+//! search, whose hits and order differ from one to the next.
 //!
 //! Labels are looked up in the same index. There they begin with [`LABEL`], which no word does.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
+use unicode_normalization::UnicodeNormalization;
 
 use super::{Body, Collection};
 
+/// The number of the way in which words are made; a later way gets a higher one. Adapters keep it
+/// beside what they index, and index anew what was made in another way.
+pub const FORM: u32 = 2;
 /// Characters that are kept of a word.
 pub const LONGEST: usize = 40;
-/// Words that are kept of a text.
-pub const MOST: usize = 64;
+/// Words that are kept of a text: as many as can be in 10,000 characters, the longest text that
+/// any record is searched by.
+pub const MOST: usize = 5000;
+/// Words of a text that are looked up.
+pub const MOST_ASKED: usize = 64;
 
 /// The words of `text`: sorted, each once, at most [`MOST`].
 pub fn of(text: &str) -> Vec<String> {
-    let mut words: Vec<String> = text
-        .split(|c: char| !c.is_alphanumeric())
-        .filter(|word| !word.is_empty())
-        .take(MOST)
-        .map(|word| word.to_lowercase().chars().take(LONGEST).collect())
-        .collect();
-    words.sort_unstable();
-    words.dedup();
-    words
+    first(text, MOST)
+}
+
+/// The words that are looked up for who asks for `text`: sorted, each once, at most [`MOST_ASKED`].
+pub fn asked(text: &str) -> Vec<String> {
+    first(text, MOST_ASKED)
+}
+
+fn first(text: &str, most: usize) -> Vec<String> {
+    let text: String = text.nfkc().collect();
+    let mut words = BTreeSet::new();
+    for word in text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
+        if words.len() == most {
+            break;
+        }
+        words.insert(folded(word));
+    }
+    words.into_iter().collect()
+}
+
+/// Without regard to case: by way of upper case, as that has one letter for ς and σ, and SS for ß.
+fn folded(word: &str) -> String {
+    let upper = word.chars().flat_map(char::to_lowercase).flat_map(char::to_uppercase);
+    upper.flat_map(char::to_lowercase).nfkc().take(LONGEST).collect()
 }
 
 /// What a label begins with in the index.
@@ -88,6 +113,34 @@ mod tests {
         assert_eq!(of("Blue T-Shirt (XL), blue!"), ["blue", "shirt", "t", "xl"]);
         assert_eq!(of("Ärger 2x"), ["2x", "ärger"]);
         assert!(of(" -- ").is_empty());
+    }
+
+    #[test]
+    fn one_text_has_the_same_words_however_unicode_writes_it() {
+        for (one, other) in [
+            ("caf\u{e9} \u{c5}", "cafe\u{301} A\u{30a}"),
+            ("A\u{30a}", "\u{212b}"),
+            ("\u{d55c}", "\u{1112}\u{1161}\u{11ab}"),
+            ("file", "\u{fb01}le"),
+            ("ABC 42", "\u{ff21}\u{ff22}\u{ff23} \u{ff14}\u{ff12}"),
+            ("STRASSE", "Straße"),
+            ("straße", "STRA\u{1e9e}E"),
+            ("ΟΔΟΣ", "οδος"),
+        ] {
+            assert_eq!(of(one), of(other), "{one} {other}");
+        }
+        assert_ne!(of("cafe"), of("café"), "accents stay");
+    }
+
+    #[test]
+    fn all_words_of_a_long_text_are_kept_and_a_bounded_number_is_looked_up() {
+        let text: String = (0..1500).map(|n| format!("w{n} same ")).collect();
+        let words = of(&text);
+        assert_eq!(words.len(), 1501);
+        assert!(matches(&asked("w1499"), &words));
+        assert_eq!(asked(&text).len(), MOST_ASKED);
+        let endless: String = (0..=MOST).map(|n| format!("{n} ")).collect();
+        assert_eq!(of(&endless).len(), MOST);
     }
 
     #[test]

@@ -23,6 +23,7 @@ impl Problem {
             CatalogError::Circle => Self::invalid_field(category, "category_circle", text),
             CatalogError::TooDeep => Self::invalid_field(category, "too_deep", text),
             CatalogError::KeyReused => Self::key_reused(),
+            CatalogError::DeletedSince => Self::deleted_since(),
             CatalogError::NotFound => Self::not_found(),
             CatalogError::OtherVersion => Self::precondition_failed(),
             CatalogError::Archived => Self::conflict("archived", "The product is archived"),

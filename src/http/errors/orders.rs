@@ -13,6 +13,9 @@ impl From<AcceptError> for Problem {
                 Self::invalid_field("/lines", "nothing_to_pay", "have nothing that is to be paid")
             }
             AcceptError::Total(_) => Self::invalid_field("/lines", "amount", error.to_string()),
+            AcceptError::NotChargeable(_) => {
+                Self::invalid_field("/lines", "not_chargeable", error.to_string())
+            }
             AcceptError::Hold(TakeError::NotFound) => {
                 Self::invalid_field("/holdId", "unknown_hold", "is no hold of yours")
             }

@@ -18,8 +18,8 @@ use crate::sandbox::World;
 use crate::sandbox::answer::Answer;
 use crate::sandbox::control::Switches;
 
-/// Stripe's own limit: eight digits of minor units.
-const MAX_AMOUNT: i64 = 99_999_999;
+/// Stripe's own limit: twelve digits of minor units.
+const MAX_AMOUNT: i64 = 999_999_999_999;
 
 pub(in crate::sandbox) fn routes(config: &mut web::ServiceConfig) {
     config
@@ -97,7 +97,7 @@ fn new_intent(mut form: Form, world: &World) -> Result<Intent, Answer> {
         ));
     }
     if amount > MAX_AMOUNT {
-        return Err(Answer::invalid("amount_too_large", Some("amount"), "The amount has at most 8 digits."));
+        return Err(Answer::invalid("amount_too_large", Some("amount"), "The amount has at most 12 digits."));
     }
     let currency = form.require("currency")?.to_lowercase();
     if Currency::from_code(&currency.to_uppercase()).is_none() {

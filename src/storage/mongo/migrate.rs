@@ -1,8 +1,8 @@
 //! Bringing a database to the declared schema, and telling what it lacks.
 //!
 //! Who calls it: `steward migrate`, and start-up. It looks first and changes only what differs, so
-//! it may be repeated, and several replicas may do it at once. It never touches a record, a
-//! collection or an index that is not declared.
+//! it may be repeated, and several replicas may do it at once. It never touches a collection or an
+//! index that is not declared, nor of a record more than the words that search has made of it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,15 +11,18 @@ use std::sync::Arc;
 use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::error::{Error, ErrorKind};
+use steward_actors::store::{Collection, words};
 
 use super::failure::in_words;
-use super::schema::{Wanted, create_indexes, set_validator, wanted};
-use super::{Inner, MongoStore};
+use super::schema::{Wanted, create_indexes, set_validator, stored_form, wanted};
+use super::{Inner, MongoStore, document};
 
 /// Rounds of looking and changing, against others who migrate at the same time.
 const ROUNDS: usize = 5;
 /// What building an index may take; a large collection takes its time.
 const BUILD_MILLIS: i64 = 30 * 60 * 1000;
+/// Records whose words are replaced together: even those of the longest texts fit a command.
+const TOGETHER: usize = 100;
 
 /// What was done, in words, in order; empty if everything was there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +51,7 @@ pub enum MigrateError {
 #[derive(Clone, Debug, PartialEq)]
 enum Step {
     CreateCollection(&'static str),
+    MakeWords(&'static str),
     SetValidator(Wanted),
     DropIndex(&'static str, String),
     CreateIndex(&'static str, Document),
@@ -57,6 +61,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CreateCollection(name) => write!(f, "create collection {name}"),
+            Self::MakeWords(name) => write!(f, "make the words of {name} anew"),
             Self::SetValidator(wanted) => write!(f, "set the validator of {}", wanted.name),
             Self::DropIndex(name, index) => write!(f, "drop index {index} of {name}, which has changed"),
             Self::CreateIndex(name, index) => {
@@ -68,7 +73,8 @@ impl fmt::Display for Step {
 
 impl MongoStore {
     /// Creates what the declared collections need: collections, validators, indexes, expiry. An
-    /// index whose declaration has changed is dropped and built again.
+    /// index whose declaration has changed is dropped and built again, and words that are made in
+    /// another way by now are made anew.
     ///
     /// # Errors
     /// [`MigrateError`]; what was done before it stays, and the next run goes on from there.
@@ -128,6 +134,11 @@ impl Inner {
                     Vec::new()
                 }
                 Some(validator) => {
+                    // Before the validator, which says that it has been done.
+                    let form = stored_form(&wanted.validator);
+                    if form.is_some() && form != validator.as_ref().and_then(stored_form) {
+                        steps.push(Step::MakeWords(wanted.name));
+                    }
                     if !validator.as_ref().is_some_and(|validator| same(validator, &wanted.validator)) {
                         steps.push(Step::SetValidator(wanted.clone()));
                     }
@@ -153,6 +164,7 @@ impl Inner {
     /// Takes a step; `false` if somebody else has taken it meanwhile.
     async fn take(&self, step: &Step) -> Result<bool, MigrateError> {
         let mut command = match step {
+            Step::MakeWords(name) => return self.make_words(step, name).await.map(|()| true),
             Step::CreateCollection(name) => doc! { "create": *name },
             Step::SetValidator(wanted) => set_validator(wanted),
             Step::DropIndex(name, index) => doc! { "dropIndexes": *name, "index": index },
@@ -172,6 +184,55 @@ impl Inner {
             (_, None) => Err(unreachable(error)),
         }
     }
+
+    /// Makes the words of all records as they are made now. A record that is written meanwhile has
+    /// them from who writes it.
+    async fn make_words(&self, step: &Step, name: &str) -> Result<(), MigrateError> {
+        let Some(collection) = self.schema.iter().copied().find(|collection| collection.name == name) else {
+            return Ok(());
+        };
+        let documents = self.database.collection::<Document>(name);
+        let mut found = documents.find(doc! {}).await.map_err(unreachable)?;
+        let mut updates = Vec::new();
+        while let Some(document) = found.try_next().await.map_err(unreachable)? {
+            updates.extend(new_words(collection, document).map_err(|reason| refused(step, reason))?);
+            if updates.len() == TOGETHER {
+                self.update(step, name, std::mem::take(&mut updates)).await?;
+            }
+        }
+        self.update(step, name, updates).await
+    }
+
+    async fn update(&self, step: &Step, name: &str, updates: Vec<Document>) -> Result<(), MigrateError> {
+        if updates.is_empty() {
+            return Ok(());
+        }
+        let command = doc! {
+            "update": name, "updates": updates, "ordered": false, "writeConcern": { "w": "majority" },
+        };
+        let done = self.database.run_command(command).await.map_err(unreachable)?;
+        match done.get_array("writeErrors").ok().and_then(|errors| errors.first()) {
+            Some(error) => Err(refused(step, error.to_string())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The update that gives a record the words that it should have; `None` if it has them.
+fn new_words(collection: &'static Collection, document: Document) -> Result<Option<Document>, String> {
+    let found = document.get_array(document::WORDS).cloned().unwrap_or_default();
+    let version = document.get(document::VERSION).cloned().unwrap_or(Bson::Null);
+    let record = document::to_record(collection, document).map_err(|error| error.to_string())?;
+    let words: Vec<Bson> = words::of_record(collection, &record.body).into_iter().map(Bson::from).collect();
+    if found == words {
+        return Ok(None);
+    }
+    let unchanged = doc! { document::ID: record.id, document::VERSION: version };
+    Ok(Some(doc! { "q": unchanged, "u": { "$set": { document::WORDS: words } } }))
+}
+
+fn refused(step: &Step, reason: String) -> MigrateError {
+    MigrateError::Refused { change: step.to_string(), reason }
 }
 
 /// What must be done to the indexes that there are.

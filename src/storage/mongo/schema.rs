@@ -5,13 +5,15 @@
 use std::fmt::Write as _;
 
 use bson::{Bson, Document, doc};
-use steward_actors::store::{Collection, Kind};
+use steward_actors::store::{Collection, Kind, words};
 
 use super::document::{COMMIT, ID, VERSION, WORDS};
 use super::transaction::{COMMITS, SENT_AT};
 
 /// The name of the index that word search uses.
 const WORD_INDEX: &str = "_words";
+/// Where a validator has room for a remark: the form of the words that are stored.
+const FORM: &str = "description";
 /// The name of the index by which MongoDB removes what has expired.
 const EXPIRY_INDEX: &str = "_expires";
 /// How long the ids of commits are kept. Their outcome is asked for within seconds.
@@ -55,13 +57,29 @@ fn of_collection(collection: &'static Collection) -> Wanted {
     let mut indexes: Vec<Document> =
         collection.indexes.iter().map(|index| index_of(collection, index)).collect();
     if collection.is_searched() {
-        properties.insert(WORDS, doc! { "bsonType": "array", "items": { "bsonType": "string" } });
+        properties.insert(
+            WORDS,
+            doc! { "bsonType": "array", "items": { "bsonType": "string" }, FORM: form_of_words(collection) },
+        );
         indexes.push(doc! { "key": { WORDS: 1, ID: 1 }, "name": WORD_INDEX });
     }
     if let Some(field) = collection.expires {
         indexes.push(expiry(field, 0));
     }
     Wanted { name: collection.name, validator: json_schema(required, properties), indexes }
+}
+
+/// Of which fields words are made, and how.
+fn form_of_words(collection: &Collection) -> String {
+    let fields: Vec<&str> = collection.words.iter().copied().chain(collection.label_fields()).collect();
+    format!("{}, form {}", fields.join(", "), words::FORM)
+}
+
+/// What a validator says of the words of the collection: what those are that are there, as far as
+/// [`super::migrate`] has made them.
+pub(super) fn stored_form(validator: &Document) -> Option<&str> {
+    let properties = validator.get_document("$jsonSchema").ok()?.get_document("properties").ok()?;
+    properties.get_document(WORDS).ok()?.get_str(FORM).ok()
 }
 
 fn json_schema(required: Vec<&str>, properties: Document) -> Document {
@@ -213,6 +231,13 @@ mod tests {
         let properties = schema.get_document("properties").expect("properties");
         assert_eq!(properties.get_document("expiresAt").ok(), Some(&doc! { "bsonType": "date" }));
         assert_eq!(properties.get_document("device").ok(), Some(&doc! { "bsonType": "string" }));
+    }
+
+    #[test]
+    fn the_validator_says_in_which_form_words_are() {
+        let wanted = wanted(&[&SESSIONS]).remove(0);
+        let form = format!("device, form {}", words::FORM);
+        assert_eq!(stored_form(&wanted.validator), Some(form.as_str()));
     }
 
     #[test]

@@ -8,8 +8,9 @@
 //!
 //! Indexes are partial, so they hold only the records that have all of their fields, and end with
 //! the id, but for unique ones, where no two records are left to sort. Words are in a table of
-//! their own. The names of indexes and word tables tell all of their definition: a changed one is
-//! another one, is made at the next start, and replaces the former. Nothing else is ever dropped.
+//! their own. The names of indexes and word tables tell all of their definition, also the way in which
+//! words are made: a changed one is another one, is made at the next start, and replaces the former.
+//! Nothing else is ever dropped.
 
 use std::collections::BTreeSet;
 
@@ -53,12 +54,12 @@ pub(super) fn primary_index_name(collection: &Collection) -> String {
 
 /// The name of the table of a collection's words.
 pub(super) fn words_table(collection: &Collection) -> String {
-    format!("{}.words({})", collection.name, searched_fields(collection))
+    format!("{}.words({}) {}", collection.name, searched_fields(collection), words::FORM)
 }
 
 /// The name of the index that looks up words in that table.
 pub(super) fn words_index_name(collection: &Collection) -> String {
-    format!("{}.by word({})", collection.name, searched_fields(collection))
+    format!("{}.by word({}) {}", collection.name, searched_fields(collection), words::FORM)
 }
 
 fn searched_fields(collection: &Collection) -> String {

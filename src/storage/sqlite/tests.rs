@@ -202,8 +202,9 @@ fn a_rare_word_is_looked_up_rather_than_the_index_walked() {
     for index in [PRIMARY, "box", "at", "number"] {
         for query in shapes(index).into_iter().filter(|query| !query.words.is_empty()) {
             let plan = plan(&connection, &query, Some(0));
-            let by_word = "SEARCH w USING COVERING INDEX letters.by word(subject) (word>? AND word<?)";
-            assert!(plan.contains(by_word), "{query:?}\n{plan}");
+            let by_word = schema::words_index_name(&LETTERS);
+            let by_word = format!("SEARCH w USING COVERING INDEX {by_word} (word>? AND word<?)");
+            assert!(plan.contains(&by_word), "{query:?}\n{plan}");
             let by_id = format!("SEARCH t USING INDEX {} (id=?)", schema::primary_index_name(&LETTERS));
             assert!(plan.starts_with(&by_id), "{query:?}\n{plan}");
         }
@@ -336,8 +337,8 @@ async fn a_deleted_record_leaves_no_words() {
 }
 
 fn words(connection: &Connection) -> i64 {
-    let count = r#"SELECT count(*) FROM "letters.words(subject)""#;
-    connection.query_row(count, [], |row| row.get(0)).unwrap()
+    let count = format!("SELECT count(*) FROM {}", schema::quoted(&schema::words_table(&LETTERS)));
+    connection.query_row(&count, [], |row| row.get(0)).unwrap()
 }
 
 #[tokio::test]
@@ -355,6 +356,30 @@ async fn what_is_declared_later_is_made_at_the_next_start_and_holds_what_was_sto
         let taken = store.commit(batch([insert("b", json!({"box": "in", "number": 1}))])).await;
         assert_eq!(taken, Err(Conflict::Unique { collection: "letters", index: "number" }.into()));
     }
+}
+
+#[tokio::test]
+async fn words_that_were_made_in_another_way_are_made_anew() {
+    let database = Database::new();
+    let store = database.open(&[&LETTERS]).unwrap();
+    store.commit(batch([insert("a", json!({"subject": "Cafe\u{301}"}))])).await.unwrap();
+    drop(store);
+    let table = schema::quoted(&schema::words_table(&LETTERS));
+    let index = schema::quoted(&schema::words_index_name(&LETTERS));
+    let before = format!(
+        r#"DROP INDEX {index};
+        ALTER TABLE {table} RENAME TO "letters.words(subject)";
+        UPDATE "letters.words(subject)" SET word = 'cafe';
+        CREATE INDEX "letters.by word(subject)" ON "letters.words(subject)" (word, id)"#
+    );
+    Connection::open(database.path()).unwrap().execute_batch(&before).unwrap();
+
+    let store = database.open(&[&LETTERS]).unwrap();
+
+    assert_eq!(ids(&store, Query::by(&LETTERS, PRIMARY).words("café")).await, ["a"]);
+    let former = "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'letters.%(subject)'";
+    let connection = connection::reopen(&database.path()).unwrap();
+    assert_eq!(connection.query_row(former, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
 }
 
 fn insert_bare(id: &str, fields: Value) -> Write {
@@ -443,7 +468,7 @@ fn labels_are_looked_up_checked_and_counted_by_an_index() {
         assert!(checked.starts_with(walk) && checked.contains(check), "{checked}");
         assert!(!checked.contains("TEMP B-TREE"), "{checked}");
         let looked_up = plan(&connection, &query, Some(0));
-        let by_word = format!("SEARCH w USING COVERING INDEX cards.by word(tags) {look_up}");
+        let by_word = format!("SEARCH w USING COVERING INDEX {} {look_up}", schema::words_index_name(&CARDS));
         assert!(looked_up.contains(&by_word), "{looked_up}");
 
         for driver in [None, Some(0)] {

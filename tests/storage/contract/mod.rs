@@ -106,6 +106,8 @@ macro_rules! suite {
                 each_word_asked_for_must_begin_a_word,
                 all_word_fields_are_searched,
                 letter_case_does_not_matter_and_accents_do,
+                how_unicode_writes_a_word_does_not_matter,
+                all_words_of_a_long_text_are_searched,
                 words_follow_replaces_and_deletes,
                 hits_are_in_the_order_of_the_index,
                 words_join_with_an_index_a_range_and_a_cursor,

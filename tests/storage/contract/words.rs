@@ -45,12 +45,33 @@ pub async fn letter_case_does_not_matter_and_accents_do(harness: &Harness) {
     assert_eq!(search(store, "ärg").await, ["1"]);
     assert_eq!(search(store, "ARG").await, ["2"]);
     assert_eq!(search(store, "straß").await, ["1"]);
+    assert_eq!(search(store, "STRASSE").await, ["1"]);
     assert_eq!(search(store, "日本").await, ["3"]);
     assert_eq!(search(store, "z").await, ["4"]);
     let long = "x".repeat(60);
     given(store, &[("5", &long)]).await;
     assert_eq!(search(store, &long).await, ["5"]);
     assert_eq!(search(store, &"x".repeat(41)).await, ["5"]);
+}
+
+pub async fn how_unicode_writes_a_word_does_not_matter(harness: &Harness) {
+    let store = harness.store.as_ref();
+    given(store, &[("1", "caf\u{e9}"), ("2", "Cafe\u{301}s"), ("3", "\u{ff23}afe"), ("4", "cafe")]).await;
+    for cafe in ["caf\u{e9}", "cafe\u{301}", "CAFE\u{301}"] {
+        assert_eq!(search(store, cafe).await, ["1", "2"], "{cafe}");
+    }
+    assert_eq!(search(store, "cafe").await, ["3", "4"]);
+}
+
+pub async fn all_words_of_a_long_text_are_searched(harness: &Harness) {
+    let store = harness.store.as_ref();
+    let long: Vec<String> = (0..600).map(|n| format!("word{n}")).collect();
+    given(store, &[("1", &long.join(" ")), ("2", "word0")]).await;
+    for (asked, found) in [("word599", "1"), ("word64 word65", "1"), ("word0 word1", "1")] {
+        assert_eq!(search(store, asked).await, [found], "{asked}");
+    }
+    commit(store, [replace(&THINGS, "1", 1, json!({"title": "short"}))]).await;
+    assert!(search(store, "word599").await.is_empty());
 }
 
 pub async fn words_follow_replaces_and_deletes(harness: &Harness) {

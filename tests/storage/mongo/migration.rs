@@ -122,8 +122,30 @@ async fn a_database_in_use_is_migrated_to_a_changed_schema() {
     );
     let kept = ids(&later, Query::by(&PEOPLE_LATER, PRIMARY).limit(1000)).await;
     assert_eq!(kept.len(), written.min(1000));
+    let by_word = Query::by(&PEOPLE_LATER, PRIMARY).words("ann");
+    assert_eq!(ids(&later, by_word).await, ["a"], "what is searched from now on has its words");
     let same = later.commit(alone([insert(&PEOPLE_LATER, "b", json!({"name": "Ann"}))])).await;
     assert!(matches!(same, Err(CommitError::Conflict(_))), "{same:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn words_that_were_made_in_another_way_are_made_anew() {
+    let database = Database::new();
+    let store = database.connect(&uri(), &[&PEOPLE_LATER]).await;
+    store.migrate().await.unwrap();
+    commit(&store, [insert(&PEOPLE_LATER, "a", json!({"name": "Cafe\u{301}"}))]).await;
+    let stored = get(&store, &PEOPLE_LATER, "a").await;
+    let inside = raw(&database).await;
+    let before = doc! { "$set": { "_words": ["cafe"] } };
+    inside.collection::<Document>("people").update_one(doc! { "_id": "a" }, before).await.unwrap();
+    inside.run_command(doc! { "collMod": "people", "validator": {} }).await.unwrap();
+
+    let report = store.migrate().await.unwrap();
+
+    assert_eq!(report.changes, ["make the words of people anew", "set the validator of people"]);
+    assert_eq!(ids(&store, Query::by(&PEOPLE_LATER, PRIMARY).words("café")).await, ["a"]);
+    assert_eq!(get(&store, &PEOPLE_LATER, "a").await, stored);
+    assert_eq!(store.missing().await.unwrap(), [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -125,7 +125,7 @@ async fn category(catalog: &Catalog, id: &str, parent: Option<&str>) -> Result<C
 
 #[test]
 fn the_collections_are_declared_without_mistakes() {
-    for collection in [&PRODUCTS, &SKUS, &CATEGORIES, &CATEGORY_TREE] {
+    for collection in [&PRODUCTS, &SKUS, &CATEGORIES, &CATEGORY_TREE, &DELETED_CATEGORIES] {
         assert_eq!(collection.mistakes(), Vec::<String>::new());
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::store::{Batch, Cursor};
+use crate::store::{Batch, Cursor, Write};
 
 fn all() -> ProductSearch {
     ProductSearch {
@@ -92,6 +92,45 @@ async fn what_is_called_so_comes_before_what_is_named_so_and_that_before_the_res
             ["p6", "p5", "p4", "p3", "p2", "p1"],
             "{nothing:?}"
         );
+    }
+}
+
+#[actix_rt::test]
+async fn all_words_of_a_description_are_searched_however_unicode_writes_them() {
+    let shop = shop();
+    let told: String =
+        (0..200).map(|n| format!("word{n} ")).collect::<String>() + "cre\u{300}me bru\u{302}le\u{301}e";
+    made(&shop, "p1", "Cafe\u{301}", 1, move |new| new.description = Some(told)).await;
+    made(&shop, "p2", "Caf\u{e9}", 1, |_| {}).await;
+    for (asked, expected) in [
+        ("word199", vec!["p1"]),
+        ("cr\u{e8}me", vec!["p1"]),
+        ("BRU\u{302}LE\u{301}E", vec!["p1"]),
+        ("caf\u{e9}", vec!["p2", "p1"]),
+        ("cafe\u{301}", vec!["p2", "p1"]),
+        ("cafe", vec![]),
+    ] {
+        for sort in [Sort::Relevance, Sort::Newest] {
+            let search = ProductSearch { sort, ..words(asked) };
+            assert_eq!(ids(&shop.catalog, &search).await, expected, "{asked} {sort:?}");
+        }
+    }
+}
+
+#[actix_rt::test]
+async fn a_product_that_was_labelled_in_another_way_is_found_and_once() {
+    let shop = shop();
+    made(&shop, "p1", "Caf\u{e9}", 1, |_| {}).await;
+    made(&shop, "p2", "Cafe\u{301} noir", 1, |_| {}).await;
+    let stored = shop.store.get(&PRODUCTS, "p2").await.unwrap().unwrap();
+    let mut body = stored.body;
+    body["labels"] = serde_json::json!(["+band=0", "-name=cafe noir", "-word=cafe", "-word=noir"]);
+    let write =
+        Write::Replace { collection: &PRODUCTS, id: stored.id, version: stored.version, body, before: None };
+    shop.store.commit(Batch { writes: vec![write], ..Batch::default() }).await.unwrap();
+    for limit in 1..=3 {
+        assert_eq!(walk(&shop.catalog, &words("caf\u{e9}"), limit).await, ["p1", "p2"], "{limit}");
+        assert_eq!(walk(&shop.catalog, &words("noir"), limit).await, ["p2"], "{limit}");
     }
 }
 

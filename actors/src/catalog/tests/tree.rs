@@ -57,6 +57,27 @@ async fn a_tree_grows_is_renamed_moved_and_cut() {
 }
 
 #[actix_rt::test]
+async fn a_command_that_comes_again_does_not_make_anew_what_was_deleted() {
+    let shop = shop();
+    let catalog = &shop.catalog;
+    let new = NewCategory {
+        id: "a".to_owned(),
+        command: Some("what it said".to_owned()),
+        name: "A".to_owned(),
+        parent_id: None,
+    };
+    assert!(!catalog.create_category(new.clone()).await.unwrap().replayed);
+    assert!(catalog.create_category(new.clone()).await.unwrap().replayed);
+    catalog.delete_category("a", ANY).await.unwrap();
+    assert_eq!(catalog.create_category(new).await, Err(CatalogError::DeletedSince));
+    // Of one that no command is known by nothing is kept.
+    category(catalog, "b", None).await.unwrap();
+    catalog.delete_category("b", ANY).await.unwrap();
+    category(catalog, "b", None).await.unwrap();
+    is_sound(&shop).await;
+}
+
+#[actix_rt::test]
 async fn nothing_goes_where_it_cannot_be() {
     let shop = shop();
     let catalog = &shop.catalog;

@@ -50,6 +50,7 @@ fn outcomes() -> Vec<Outcome> {
         Err(PaymentError::Declined("card_declined".to_owned())),
         Err(PaymentError::Declined("authentication_required".to_owned())),
         Err(PaymentError::Refused("no such thing".to_owned())),
+        Err(PaymentError::InvalidMethod("no such method".to_owned())),
         Err(PaymentError::Unavailable { reason: "down".to_owned(), retry_after: None }),
         Err(PaymentError::OutcomeUnknown("lost".to_owned())),
     ];
@@ -148,6 +149,7 @@ fn answers_mean_exactly_this() {
             "authorize: declined: card_declined -> declined",
             "authorize: declined: authentication_required -> authentication_required",
             "authorize: refused: no such thing -> declined",
+            "authorize: the payment method is invalid: no such method -> declined",
             "commit_stock: Committed -> stock_committed",
             "capture: Unconfirmed -> declined",
             "capture: Declined -> declined",
@@ -292,6 +294,7 @@ fn a_look_up_settles_only_what_it_proves() {
             assert_eq!(settles(step, &intent(status)), settled, "{step:?} {status:?}");
         }
         assert!(needs_look_up(step, &Err(PaymentError::Refused("state".to_owned()))));
+        assert!(needs_look_up(step, &Err(PaymentError::InvalidMethod("gone".to_owned()))));
         assert!(needs_look_up(step, &Err(PaymentError::OutcomeUnknown("lost".to_owned()))));
         assert!(!needs_look_up(step, &Err(PaymentError::Declined("card".to_owned()))));
     }

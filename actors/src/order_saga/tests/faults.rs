@@ -9,9 +9,10 @@ use async_trait::async_trait;
 use super::holds::HoldFault;
 use super::world::{World, ask, hasty, now};
 use crate::inventory::HoldStatus;
+use crate::money::Money;
 use crate::order_saga::{AcceptError, OrderStatus, Reason, Step, TimelineStatus};
 use crate::providers::{
-    Intent, IntentRequest, IntentStatus, PaymentError, Payments, ProviderRefund, RefundRequest,
+    Intent, IntentRequest, IntentStatus, NotChargeable, PaymentError, Payments, ProviderRefund, RefundRequest,
 };
 use crate::supervision::lock;
 use crate::testing::{CommitFault, PaymentCall, PaymentFault, ScriptedPayments};
@@ -79,6 +80,9 @@ impl KeepsItsErrors {
 impl Payments for KeepsItsErrors {
     fn name(&self) -> &'static str {
         self.inner.name()
+    }
+    fn check_amount(&self, amount: Money) -> Result<(), NotChargeable> {
+        self.inner.check_amount(amount)
     }
     async fn create(&self, request: &IntentRequest) -> Result<Intent, PaymentError> {
         self.inner.create(request).await

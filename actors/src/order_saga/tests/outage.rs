@@ -8,10 +8,11 @@ use async_trait::async_trait;
 
 use super::world::{World, ask};
 use crate::cluster::Clock;
+use crate::money::Money;
 use crate::order_saga::{OrderStatus, TimelineStatus};
 use crate::providers::{
-    Breaker, BreakerOptions, GuardedPayments, Intent, IntentRequest, PaymentError, Payments, ProviderRefund,
-    RefundRequest,
+    Breaker, BreakerOptions, GuardedPayments, Intent, IntentRequest, NotChargeable, PaymentError, Payments,
+    ProviderRefund, RefundRequest,
 };
 use crate::testing::ScriptedPayments;
 
@@ -36,6 +37,10 @@ impl Way {
 impl Payments for Way {
     fn name(&self) -> &'static str {
         self.to.name()
+    }
+
+    fn check_amount(&self, amount: Money) -> Result<(), NotChargeable> {
+        self.to.check_amount(amount)
     }
 
     async fn create(&self, request: &IntentRequest) -> Result<Intent, PaymentError> {

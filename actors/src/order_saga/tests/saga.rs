@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::world::{World, ask, usd};
 use crate::inventory::HoldStatus;
-use crate::order_saga::{OrderStatus, PaymentStatus, Reason, TimelineStatus};
-use crate::providers::IntentStatus;
+use crate::money::{Currency, Money};
+use crate::order_saga::{AcceptError, Line, OrderStatus, PaymentStatus, Reason, TimelineStatus};
+use crate::providers::{IntentStatus, NotChargeable};
 use crate::testing::PaymentCall;
 
 const A_WHILE: Duration = Duration::from_secs(10);
@@ -96,14 +97,34 @@ async fn a_declined_card_and_one_that_needs_the_customer_are_undone() {
 }
 
 #[actix_rt::test]
-async fn a_method_that_the_provider_does_not_know_is_a_decline() {
+async fn a_method_that_the_provider_does_not_know_is_told_from_a_decline() {
     let world = World::new();
     let replica = world.replica("r1");
     let id = replica.orders.accept(ask("k", "pm_unknown")).await.unwrap().order.value.id;
     let order = world.settled(&replica, &id).await;
-    assert_eq!(order.reason, Some(Reason::PaymentDeclined));
+    assert_eq!(order.reason, Some(Reason::PaymentMethodInvalid));
     assert_eq!(world.events(&id).await, ["accepted", "stock_held", "declined", "stock_released", "rejected"]);
+    let timeline = replica.orders.timeline(&id).await.unwrap().entries;
+    assert_eq!(timeline[2].detail.as_deref(), Some("payment_method_invalid"));
     world.check(&replica, &id).await;
+}
+
+#[actix_rt::test]
+async fn an_amount_that_cannot_be_charged_is_refused_before_there_is_an_order() {
+    let world = World::new();
+    let replica = world.replica("r1");
+    let asked = |minor| {
+        let mut asked = ask("k", "pm_card_visa");
+        let dinars = Money::new(minor, Currency::from_code("KWD").unwrap());
+        asked.lines = vec![Line { unit_price: dinars, quantity: 3, ..asked.lines[0].clone() }];
+        asked
+    };
+    let refused = replica.orders.accept(asked(1001)).await.unwrap_err();
+    assert_eq!(refused, AcceptError::NotChargeable(NotChargeable("does not end in 0".to_owned())));
+    assert_eq!((world.store.commits(), world.payments.calls(PaymentCall::Create)), (0, 0));
+    let order = replica.orders.accept(asked(1010)).await.unwrap().order.value;
+    assert_eq!(order.total.minor, 3030);
+    world.settled(&replica, &order.id).await;
 }
 
 #[actix_rt::test]

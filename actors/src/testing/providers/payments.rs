@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use super::script::{Gate, Held, Script, pass};
 use crate::money::Money;
 use crate::providers::{
-    Intent, IntentRequest, IntentStatus, PaymentError, Payments, ProviderRefund, ProviderRefundStatus,
-    RefundRequest,
+    Intent, IntentRequest, IntentStatus, NotChargeable, PaymentError, Payments, ProviderRefund,
+    ProviderRefundStatus, RefundRequest,
 };
 use crate::supervision::lock;
 
@@ -87,8 +87,8 @@ struct State {
 ///
 /// Of the payment methods, `pm_card_chargeDeclined` is declined (another key is refused then: the
 /// intent has lost its method), `pm_card_authenticationRequired`
-/// asks for action, `pm_unknown` is refused at creation; all others succeed. Everything else is
-/// queued per method.
+/// asks for action, `pm_unknown` is invalid; all others succeed. Of currencies with three decimals
+/// it charges only what ends in 0. Everything else is queued per method.
 pub struct ScriptedPayments {
     state: Mutex<State>,
     changes: watch::Sender<()>,
@@ -299,11 +299,18 @@ impl Payments for ScriptedPayments {
         "scripted"
     }
 
+    fn check_amount(&self, amount: Money) -> Result<(), NotChargeable> {
+        if amount.currency.exponent() == 3 && amount.minor % 10 != 0 {
+            return Err(NotChargeable("does not end in 0".to_owned()));
+        }
+        Ok(())
+    }
+
     async fn create(&self, request: &IntentRequest) -> Result<Intent, PaymentError> {
         let parameters = format!("create {} {} {}", request.order_id, request.amount, request.payment_method);
         self.call(PaymentCall::Create, Some((&request.key, parameters)), |state, _| {
             if request.payment_method == "pm_unknown" {
-                return Err(PaymentError::Refused("no such payment method".to_owned()));
+                return Err(PaymentError::InvalidMethod("no such payment method".to_owned()));
             }
             let intent = Intent {
                 id: format!("pi_{:06}", state.intents.len() + 1),
