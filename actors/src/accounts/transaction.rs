@@ -25,8 +25,8 @@ pub static TRANSACTIONS: Collection = Collection {
         Field::optional("command", Kind::Text),
     ],
     indexes: &[
-        Index::by("user", &["userId", "date"]),
-        Index::by("account", &["accountId", "date"]),
+        Index::by("user", &["userId", "date"]).narrow(),
+        Index::by("account", &["accountId", "date"]).narrow(),
         Index::unique("external", &["accountId", "externalId"]),
     ],
     words: &["description"],

@@ -73,17 +73,27 @@ pub struct Index {
     pub fields: &'static [&'static str],
     /// Whether two records may not have the same values.
     pub unique: bool,
+    /// Whether those that have the same first value are few enough to look through: see
+    /// [`Self::narrow`].
+    pub narrow: bool,
 }
 
 impl Index {
     /// An index in which several records may have the same values.
     pub const fn by(name: &'static str, fields: &'static [&'static str]) -> Self {
-        Self { name, fields, unique: false }
+        Self { name, fields, unique: false, narrow: false }
+    }
+
+    /// The same index, for a collection that is searched only along such ones, their first field
+    /// fixed: its words need no index among all records, which costs an entry for each word.
+    #[must_use]
+    pub const fn narrow(self) -> Self {
+        Self { narrow: true, ..self }
     }
 
     /// An index in which no two records have the same values.
     pub const fn unique(name: &'static str, fields: &'static [&'static str]) -> Self {
-        Self { name, fields, unique: true }
+        Self { name, fields, unique: true, narrow: false }
     }
 }
 
@@ -112,6 +122,11 @@ impl Collection {
     /// Whether its records can be looked up by words or labels.
     pub fn is_searched(&self) -> bool {
         !self.words.is_empty() || self.label_fields().next().is_some()
+    }
+
+    /// Whether its words are looked up among all records, not only along narrow indexes.
+    pub fn is_searched_as_a_whole(&self) -> bool {
+        self.is_searched() && !self.indexes.iter().any(|index| index.narrow)
     }
 
     /// The names of its fields of kind [`Kind::Labels`].

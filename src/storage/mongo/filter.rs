@@ -14,8 +14,8 @@ use super::document::{ID, WORDS, field_value};
 pub(super) struct Find {
     pub(super) filter: Document,
     pub(super) sort: Document,
-    /// The index to use. With words or labels it is left to the planner, which tries whether these
-    /// or the order narrow the search more.
+    /// The index to use. With words or labels among all records it is left to the planner, which
+    /// tries whether these or the order narrow the search more.
     pub(super) hint: Option<&'static str>,
     /// One more than the page holds, to see whether there is a next one.
     pub(super) limit: i64,
@@ -101,7 +101,7 @@ pub(super) fn tallied(answer: &Document, most: usize) -> Option<Tally> {
 
 fn hint(query: &Query) -> Option<&'static str> {
     let name = if query.index == PRIMARY { "_id_" } else { query.index };
-    (!query.is_search()).then_some(name)
+    (!query.is_search() || !query.collection.is_searched_as_a_whole()).then_some(name)
 }
 
 /// Equality, presence of optional fields (which the partial indexes ask for), range and words.
@@ -225,6 +225,20 @@ mod tests {
         let query = Query::by(&THINGS, "owner_at").equal(evil.clone()).after(Some(after));
         let text = find(&query).filter.to_string();
         assert!(!text.contains("\"$ne\""), "{text}");
+    }
+
+    static NOTES: Collection = Collection {
+        name: "notes",
+        fields: &[Field::required("owner", Kind::Text), Field::required("text", Kind::Text)],
+        indexes: &[Index::by("owner", &["owner"]).narrow()],
+        words: &["text"],
+        expires: None,
+    };
+
+    #[test]
+    fn words_are_looked_for_along_a_narrow_index() {
+        let searched = find(&Query::by(&NOTES, "owner").equal("ann").words("blu"));
+        assert_eq!(searched.hint, Some("owner"));
     }
 
     #[test]

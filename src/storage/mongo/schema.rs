@@ -61,6 +61,8 @@ fn of_collection(collection: &'static Collection) -> Wanted {
             WORDS,
             doc! { "bsonType": "array", "items": { "bsonType": "string" }, FORM: form_of_words(collection) },
         );
+    }
+    if collection.is_searched_as_a_whole() {
         indexes.push(doc! { "key": { WORDS: 1, ID: 1 }, "name": WORD_INDEX });
     }
     if let Some(field) = collection.expires {
@@ -220,6 +222,21 @@ mod tests {
                 doc! { "key": { "expiresAt": 1 }, "name": "_expires", "expireAfterSeconds": 0_i64 },
             ]
         );
+    }
+
+    static NOTES: Collection = Collection {
+        name: "notes",
+        fields: &[Field::required("userId", Kind::Text), Field::required("text", Kind::Text)],
+        indexes: &[Index::by("user", &["userId"]).narrow()],
+        words: &["text"],
+        expires: None,
+    };
+
+    #[test]
+    fn what_is_searched_along_narrow_indexes_has_words_and_no_index_of_them() {
+        let wanted = wanted(&[&NOTES]).remove(0);
+        assert_eq!(wanted.indexes, [doc! { "key": { "userId": 1, "_id": 1 }, "name": "user" }]);
+        assert!(stored_form(&wanted.validator).is_some());
     }
 
     #[test]
