@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use steward_actors::cluster::{Clock, REPLICAS, Replica, StoreClock};
-use steward_actors::order_saga::{self, Order, OrderStatus};
+use steward_actors::order_saga::{self, OrderStatus};
 use steward_actors::pauses::{PROVIDER, Pause, Pauses};
 use steward_actors::store::{PRIMARY, Query, Store, find};
 use steward_actors::supervision::Tree;

@@ -20,7 +20,7 @@ use steward_actors::cluster::SlotTable;
 use steward_actors::store::{Batch, Collection, Entity, PRIMARY, Query, Store, Versioned, find, load};
 use tokio::process::Command;
 use tokio::sync::watch;
-use tokio::time::{Instant, interval, timeout};
+use tokio::time::{Instant, interval};
 
 use crate::support::{Backend, Client, DataDir, Replica, SHORT_LEASE, Sandbox, eventually};
 
