@@ -243,7 +243,14 @@ async fn buy(
 }
 
 async fn ledger(sandbox: &str) -> Vec<Value> {
-    let answer = reqwest::get(format!("{sandbox}/_sandbox/ledger")).await.unwrap();
-    let ledger: Value = answer.json().await.unwrap();
-    ledger["orders"].as_array().expect("a ledger").clone()
+    let (mut entries, mut from) = (Vec::new(), String::new());
+    loop {
+        let answer = reqwest::get(format!("{sandbox}/_sandbox/ledger{from}")).await.unwrap();
+        let ledger: Value = answer.json().await.unwrap();
+        entries.extend(ledger["orders"].as_array().expect("a ledger").iter().cloned());
+        match ledger["next"].as_str() {
+            Some(next) => from = format!("?from={next}"),
+            None => return entries,
+        }
+    }
 }
