@@ -6,11 +6,11 @@
 
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use reqwest::Method;
-use tokio::sync::{Mutex, RwLock};
+use tokio::sync::{Mutex, RwLock, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::support::{Backend, Client, DataDir, Replica, Sandbox, eventually, order};
@@ -50,7 +50,9 @@ async fn orders_survive_while_one_of_three_replicas_dies_every_few_seconds() {
 
     // and buyers who ask any of them, and another one with the same key when there is no answer,
     let urls = Arc::new(RwLock::new(replicas.iter().map(|replica| replica.url.clone()).collect::<Vec<_>>()));
-    let (count, closing) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let count = Arc::new(AtomicUsize::new(0));
+    // They buy evenly between the deaths.
+    let (allow, allowed) = watch::channel(wanted / kills);
     let acknowledged = Arc::new(Mutex::new(Acknowledged::default()));
     let buyers: Vec<_> = (0..BUYERS)
         .map(|number| {
@@ -61,7 +63,7 @@ async fn orders_survive_while_one_of_three_replicas_dies_every_few_seconds() {
                 urls: urls.clone(),
                 acknowledged: acknowledged.clone(),
                 count: count.clone(),
-                closing: closing.clone(),
+                allowed: allowed.clone(),
             };
             tokio::spawn(buyer.buy(random.fork()))
         })
@@ -79,9 +81,10 @@ async fn orders_survive_while_one_of_three_replicas_dies_every_few_seconds() {
         urls.write().await[which] = replica.url.clone();
         replicas.insert(which, replica);
         died += 1;
+        allow.send_replace(wanted * (died + 1) / kills);
         eprintln!("kill {died}: {} acknowledged", count.load(Ordering::SeqCst));
     }
-    closing.store(true, Ordering::SeqCst);
+    drop(allow);
     for buyer in buyers {
         buyer.await.unwrap();
     }
@@ -112,13 +115,15 @@ struct Buyer {
     urls: Arc<RwLock<Vec<String>>>,
     acknowledged: Arc<Mutex<Acknowledged>>,
     count: Arc<AtomicUsize>,
-    closing: Arc<AtomicBool>,
+    /// Orders that there may be by now; closed when it is enough.
+    allowed: watch::Receiver<usize>,
 }
 
 impl Buyer {
-    async fn buy(self, mut random: fastrand::Rng) {
+    async fn buy(mut self, mut random: fastrand::Rng) {
         for turn in 0.. {
-            if self.closing.load(Ordering::SeqCst) {
+            let may = |allowed: &usize| self.count.load(Ordering::SeqCst) < *allowed;
+            if self.allowed.wait_for(may).await.is_err() {
                 return;
             }
             let (method, name) = match turn % 10 {
