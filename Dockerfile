@@ -12,15 +12,15 @@ COPY bench/Cargo.toml bench/
 RUN mkdir -p src actors/src bench/src \
     && touch src/lib.rs actors/src/lib.rs \
     && echo 'fn main() {}' | tee src/main.rs bench/src/main.rs \
-    && cargo build --release --locked --package steward \
+    && cargo build --profile dist --locked --package steward \
     && rm -r src actors/src
 COPY config config
 COPY actors actors
 COPY src src
 # The empty crates are younger than the files that replace them.
 RUN find src actors/src -name '*.rs' -exec touch {} + \
-    && cargo build --release --locked --package steward --bin steward \
-    && strip --strip-debug target/release/steward
+    && cargo build --profile dist --locked --package steward --bin steward \
+    && strip --strip-debug target/dist/steward
 
 # What it runs on: no compiler, no shell of ours, nobody but an unprivileged user.
 FROM debian:bookworm-slim AS base
@@ -47,4 +47,4 @@ LABEL org.opencontainers.image.title="steward" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-COPY --from=build /build/target/release/steward /usr/local/bin/steward
+COPY --from=build /build/target/dist/steward /usr/local/bin/steward

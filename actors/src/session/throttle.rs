@@ -3,8 +3,8 @@
 //! A guess is counted on the account that it is aimed at, whether or not there is one, and on the
 //! address that it comes from. A device that the account's owner has logged in from before (a
 //! [`super::DeviceToken`]) is counted apart from both, so nobody who guesses elsewhere keeps the
-//! owner out; all of them together are counted, too. A log-in that was right is taken back. What is refused here costs no hash and says
-//! nothing about the account.
+//! owner out; all of them together are counted, too. A log-in that was right is taken back. What is
+//! refused here costs no hash and says nothing about the account.
 //!
 //! Until it is known whether a log-in is right it counts as a guess. So that many right ones at once
 //! are not refused for each other, they wait in turn.
