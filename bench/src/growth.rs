@@ -62,6 +62,7 @@ pub async fn fill(raw: &Raw, count: usize) -> Result<usize, Failure> {
         }
         made = count.min(made + AT_ONCE);
     }
+    raw.flush().await?;
     Ok(made)
 }
 

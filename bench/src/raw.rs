@@ -51,6 +51,12 @@ impl Raw {
         self.database.collection::<Document>("bare").insert_one(doc! { "_id": id }).await.is_ok()
     }
 
+    /// Has all that was written so far in the database's files, so that what is measured next does not
+    /// pay for it.
+    pub async fn flush(&self) -> Result<(), Error> {
+        self.client.database("admin").run_command(doc! { "fsync": 1 }).await.map(drop)
+    }
+
     /// Who owns an order, if there is one that has an owner.
     pub async fn owner(&self) -> Result<Option<String>, Error> {
         let orders = self.database.collection::<Document>("orders");
