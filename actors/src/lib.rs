@@ -36,5 +36,6 @@ pub mod supervision;
 pub mod testing;
 pub mod text;
 pub mod time;
+mod tombstone;
 pub mod trace;
 pub mod users;

@@ -6,7 +6,6 @@
 //! `STEWARD_CHAOS_LATE` asks for more late writes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,11 +21,7 @@ use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval};
 
-use crate::support::{Backend, Client, DataDir, Replica, SHORT_LEASE, Sandbox, eventually};
-
-fn asked<T: FromStr>(name: &str, default: T) -> T {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
+use crate::support::{Backend, Client, DataDir, Replica, SHORT_LEASE, Sandbox, asked, eventually};
 
 /// A bank that outlives all replicas, and the store as a witness sees it.
 struct World {

@@ -4,7 +4,6 @@
 //! `STEWARD_CHAOS_ORDERS` and `STEWARD_CHAOS_KILLS` make it larger; `scripts/chaos` asks for 10,000
 //! orders and 100 deaths.
 
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,7 +12,7 @@ use reqwest::Method;
 use tokio::sync::{Mutex, RwLock, watch};
 use tokio::time::{Instant, sleep_until};
 
-use crate::support::{Backend, Client, DataDir, Replica, Sandbox, eventually, order};
+use crate::support::{Backend, Client, DataDir, Replica, Sandbox, asked, eventually, order};
 use crate::{Acknowledged, STOCK, Shop, check};
 
 const REPLICAS: usize = 3;
@@ -24,10 +23,6 @@ const EVERY: Duration = Duration::from_secs(3);
 const ENDED: Duration = Duration::from_secs(60);
 const LEASE: &[(&str, &str)] =
     &[("STEWARD__CLUSTER__LEASE_SECONDS", "2"), ("STEWARD__CLUSTER__HEARTBEAT_SECONDS", "1")];
-
-fn asked<T: FromStr>(name: &str, default: T) -> T {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn orders_survive_while_one_of_three_replicas_dies_every_few_seconds() {

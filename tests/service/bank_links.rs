@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::App;
-use crate::support::{Backend, Client, DataDir, Replica, eventually};
+use crate::support::{Backend, Client, DataDir, Replica, asked, eventually};
 
 crate::over_both_stores!(
     changes_at_the_bank_arrive_by_webhook_and_amount_to_its_ledger,
@@ -350,14 +350,10 @@ async fn tokens_that_do_not_fit_are_named(app: App) {
     assert_eq!(client.get("/v1/connections").await.expect(200)["items"].as_array().unwrap().len(), 1);
 }
 
-/// How many; all of them by `STEWARD_TEST_TRANSACTIONS=100000`.
-fn how_many() -> usize {
-    std::env::var("STEWARD_TEST_TRANSACTIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(5000)
-}
-
 async fn many_transactions_by_both_protocols_are_there_once_each(app: App) {
     let faults = [Some("shuffled"), Some("mutating"), Some("broken-pages"), None];
-    let each = how_many() / (faults.len() + 1);
+    // All of them by `STEWARD_TEST_TRANSACTIONS=100000`.
+    let each = asked("STEWARD_TEST_TRANSACTIONS", 5000) / (faults.len() + 1);
     let began = std::time::Instant::now();
     let mut total = 0;
     for (n, fault) in faults.into_iter().enumerate() {

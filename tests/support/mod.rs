@@ -9,6 +9,7 @@ mod databases;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -371,6 +372,11 @@ impl Client {
         let body = json!({"delta": delta, "reason": "received"});
         self.post_with_key(&format!("/v1/inventory/{sku}/adjustments"), body, &key).await.expect(201);
     }
+}
+
+/// What the environment asks for under this name, or else `default`.
+pub fn asked<T: FromStr>(name: &str, default: T) -> T {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 /// An order of `quantity` units of one SKU.

@@ -18,46 +18,21 @@ use super::transaction::TRANSACTIONS;
 use crate::backoff::Backoff;
 use crate::ids;
 use crate::outbox::{Job, JobError, Performer};
-use crate::store::{
-    Batch, Collection, CommitError, Entity, Field, Kind, Query, Store, StoreError, Write, load,
-};
+use crate::store::{Batch, Collection, CommitError, Query, Store, StoreError, Write, load};
 use crate::time::Timestamp;
+use crate::tombstone::{self, tombstones};
 use crate::users::{Belongings, Records};
 
 /// Ids of accounts that were made by a command that can come again, and were deleted.
-pub static DELETED_ACCOUNTS: Collection = Collection {
-    name: "deleted_accounts",
-    fields: &[Field::required("id", Kind::Text), Field::required("forgetAt", Kind::Time)],
-    indexes: &[],
-    words: &[],
-    expires: Some("forgetAt"),
-};
+pub static DELETED_ACCOUNTS: Collection = tombstones("deleted_accounts");
 
-/// For how long: a key of a command is kept for 24 hours.
-const REMEMBERED: Duration = Duration::from_secs(25 * 3600);
-
-/// An account that is no more.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct DeletedAccount {
-    id: String,
-    forget_at: Timestamp,
-}
-
-impl DeletedAccount {
-    /// What is remembered of an account that is deleted now; `None` if no command can make it again.
-    pub(super) fn of(account: &Account, now: Timestamp) -> Option<Self> {
-        let id = account.command.is_some().then(|| account.id.clone())?;
-        Some(Self { id, forget_at: now.plus(REMEMBERED) })
-    }
-}
-
-impl Entity for DeletedAccount {
-    fn collection() -> &'static Collection {
+impl tombstone::Made for Account {
+    fn tombstones() -> &'static Collection {
         &DELETED_ACCOUNTS
     }
-    fn id(&self) -> &str {
-        &self.id
+
+    fn can_come_again(&self) -> bool {
+        self.command.is_some()
     }
 }
 

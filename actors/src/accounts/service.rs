@@ -7,12 +7,13 @@ use super::account::{ACCOUNTS, Account};
 use super::days::{BALANCES, DayBalance, day_balances};
 use super::details::{AccountType, DetailsEdit};
 use super::errors::EditError;
-use super::removal::{DeletedAccount, account_removal, sweep};
+use super::removal::{account_removal, sweep};
 use crate::cluster::Clock;
 use crate::copies::Listings;
 use crate::money::Money;
 use crate::session::{Invalidation, Invalidations, LocalInvalidations};
 use crate::store::{Batch, CommitError, Conflict, Cursor, Query, Store, StoreError, Versioned, find, load};
+use crate::tombstone::Tombstone;
 
 /// Characters that a name may have.
 pub const MOST_NAME_CHARS: usize = 120;
@@ -227,9 +228,9 @@ impl Accounts {
 
     async fn made_before(&self, account: &Account) -> Result<Option<MadeAccount>, EditError> {
         match load::<Account>(self.store.as_ref(), &account.id).await? {
-            None => match load::<DeletedAccount>(self.store.as_ref(), &account.id).await? {
-                None => Ok(None),
-                Some(_) => Err(EditError::DeletedSince),
+            None => match Tombstone::<Account>::is_there(self.store.as_ref(), &account.id).await? {
+                false => Ok(None),
+                true => Err(EditError::DeletedSince),
             },
             Some(first)
                 if first.value.user_id == account.user_id && first.value.command == account.command =>
@@ -288,7 +289,7 @@ impl Accounts {
             }
             let now = self.clock.now();
             let batch = Batch::new().delete(&found).insert(&account_removal(id, now));
-            let batch = DeletedAccount::of(&found.value, now).iter().fold(batch, Batch::insert);
+            let batch = Tombstone::of(&found.value, now).iter().fold(batch, Batch::insert);
             match self.store.commit(batch).await {
                 Ok(()) => {
                     self.tell_of_change(user_id).await;

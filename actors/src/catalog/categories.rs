@@ -5,10 +5,11 @@
 //! it, also by changes at the same time (see [`super::category::CATEGORY_TREE`]).
 
 use super::category::{
-    CATEGORIES, CHILDREN, Category, CategoryTree, DeletedCategory, MOST_CATEGORIES, MOST_DEPTH, TreeRecord,
+    CATEGORIES, CHILDREN, Category, CategoryTree, MOST_CATEGORIES, MOST_DEPTH, TreeRecord,
 };
 use super::service::{Catalog, CatalogError, Made};
 use crate::store::{Batch, Cursor, PRIMARY, Query, StoreError, Versioned, find, load};
+use crate::tombstone::Tombstone;
 
 /// A category to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,7 +100,7 @@ impl Catalog {
             let form = self.form().await?;
             // Looked for after the form was read: a deletion from then on changes the form.
             let can_come_again = new.command.is_some();
-            if can_come_again && load::<DeletedCategory>(self.store.as_ref(), &new.id).await?.is_some() {
+            if can_come_again && Tombstone::<Category>::is_there(self.store.as_ref(), &new.id).await? {
                 return Err(CatalogError::DeletedSince);
             }
             if form.record.categories >= MOST_CATEGORIES {
@@ -170,7 +171,7 @@ impl Catalog {
             }
             let left = form.record.categories.saturating_sub(1);
             let batch = form.replaced(Batch::new().delete(&category), left);
-            let deleted = DeletedCategory::of(&category.value, self.clock.now());
+            let deleted = Tombstone::of(&category.value, self.clock.now());
             Ok((deleted.iter().fold(batch, Batch::insert), ()))
         })
         .await

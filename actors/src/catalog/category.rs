@@ -1,12 +1,11 @@
 //! What the store keeps of categories, and the tree that they make. The tree is pure.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::store::{Collection, Entity, Field, Index, Kind};
-use crate::time::Timestamp;
+use crate::tombstone::{self, tombstones};
 
 /// Categories that a shop has at most: one read finds them all.
 pub const MOST_CATEGORIES: u64 = 1000;
@@ -39,16 +38,7 @@ pub static CATEGORY_TREE: Collection = Collection {
 };
 
 /// Ids of categories that were made by a command that can come again, and were deleted.
-pub static DELETED_CATEGORIES: Collection = Collection {
-    name: "deleted_categories",
-    fields: &[Field::required("id", Kind::Text), Field::required("forgetAt", Kind::Time)],
-    indexes: &[],
-    words: &[],
-    expires: Some("forgetAt"),
-};
-
-/// For how long: a key of a command is kept for 24 hours.
-const REMEMBERED: Duration = Duration::from_secs(25 * 3600);
+pub static DELETED_CATEGORIES: Collection = tombstones("deleted_categories");
 
 /// The index of [`CATEGORIES`] by what they are in.
 pub(super) const CHILDREN: &str = "children";
@@ -95,29 +85,13 @@ impl Entity for Category {
     }
 }
 
-/// A category that is no more.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct DeletedCategory {
-    id: String,
-    forget_at: Timestamp,
-}
-
-impl DeletedCategory {
-    /// What is remembered of a category that is deleted now; `None` if no command can make it again.
-    pub(super) fn of(category: &Category, now: Timestamp) -> Option<Self> {
-        let id = category.command.is_some().then(|| category.id.clone())?;
-        Some(Self { id, forget_at: now.plus(REMEMBERED) })
-    }
-}
-
-impl Entity for DeletedCategory {
-    fn collection() -> &'static Collection {
+impl tombstone::Made for Category {
+    fn tombstones() -> &'static Collection {
         &DELETED_CATEGORIES
     }
 
-    fn id(&self) -> &str {
-        &self.id
+    fn can_come_again(&self) -> bool {
+        self.command.is_some()
     }
 }
 

@@ -79,11 +79,26 @@ struct Walk {
     shown: Option<Shown>,
 }
 
-/// What the walks before have shown.
-#[derive(Clone, Copy)]
+/// What the walks before have shown, by the labels that the last of them looked up.
 enum Shown {
-    Called,
-    Named,
+    /// What has this label.
+    Called(String),
+    /// What has, for each of these beginnings, a label that begins so.
+    Named(Vec<String>),
+}
+
+impl Shown {
+    /// Whether this product was among it: by its labels as they were made when it was stored.
+    fn has(&self, product: &Record) -> bool {
+        let mut labels = words::labels(&PRODUCTS, &product.body);
+        match self {
+            Self::Called(label) => labels.any(|its| its == label),
+            Self::Named(beginnings) => {
+                let labels: Vec<&str> = labels.collect();
+                beginnings.iter().all(|one| labels.iter().any(|its| its.starts_with(one)))
+            }
+        }
+    }
 }
 
 impl ProductSearch {
@@ -99,13 +114,15 @@ impl ProductSearch {
             Sort::Relevance if words.is_empty() => one(base(LISTED).descending()),
             Sort::Relevance => {
                 let newest = base(LISTED).descending();
-                let called = newest.clone().labels([labels::name(&words)]);
+                let name = labels::name(&words);
+                let beginnings: Vec<String> = words.iter().map(|word| labels::word(word)).collect();
+                let called = newest.clone().labels([name.clone()]);
                 let named =
-                    words.iter().fold(newest.clone(), |query, word| query.label_prefix(&labels::word(word)));
+                    beginnings.iter().fold(newest.clone(), |query, beginning| query.label_prefix(beginning));
                 vec![
                     Walk { query: called, shown: None },
-                    Walk { query: named, shown: Some(Shown::Called) },
-                    Walk { query: newest.words(&self.words), shown: Some(Shown::Named) },
+                    Walk { query: named, shown: Some(Shown::Called(name)) },
+                    Walk { query: newest.words(&self.words), shown: Some(Shown::Named(beginnings)) },
                 ]
             }
         }
@@ -142,20 +159,6 @@ impl ProductSearch {
         let priced = self.min_price.is_some() || self.max_price.is_some();
         let checked = walk.shown.is_some() || self.in_stock.is_some() || (priced && !by_price);
         if checked { left.max(CHECKED_AT_ONCE) } else { left }
-    }
-
-    /// Whether an earlier walk has shown a product: by the labels that this one looked up, as they
-    /// were made when the product was stored.
-    fn was_shown(&self, shown: Shown, product: &Record) -> bool {
-        let wanted = words::asked(&self.words);
-        let its: Vec<&str> = words::labels(&PRODUCTS, &product.body).collect();
-        match shown {
-            Shown::Called => its.contains(&labels::name(&wanted).as_str()),
-            Shown::Named => wanted.iter().all(|word| {
-                let prefix = labels::word(word);
-                its.iter().any(|label| label.starts_with(&prefix))
-            }),
-        }
     }
 
     /// What an index found and does not say by itself.
@@ -201,8 +204,7 @@ impl Catalog {
                 let left = search.limit - page.products.len();
                 let query = walk.query.clone().limit(search.step(&walk, left)).after(after.take());
                 let Page { records, next } = self.store.find(query.checked()?).await?;
-                let was_shown =
-                    |record: &Record| walk.shown.is_some_and(|shown| search.was_shown(shown, record));
+                let was_shown = |record: &Record| walk.shown.as_ref().is_some_and(|shown| shown.has(record));
                 let shown: Vec<bool> = records.iter().map(was_shown).collect();
                 let found =
                     records.into_iter().map(Versioned::<Product>::read).collect::<Result<Vec<_>, _>>()?;
