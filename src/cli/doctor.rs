@@ -9,6 +9,8 @@ use std::io;
 use std::net::TcpListener;
 use std::path::Path;
 
+use steward_actors::ids;
+
 use crate::app;
 use crate::config::{Config, Fault, Loaded, Profile};
 
@@ -145,7 +147,7 @@ fn writable(name: &str, dir: &Path) -> Check {
     let Some(nearest) = absolute.ancestors().find(|dir| dir.exists()) else {
         return Check::fail(name, format!("{} is nowhere", dir.display()), remedy());
     };
-    let probe = nearest.join(format!(".steward-doctor-{}", std::process::id()));
+    let probe = nearest.join(format!(".steward-doctor-{}", ids::new_id()));
     match fs::write(&probe, b"").and_then(|()| fs::remove_file(&probe)) {
         Ok(()) if nearest == absolute => Check::ok(name, format!("{} is writable", dir.display())),
         Ok(()) => Check::ok(name, format!("{} can be made", dir.display())),
