@@ -198,7 +198,7 @@ async fn a_webhook_that_is_not_genuine_has_no_effect_and_a_repeat_has_none_eithe
     let body = body.to_string();
     let good = signed(&app, &body, 0).await;
     let stale = signed(&app, &body, 301).await;
-    let early = signed(&app, &body, -302).await;
+    let early = signed(&app, &body, -600).await;
     let mut flipped = good.clone().into_bytes();
     let last = flipped.len() - 10;
     flipped[last] = if flipped[last] == b'A' { b'B' } else { b'A' };
