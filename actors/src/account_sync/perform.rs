@@ -323,16 +323,15 @@ impl Work {
         let batch = Batch::new().change(&found, &settled.connection).change(&run, &ended);
         let batch = settled.accounts.iter().fold(batch, |batch, (account, version)| {
             let mut known = known.accounts.iter();
-            match known.find(|known| known.value.id == account.id && known.version == *version) {
-                Some(before) => batch.change(before, account),
-                None => batch.put(account, *version),
-            }
+            let before = known.find(|known| known.value.id == account.id && known.version == *version);
+            batch.change_or_insert(before, account)
         });
         let batch = settled.transactions.iter().fold(batch, |batch, (one, version)| batch.put(one, *version));
         let batch = settled.gone.iter().fold(batch, Batch::delete);
         let accounts = settled.accounts.iter().map(|(account, version)| (account, *version == 0));
         let days = day_balances(self.store(), accounts).await?;
-        let mut batch = days.iter().fold(batch, |batch, (day, version)| batch.put(day, *version));
+        let mut batch =
+            days.iter().fold(batch, |batch, (day, known)| batch.change_or_insert(known.as_ref(), day));
         if batch.writes.len() <= MOST_SHARED {
             batch.sharing = Sharing::Shared;
         }

@@ -69,26 +69,25 @@ impl DayBalance {
 }
 
 /// What is to be written, with the accounts and in their commit, so that the history knows their
-/// balances: each with the version it is based on, 0 for a new day. A day keeps the balance that is
-/// right as of its latest point. With each account goes whether it is new, and so has no history.
+/// balances: each with what the store has of that day. A day keeps the balance that is right as of
+/// its latest point. With each account goes whether it is new, and so has no history.
 ///
 /// # Errors
 /// [`StoreError`].
 pub async fn day_balances<'a>(
     store: &dyn Store,
     accounts: impl Iterator<Item = (&'a Account, bool)>,
-) -> Result<Vec<(DayBalance, u64)>, StoreError> {
+) -> Result<Vec<(DayBalance, Option<Versioned<DayBalance>>)>, StoreError> {
     let days: Vec<(DayBalance, bool)> =
         accounts.map(|(account, is_new)| (DayBalance::of(account), is_new)).collect();
     let older = days.iter().filter(|(_, is_new)| !is_new);
     let ids: Vec<String> = older.map(|(day, _)| day.id.clone()).collect();
     let known = load_many::<DayBalance>(store, &ids).await?;
-    let known: HashMap<String, Versioned<DayBalance>> =
+    let mut known: HashMap<String, Versioned<DayBalance>> =
         known.into_iter().map(|known| (known.value.id.clone(), known)).collect();
-    let changed = days.into_iter().filter_map(|(day, _)| match known.get(&day.id) {
-        None => Some((day, 0)),
+    let changed = days.into_iter().filter_map(|(day, _)| match known.remove(&day.id) {
         Some(known) if known.value.as_of > day.as_of || known.value == day => None,
-        Some(known) => Some((day, known.version)),
+        known => Some((day, known)),
     });
     Ok(changed.collect())
 }

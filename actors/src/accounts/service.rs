@@ -263,7 +263,8 @@ impl Accounts {
             let told = told.into_iter().map(|account| (account, false));
             let days = day_balances(self.store.as_ref(), told).await?;
             let batch = Batch::shared().replace(&account, found.version);
-            let batch = days.iter().fold(batch, |batch, (day, version)| batch.put(day, *version));
+            let batch =
+                days.iter().fold(batch, |batch, (day, known)| batch.change_or_insert(known.as_ref(), day));
             match self.store.commit(batch).await {
                 Ok(()) => {
                     self.tell_of_change(user_id).await;

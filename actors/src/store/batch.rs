@@ -135,6 +135,15 @@ impl Batch {
         self
     }
 
+    /// [`Self::change`] if there was something `before`, [`Self::insert`] otherwise.
+    #[must_use]
+    pub fn change_or_insert<T: Entity>(self, before: Option<&Versioned<T>>, after: &T) -> Self {
+        match before {
+            Some(before) => self.change(before, after),
+            None => self.insert(after),
+        }
+    }
+
     /// Inserts `entity` if `based_on` is zero, which no stored record has; replaces it otherwise.
     #[must_use]
     pub fn put<T: Entity>(self, entity: &T, based_on: u64) -> Self {

@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, Write};
 
+use bson::raw::RawDocumentBuf;
 use bson::{Document, doc};
 use mongodb::options::ReadConcern;
 use steward_actors::store::{Collection, Store};
@@ -26,7 +27,7 @@ impl MongoStore {
         let mut session = self.inner.client.start_session().snapshot(true).await?;
         let mut writer = Writer::begin(to, at)?;
         for &collection in &self.inner.schema {
-            let documents = self.inner.database.collection::<Document>(collection.name);
+            let documents = self.inner.database.collection::<RawDocumentBuf>(collection.name);
             // Said here, because the driver lets the client's own read concern stand otherwise, and the
             // session is no snapshot then.
             let reading = documents.find(doc! {}).read_concern(ReadConcern::snapshot()).batch_size(1000);
@@ -34,8 +35,8 @@ impl MongoStore {
             if session.snapshot_time().is_none() {
                 return Err(BackupError::Store("the server does not read as of one moment".to_owned()));
             }
-            while let Some(next) = found.next(&mut session).await {
-                let record = document::to_record(collection, next?)
+            while found.advance(&mut session).await? {
+                let record = document::to_record(collection, found.current())
                     .map_err(|error| BackupError::Store(error.to_string()))?;
                 writer.add(collection, record)?;
             }

@@ -3,6 +3,7 @@
 //! Who calls it: the rest of this adapter. Pure. The fields of the body stand at the top level, so
 //! that indexes and validators see them; names that begin with `_` are the adapter's.
 
+use bson::raw::{RawBsonRef, RawDocument};
 use bson::{Bson, DateTime, Decimal128, Document, doc};
 use serde_json::{Map, Number, Value};
 use steward_actors::store::{Body, Collection, Kind, Record, StoreError, difference, words};
@@ -77,27 +78,32 @@ pub(super) fn field_value(collection: &Collection, field: &str, value: &Value) -
     }
 }
 
-/// The record of a document.
-pub(super) fn to_record(collection: &'static Collection, document: Document) -> Result<Record, StoreError> {
-    let id = document.get_str(ID).unwrap_or_default().to_owned();
-    let corrupt =
-        |reason: String| StoreError::Corrupt { collection: collection.name, id: id.clone(), reason };
-    if document.get_str(ID).is_err() {
-        return Err(corrupt(format!("{ID} is not a string")));
-    }
-    let version = match document.get(VERSION) {
-        Some(Bson::Int64(version)) => u64::try_from(*version).ok(),
-        _ => None,
+/// The record of a document, as the server sent it: nothing is made of what is not the record's.
+pub(super) fn to_record(
+    collection: &'static Collection,
+    document: &RawDocument,
+) -> Result<Record, StoreError> {
+    let (mut id, mut version, mut body) = (None, None, Map::new());
+    let corrupt = |id: Option<&str>, reason: String| StoreError::Corrupt {
+        collection: collection.name,
+        id: id.unwrap_or_default().to_owned(),
+        reason,
     };
-    let version = version.ok_or_else(|| corrupt(format!("{VERSION} is not a version")))?;
-    let mut body = Map::new();
-    for (name, value) in document {
-        if !name.starts_with('_') {
-            let value = from_bson(value).map_err(|reason| corrupt(format!("{name}: {reason}")))?;
-            body.insert(unescaped(name), value);
+    for element in document {
+        let (name, value) = element.map_err(|error| corrupt(id, error.to_string()))?;
+        match (name.as_str(), value) {
+            (ID, RawBsonRef::String(found)) => id = Some(found),
+            (VERSION, RawBsonRef::Int64(found)) => version = u64::try_from(found).ok(),
+            (name, _) if name.starts_with('_') => {}
+            (name, value) => {
+                let value = from_bson(value).map_err(|reason| corrupt(id, format!("{name}: {reason}")))?;
+                body.insert(unescaped(name), value);
+            }
         }
     }
-    Ok(Record { id, version, body })
+    let Some(id) = id else { return Err(corrupt(None, format!("{ID} is not a string"))) };
+    let version = version.ok_or_else(|| corrupt(Some(id), format!("{VERSION} is not a version")))?;
+    Ok(Record { id: id.to_owned(), version, body })
 }
 
 fn to_bson(value: &Value) -> Bson {
@@ -124,28 +130,39 @@ fn number_to_bson(number: &Number) -> Bson {
     }
 }
 
-fn from_bson(value: Bson) -> Result<Value, String> {
+fn from_bson(value: RawBsonRef<'_>) -> Result<Value, String> {
     Ok(match value {
-        Bson::Null => Value::Null,
-        Bson::Boolean(value) => Value::Bool(value),
-        Bson::Int32(number) => number.into(),
-        Bson::Int64(number) => number.into(),
-        Bson::Double(number) => Number::from_f64(number).map(Value::Number).ok_or("not a finite number")?,
-        Bson::Decimal128(number) => match number.to_string().parse::<u64>() {
+        RawBsonRef::Null => Value::Null,
+        RawBsonRef::Boolean(value) => Value::Bool(value),
+        RawBsonRef::Int32(number) => number.into(),
+        RawBsonRef::Int64(number) => number.into(),
+        RawBsonRef::Double(number) => {
+            Number::from_f64(number).map(Value::Number).ok_or("not a finite number")?
+        }
+        RawBsonRef::Decimal128(number) => match number.to_string().parse::<u64>() {
             Ok(number) => number.into(),
             Err(_) => return Err(format!("{number} is a decimal")),
         },
-        Bson::DateTime(at) => at.timestamp_millis().into(),
-        Bson::String(text) => Value::String(text),
-        Bson::Array(items) => Value::Array(items.into_iter().map(from_bson).collect::<Result<_, _>>()?),
-        Bson::Document(fields) => Value::Object(
+        RawBsonRef::DateTime(at) => at.timestamp_millis().into(),
+        RawBsonRef::String(text) => Value::String(text.to_owned()),
+        RawBsonRef::Array(items) => Value::Array(
+            items.into_iter().map(|item| from_bson(item.map_err(unreadable)?)).collect::<Result<_, _>>()?,
+        ),
+        RawBsonRef::Document(fields) => Value::Object(
             fields
-                .into_iter()
-                .map(|(name, value)| Ok((unescaped(name), from_bson(value)?)))
+                .iter()
+                .map(|field| {
+                    let (name, value) = field.map_err(unreadable)?;
+                    Ok((unescaped(name.as_str()), from_bson(value)?))
+                })
                 .collect::<Result<_, String>>()?,
         ),
         other => return Err(format!("a {:?} has no place in a body", other.element_type())),
     })
+}
+
+fn unreadable(error: bson::error::Error) -> String {
+    error.to_string()
 }
 
 /// A field name that MongoDB takes for nothing but a name: NUL, which ends names in BSON, and a
@@ -159,9 +176,9 @@ fn escaped(name: &str, top: bool) -> String {
     format!("{mark}{}", name.replace('\\', "\\\\").replace('\0', "\\0"))
 }
 
-fn unescaped(name: String) -> String {
+fn unescaped(name: &str) -> String {
     if !name.contains('\\') {
-        return name;
+        return name.to_owned();
     }
     let mut plain = String::with_capacity(name.len());
     let mut chars = name.chars();
@@ -195,6 +212,7 @@ fn value_weight(value: &Value) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bson::raw::RawDocumentBuf;
     use serde_json::json;
     use steward_actors::store::Field;
 
@@ -211,6 +229,10 @@ mod tests {
         body
     }
 
+    fn raw(document: &Document) -> RawDocumentBuf {
+        RawDocumentBuf::try_from(document).expect("BSON")
+    }
+
     #[test]
     fn a_body_comes_back_exactly_whatever_its_names() {
         let given = body(json!({
@@ -219,9 +241,7 @@ mod tests {
             "large": u64::MAX, "small": i64::MIN, "half": 0.5, "one": 1.0,
         }));
         let document = of_record(&THINGS, "id", 3, &given, Some("c"));
-        let bytes = bson::serialize_to_vec(&document).expect("BSON");
-        let read = bson::deserialize_from_slice::<Document>(&bytes).expect("a document");
-        let record = to_record(&THINGS, read).expect("a record");
+        let record = to_record(&THINGS, &raw(&document)).expect("a record");
         assert_eq!(record, Record { id: "id".to_owned(), version: 3, body: given });
     }
 
@@ -241,7 +261,7 @@ mod tests {
         assert_eq!(document.get("other"), Some(&Bson::Int64(5)));
         assert_eq!(document.get("none"), None);
         assert_eq!(document.get_array(WORDS).expect("words").len(), 2);
-        assert_eq!(to_record(&THINGS, document).expect("a record").body["at"], 5);
+        assert_eq!(to_record(&THINGS, &raw(&document)).expect("a record").body["at"], 5);
     }
 
     #[test]
@@ -254,7 +274,7 @@ mod tests {
             doc! { ID: "a", VERSION: 1_i64, "x": f64::NAN },
             doc! { ID: "a", VERSION: 1_i64, "x": bson::oid::ObjectId::new() },
         ] {
-            assert!(matches!(to_record(&THINGS, document), Err(StoreError::Corrupt { .. })));
+            assert!(matches!(to_record(&THINGS, &raw(&document)), Err(StoreError::Corrupt { .. })));
         }
     }
 }

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use bson::raw::{RawDocument, RawDocumentBuf};
 use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::error::{Error, ErrorKind};
@@ -191,11 +192,11 @@ impl Inner {
         let Some(collection) = self.schema.iter().copied().find(|collection| collection.name == name) else {
             return Ok(());
         };
-        let documents = self.database.collection::<Document>(name);
+        let documents = self.database.collection::<RawDocumentBuf>(name);
         let mut found = documents.find(doc! {}).await.map_err(unreachable)?;
         let mut updates = Vec::new();
-        while let Some(document) = found.try_next().await.map_err(unreachable)? {
-            updates.extend(new_words(collection, document).map_err(|reason| refused(step, reason))?);
+        while found.advance().await.map_err(unreachable)? {
+            updates.extend(new_words(collection, found.current()).map_err(|reason| refused(step, reason))?);
             if updates.len() == TOGETHER {
                 self.update(step, name, std::mem::take(&mut updates)).await?;
             }
@@ -219,14 +220,15 @@ impl Inner {
 }
 
 /// The update that gives a record the words that it should have; `None` if it has them.
-fn new_words(collection: &'static Collection, document: Document) -> Result<Option<Document>, String> {
-    let found = document.get_array(document::WORDS).cloned().unwrap_or_default();
-    let version = document.get(document::VERSION).cloned().unwrap_or(Bson::Null);
+fn new_words(collection: &'static Collection, document: &RawDocument) -> Result<Option<Document>, String> {
     let record = document::to_record(collection, document).map_err(|error| error.to_string())?;
-    let words: Vec<Bson> = words::of_record(collection, &record.body).into_iter().map(Bson::from).collect();
+    let words = words::of_record(collection, &record.body);
+    let found = document.get_array(document::WORDS).into_iter().flatten();
+    let found: Vec<&str> = found.filter_map(|word| word.ok()?.as_str()).collect();
     if found == words {
         return Ok(None);
     }
+    let version = i64::try_from(record.version).unwrap_or(i64::MAX);
     let unchanged = doc! { document::ID: record.id, document::VERSION: version };
     Ok(Some(doc! { "q": unchanged, "u": { "$set": { document::WORDS: words } } }))
 }

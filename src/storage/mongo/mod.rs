@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bson::raw::RawDocumentBuf;
 use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::{Client, Database};
@@ -337,7 +338,7 @@ impl Inner {
         collection: &'static Collection,
         find: filter::Find,
     ) -> Result<Vec<Record>, StoreError> {
-        let documents = self.database.collection::<Document>(collection.name);
+        let documents = self.database.collection::<RawDocumentBuf>(collection.name);
         let mut asked = documents
             .find(find.filter)
             .limit(find.limit)
@@ -353,8 +354,8 @@ impl Inner {
         }
         let mut found = asked.await.map_err(unreadable)?;
         let mut records = Vec::new();
-        while let Some(document) = found.try_next().await.map_err(unreadable)? {
-            records.push(document::to_record(collection, document)?);
+        while found.advance().await.map_err(unreadable)? {
+            records.push(document::to_record(collection, found.current())?);
         }
         Ok(records)
     }

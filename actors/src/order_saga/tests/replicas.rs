@@ -194,6 +194,7 @@ async fn a_replica_that_drains_finishes_its_step_and_leaves_the_rest_to_another(
     held.arrived().await;
     let orders = leaves.orders.clone();
     let drained = actix_rt::spawn(async move { orders.drain(Duration::from_secs(10)).await });
+    world.until("the drain begins", async || leaves.orders.is_draining()).await;
     held.release();
     drained.await.unwrap();
     assert_eq!(leaves.orders.live(), 0);
