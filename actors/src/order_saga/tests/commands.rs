@@ -335,9 +335,7 @@ async fn a_command_whose_commit_is_in_doubt_counts_once() {
         let asked =
             world.drive(replica.orders.request_refund(&id, Whose::Anyones(&By::system()), None, ask)).await;
         assert!(!asked.unwrap().replayed, "{faults:?}");
-        replica.adoption.round().await.unwrap();
-        world.until("done", async || world.order(&replica, &id).await.payment.refunded == 500).await;
-        world.settled(&replica, &id).await;
+        assert_eq!(world.settled_by_rounds(&replica, &id).await.payment.refunded, 500);
         world.check(&replica, &id).await;
         assert_eq!(world.payments.ledger(&id).refunds, 1);
     }

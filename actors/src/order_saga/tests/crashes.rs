@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::world::{Replica, World, ask, usd};
 use crate::audit::By;
 use crate::order_saga::{
-    CRASH_POINTS, Order, OrderCommand, OrderStatus, Reason, RequestRefund, Share, Whose,
+    CRASH_POINTS, OrderCommand, OrderStatus, Reason, RequestRefund, Share, Whose,
 };
 use crate::testing::{PaymentCall, PaymentFault};
 
@@ -89,19 +89,6 @@ impl Story {
     }
 }
 
-/// The order once its saga is done, with the rounds that a replica makes all the time: a command
-/// that fell behind its commit, while the saga was leaving, is found by the next one.
-async fn settled_by_rounds(world: &World, replica: &Replica, id: &str) -> Order {
-    world
-        .until("a settled order", async || {
-            replica.adoption.round().await.unwrap();
-            let order = world.order(replica, id).await;
-            order.status.is_settled() && order.step.is_none()
-        })
-        .await;
-    world.order(replica, id).await
-}
-
 /// The points that the saga's own incarnation can fall at.
 fn saga_points() -> impl Iterator<Item = &'static str> {
     let outside = |point: &&str| ["accept.", "adopt.", "email."].iter().any(|with| point.starts_with(with));
@@ -125,7 +112,7 @@ async fn an_incarnation_that_falls_anywhere_once_or_twice_leaves_an_order_that_e
 
                 world.settled(&replica, &id).await;
                 story.ask(&world, &replica, &id).await;
-                let order = settled_by_rounds(&world, &replica, &id).await;
+                let order = world.settled_by_rounds(&replica, &id).await;
 
                 let expected = story.end();
                 assert_eq!(order.status, expected, "{point} {story:?} {skip} {times}");

@@ -240,11 +240,12 @@ impl World {
         }
     }
 
-    /// Spins until `seen`, moving the clock on whenever somebody sleeps on it.
+    /// Spins until `seen`, moving the clock on whenever somebody sleeps on it. It gives up so late that
+    /// only what never comes is given up, however busy the machine.
     pub(super) async fn until(&self, what: &str, mut seen: impl AsyncFnMut() -> bool) {
         let began = Instant::now();
         while !seen().await {
-            assert!(began.elapsed() < Duration::from_secs(20), "never seen: {what}");
+            assert!(began.elapsed() < Duration::from_secs(120), "never seen: {what}");
             if self.clock.sleepers() > 0 {
                 self.clock.advance(Duration::from_millis(50));
             }
@@ -272,6 +273,18 @@ impl World {
     /// The order once its saga is done.
     pub(super) async fn settled(&self, replica: &Replica, id: &str) -> Order {
         self.until("a settled order", async || {
+            let order = self.order(replica, id).await;
+            order.status.is_settled() && order.step.is_none()
+        })
+        .await;
+        self.order(replica, id).await
+    }
+
+    /// The order once its saga is done, with the rounds that a replica makes all the time: a command
+    /// that fell behind its commit, while the saga was leaving, is found by the next one.
+    pub(super) async fn settled_by_rounds(&self, replica: &Replica, id: &str) -> Order {
+        self.until("a settled order", async || {
+            replica.adoption.round().await.unwrap();
             let order = self.order(replica, id).await;
             order.status.is_settled() && order.step.is_none()
         })
