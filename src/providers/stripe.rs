@@ -161,6 +161,10 @@ impl Payments for StripePayments {
         to_stripe(amount).map(drop)
     }
 
+    fn check_refund(&self, amount: Money) -> Result<(), NotChargeable> {
+        to_stripe(amount).map(drop)
+    }
+
     async fn create(&self, request: &IntentRequest) -> Result<Intent, PaymentError> {
         let amount = to_stripe(request.amount)?.to_string();
         let currency = request.amount.currency.code().to_lowercase();
@@ -359,7 +363,8 @@ fn to_stripe(money: Money) -> Result<i64, NotChargeable> {
     let step = step(money.currency);
     if money.minor % step != 0 {
         let step = Money::new(step, money.currency);
-        return Err(NotChargeable(format!("{money} cannot be charged, only multiples of {step} can")));
+        let why = format!("{money} is no multiple of {step}, and only those can be charged or given back");
+        return Err(NotChargeable(why));
     }
     let (ours, theirs) = (money.currency.exponent(), exponent(money.currency));
     let unit = 10i64.pow(ours.abs_diff(theirs));
@@ -433,9 +438,9 @@ mod tests {
         let why = |minor, code| to_stripe(money(minor, code)).unwrap_err().to_string();
         for code in ["BHD", "JOD", "KWD", "OMR", "TND"] {
             assert_eq!(to_stripe(money(5120, code)), Ok(5120), "{code}");
-            assert!(why(5124, code).contains(&format!("multiples of 0.010 {code}")), "{}", why(5124, code));
+            assert!(why(5124, code).contains(&format!("multiple of 0.010 {code}")), "{}", why(5124, code));
         }
-        assert!(why(501, "MGA").contains("multiples of 1.00 MGA"));
+        assert!(why(501, "MGA").contains("multiple of 1.00 MGA"));
         assert_eq!(to_stripe(money(MOST, "USD")), Ok(MOST));
         assert!(why(MOST + 1, "USD").contains("more than can be charged"));
         assert!(why(MOST, "ISK").contains("more than can be charged"));

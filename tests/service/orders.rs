@@ -285,10 +285,7 @@ async fn an_order_that_makes_no_sense_is_refused_by_its_field(app: App) {
 
 async fn a_total_that_cannot_be_charged_makes_no_order(app: App) {
     let admin = Client::admin(app.url()).await;
-    let sku = format!("SKU-{}", uuid::Uuid::new_v4().simple());
-    let variant = json!({"sku": sku, "name": "One", "price": 5.125, "currency": "KWD"});
-    admin.post("/v1/products", json!({"name": "Thing", "variants": [variant]})).await.expect(201);
-    admin.adjust(&sku, 5).await;
+    let sku = admin.product_in("KWD", 5.125, 5).await;
     let client = Client::register(app.url()).await;
 
     let refused = client.post_with_key("/v1/orders", order(&sku, 1, "pm_card_visa"), "k").await.expect(422);
