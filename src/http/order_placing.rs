@@ -31,8 +31,8 @@ pub(super) fn configure(config: &mut ServiceConfig) {
 #[derive(Serialize, Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct NewOrder {
-    /// What is ordered; no SKU twice. Its total must be one that the payment provider can charge: in
-    /// BHD, JOD, KWD, OMR and TND a multiple of 0.01, for instance.
+    /// What is ordered; no SKU twice. Its total must be one that the payment provider can charge: 0.50 or more in
+    /// USD and EUR, for instance, and in BHD, JOD, KWD, OMR and TND a multiple of 0.01.
     #[garde(length(min = 1, max = 100), dive)]
     #[schema(min_items = 1, max_items = 100)]
     lines: Vec<LineInput>,

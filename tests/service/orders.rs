@@ -293,7 +293,19 @@ async fn a_total_that_cannot_be_charged_makes_no_order(app: App) {
     let error = &refused["errors"][0];
     assert_eq!((&error["field"], &error["code"]), (&json!("/lines"), &json!("not_chargeable")), "{refused}");
     assert_eq!(client.get("/v1/orders").await.expect(200)["items"], json!([]));
-    // Two of them come to something that can be.
+    // Too little is refused in the same way, and told what would do.
+    let cheap = admin.product(0.25, 5).await;
+    let refused = client.post_with_key("/v1/orders", order(&cheap, 1, "pm_card_visa"), "c").await.expect(422);
+    let error = &refused["errors"][0];
+    assert_eq!((&error["field"], &error["code"]), (&json!("/lines"), &json!("not_chargeable")), "{refused}");
+    assert!(error["message"].as_str().unwrap().contains("0.50 USD"), "{refused}");
+    assert_eq!(client.get("/v1/orders").await.expect(200)["items"], json!([]));
+    let id = place(&client, "c", order(&cheap, 2, "pm_card_visa")).await;
+    assert_eq!(ended(&client, &id).await["status"], "confirmed");
+    // Of what was paid any part is given back.
+    let path = format!("/v1/orders/{id}/refunds");
+    admin.post_with_key(&path, json!({"amount": 0.01}), "r").await.expect(202);
+    // Two of what costs dinars come to something that can be charged.
     let id = place(&client, "k", order(&sku, 2, "pm_card_visa")).await;
     let order = ended(&client, &id).await;
     assert_eq!((&order["status"], &order["total"]), (&json!("confirmed"), &json!(10.25)), "{order}");
