@@ -71,7 +71,7 @@ const CODES: &[Code] = &[
     row("not_paused", 409, "What should go on is not paused."),
     row("nothing_merged", 409, "Nothing was merged into the transaction, so nothing can be taken out."),
     row("out_of_stock", 409, "There are too few units of the SKUs that it names."),
-    row("price_changed", 409, "The order costs something else than expected. Look at the prices again."),
+    row("price_changed", 409, "The order costs something else than expected: total and currency say what."),
     row("refund_too_large", 409, "More than is left of what was captured. Ask for less."),
     row("role_fixed", 409, "The role admin permits everything and cannot be changed."),
     row("sku_taken", 409, "Another product has, or had, this SKU."),

@@ -144,7 +144,8 @@ async fn deliver_order(
 #[derive(Default, Serialize, Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct NewRefund {
-    /// In the order's currency; more than 0.
+    /// In the order's currency; more than 0, and what the payment provider can give back: in BHD, JOD, KWD,
+    /// OMR and TND a multiple of 0.01, for instance. The price of units has to be such an amount as well.
     #[garde(skip)]
     #[serde(skip_serializing_if = "Option::is_none")]
     amount: Option<AmountInput>,

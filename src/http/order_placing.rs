@@ -21,7 +21,7 @@ use super::json::ValidJson;
 use super::orders::OrderView;
 use super::problem::{FieldError, Problem};
 use super::query::is_sku;
-use super::values::{AmountInput, is_one_line};
+use super::values::{AmountInput, CurrencyCode, is_one_line};
 
 pub(super) fn configure(config: &mut ServiceConfig) {
     config.service(create_order);
@@ -31,8 +31,8 @@ pub(super) fn configure(config: &mut ServiceConfig) {
 #[derive(Serialize, Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct NewOrder {
-    /// What is ordered; no SKU twice. Its total must be one that the payment provider can charge: in
-    /// BHD, JOD, KWD, OMR and TND a multiple of 0.01, for instance.
+    /// What is ordered; no SKU twice. Its total must be one that the payment provider can charge: 0.50 or more in
+    /// USD and EUR, for instance, and in BHD, JOD, KWD, OMR and TND a multiple of 0.01.
     #[garde(length(min = 1, max = 100), dive)]
     #[schema(min_items = 1, max_items = 100)]
     lines: Vec<LineInput>,
@@ -49,10 +49,15 @@ struct NewOrder {
     #[garde(length(chars, min = 1, max = 100), pattern("^[A-Za-z0-9_-]+$"))]
     #[schema(min_length = 1, max_length = 100, pattern = "^[A-Za-z0-9_-]+$")]
     payment_method: String,
-    /// What the client believes it costs; if it does not, nothing is ordered (409).
+    /// What the client believes it costs; if it does not, nothing is ordered (409). Without it the order is at
+    /// whatever the prices are when it is accepted.
     #[garde(skip)]
     #[serde(skip_serializing_if = "Option::is_none")]
     expected_total: Option<AmountInput>,
+    /// The currency that the client believes it costs that in; without it any will do.
+    #[garde(skip)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected_currency: Option<CurrencyCode>,
 }
 
 /// So many units of a SKU.
@@ -119,8 +124,9 @@ impl ShippingAddress {
         (status = 202, description = "Accepted; its saga has begun", body = OrderView),
         (
             status = 409,
-            description = "The price is not what the client expected (`price_changed`), or the hold has \
-                           ended (`hold_expired`) or is another order's (`hold_taken`)",
+            description = "The price is not what the client expected (`price_changed`, with the present `total` \
+                           and `currency`), or the hold has ended (`hold_expired`) or is another order's \
+                           (`hold_taken`)",
         ),
     ),
     security(("bearer" = [])),
@@ -213,20 +219,26 @@ async fn priced(asked: &NewOrder, catalog: &Catalog) -> Result<Vec<Line>, Proble
     if !errors.is_empty() {
         return Err(Problem::invalid(errors));
     }
-    if let (Some(expected), Some(first)) = (&asked.expected_total, lines.first()) {
-        let expected = expected.in_currency(first.unit_price.currency, "/expectedTotal")?;
-        as_expected(&lines, expected)?;
-    }
+    as_expected(asked, &lines)?;
     Ok(lines)
 }
 
-fn as_expected(lines: &[Line], expected: Money) -> Result<(), Problem> {
-    let total = lines.iter().try_fold(Money::new(0, expected.currency), |sum, line| sum.plus(line.total()?));
-    match total {
-        Ok(total) if total == expected => Ok(()),
-        Ok(total) => Err(Problem::conflict("price_changed", "The order costs something else now")
-            .with("total", total.to_number())
-            .with("currency", total.currency.code())),
-        Err(error) => Err(Problem::invalid_field("/lines", "amount", format!("the total {error}"))),
+/// 409 if the client believes that the lines cost something else than they do.
+fn as_expected(asked: &NewOrder, lines: &[Line]) -> Result<(), Problem> {
+    let Some(currency) = lines.first().map(|line| line.unit_price.currency) else { return Ok(()) };
+    let total = lines.iter().try_fold(Money::new(0, currency), |sum, line| sum.plus(line.total()?));
+    let total =
+        total.map_err(|error| Problem::invalid_field("/lines", "amount", format!("the total {error}")))?;
+    let expected_currency = asked.expected_currency.map_or(currency, |expected| expected.0);
+    // In its own currency: if that was changed, the amount may not be one of the new.
+    let expected = match &asked.expected_total {
+        Some(amount) => amount.in_currency(expected_currency, "/expectedTotal")?,
+        None => Money::new(total.minor, expected_currency),
+    };
+    if expected == total {
+        return Ok(());
     }
+    Err(Problem::conflict("price_changed", "The order costs something else now")
+        .with("total", total.to_number())
+        .with("currency", total.currency.code()))
 }

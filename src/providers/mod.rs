@@ -13,6 +13,7 @@ mod plaid;
 mod public_dns;
 mod simplefin;
 mod stripe;
+pub(crate) mod stripe_amounts;
 pub mod stripe_webhook;
 
 pub use courier::Courier;

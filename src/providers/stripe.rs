@@ -16,6 +16,7 @@ use steward_actors::providers::{
 use url::Url;
 
 use super::http::{self, BodyError, SetupError, Timeouts, Trust};
+use super::stripe_amounts::{check_charge, from_stripe, to_stripe};
 
 /// The version of the API that this was written for.
 const API_VERSION: &str = "2024-06-20";
@@ -158,6 +159,10 @@ impl Payments for StripePayments {
     }
 
     fn check_amount(&self, amount: Money) -> Result<(), NotChargeable> {
+        check_charge(amount)
+    }
+
+    fn check_refund(&self, amount: Money) -> Result<(), NotChargeable> {
         to_stripe(amount).map(drop)
     }
 
@@ -334,59 +339,10 @@ impl ErrorShown {
     }
 }
 
-/// Twelve digits, whatever the currency, and less with some cards:
-/// <https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts>.
-const MOST: i64 = 999_999_999_999;
-
-/// Decimal places of the amounts that Stripe takes, where they are not ISO 4217's:
-/// <https://docs.stripe.com/currencies#special-cases>.
-fn exponent(currency: Currency) -> u32 {
-    match currency.code() {
-        "MGA" => 0,
-        "ISK" | "UGX" => 2,
-        _ => currency.exponent(),
-    }
-}
-
-/// What amounts of a currency are a multiple of, in our minor units: of three decimals the last is
-/// always 0 (<https://docs.stripe.com/currencies#three-decimal>).
-fn step(currency: Currency) -> i64 {
-    let (ours, theirs) = (currency.exponent(), exponent(currency));
-    if theirs == 3 { 10 } else { 10i64.pow(ours.saturating_sub(theirs)) }
-}
-
-fn to_stripe(money: Money) -> Result<i64, NotChargeable> {
-    let step = step(money.currency);
-    if money.minor % step != 0 {
-        let step = Money::new(step, money.currency);
-        return Err(NotChargeable(format!("{money} cannot be charged, only multiples of {step} can")));
-    }
-    let (ours, theirs) = (money.currency.exponent(), exponent(money.currency));
-    let unit = 10i64.pow(ours.abs_diff(theirs));
-    let amount = if theirs >= ours { money.minor.checked_mul(unit) } else { Some(money.minor / unit) };
-    let too_much = || NotChargeable(format!("{money} is more than can be charged at once"));
-    amount.filter(|amount| *amount <= MOST).ok_or_else(too_much)
-}
-
-fn from_stripe(amount: i64, currency: Currency) -> Option<Money> {
-    let (ours, theirs) = (currency.exponent(), exponent(currency));
-    let unit = 10i64.pow(ours.abs_diff(theirs));
-    let minor = if theirs >= ours {
-        Some(amount / unit).filter(|_| amount % unit == 0)
-    } else {
-        amount.checked_mul(unit)
-    };
-    minor.map(|minor| Money::new(minor, currency))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::time::Duration;
-
-    fn money(minor: i64, code: &str) -> Money {
-        Money::new(minor, Currency::from_code(code).unwrap())
-    }
 
     fn of(call: Call, status: u16, retry_after: Option<u64>) -> PaymentError {
         let status = StatusCode::from_u16(status).unwrap();
@@ -415,30 +371,6 @@ mod tests {
             assert!(matches!(of(Call::Change, status, None), PaymentError::Refused(_)), "{status}");
         }
         assert!(matches!(of(Call::Change, 402, None), PaymentError::Declined(_)));
-    }
-
-    #[test]
-    fn amounts_follow_stripes_special_currencies() {
-        for (minor, code, theirs) in
-            [(1999, "USD", 1999), (500, "JPY", 500), (500, "ISK", 50_000), (500, "MGA", 5)]
-        {
-            assert_eq!(to_stripe(money(minor, code)), Ok(theirs), "{code}");
-            assert_eq!(from_stripe(theirs, money(0, code).currency), Some(money(minor, code)), "{code}");
-        }
-        assert!(to_stripe(money(501, "MGA")).is_err());
-    }
-
-    #[test]
-    fn what_stripe_cannot_charge_is_refused_and_said_why() {
-        let why = |minor, code| to_stripe(money(minor, code)).unwrap_err().to_string();
-        for code in ["BHD", "JOD", "KWD", "OMR", "TND"] {
-            assert_eq!(to_stripe(money(5120, code)), Ok(5120), "{code}");
-            assert!(why(5124, code).contains(&format!("multiples of 0.010 {code}")), "{}", why(5124, code));
-        }
-        assert!(why(501, "MGA").contains("multiples of 1.00 MGA"));
-        assert_eq!(to_stripe(money(MOST, "USD")), Ok(MOST));
-        assert!(why(MOST + 1, "USD").contains("more than can be charged"));
-        assert!(why(MOST, "ISK").contains("more than can be charged"));
     }
 
     #[test]

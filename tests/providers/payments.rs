@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use serde_json::json;
-use steward_actors::money::Money;
+use steward_actors::money::{Currency, Money};
 use steward_actors::providers::{
     IntentRequest, IntentStatus, PaymentError, Payments, ProviderRefundStatus, RefundRequest,
 };
@@ -138,15 +138,15 @@ async fn an_unknown_method_or_intent_is_refused_with_the_parameter() {
     let bad = [
         (
             "payment_method",
-            json!({"amount": 5, "currency": "usd", "capture_method": "manual", "payment_method": "pm_x"}),
+            json!({"amount": 500, "currency": "usd", "capture_method": "manual", "payment_method": "pm_x"}),
         ),
         ("amount", json!({"amount": 0, "currency": "usd", "capture_method": "manual"})),
         ("amount", json!({"amount": "1e3", "currency": "usd", "capture_method": "manual"})),
         ("amount", json!({"currency": "usd", "capture_method": "manual"})),
-        ("currency", json!({"amount": 5, "currency": "abc", "capture_method": "manual"})),
-        ("capture_method", json!({"amount": 5, "currency": "usd", "capture_method": "automatic"})),
-        ("confirm", json!({"amount": 5, "currency": "usd", "capture_method": "manual", "confirm": "true"})),
-        ("colour", json!({"amount": 5, "currency": "usd", "capture_method": "manual", "colour": "red"})),
+        ("currency", json!({"amount": 500, "currency": "abc", "capture_method": "manual"})),
+        ("capture_method", json!({"amount": 500, "currency": "usd", "capture_method": "automatic"})),
+        ("confirm", json!({"amount": 500, "currency": "usd", "capture_method": "manual", "confirm": "true"})),
+        ("colour", json!({"amount": 500, "currency": "usd", "capture_method": "manual", "colour": "red"})),
     ];
     for (param, form) in bad {
         let (status, error) =
@@ -154,6 +154,38 @@ async fn an_unknown_method_or_intent_is_refused_with_the_parameter() {
         assert_eq!((status, error["param"].as_str()), (400, Some(param)), "{form}");
     }
     assert!(world.get("/v1/payment_intents").await["data"].as_array().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn too_little_is_not_charged_and_any_part_is_given_back() {
+    let world = World::new().await;
+    let payments = world.payments();
+    let asked = |minor, code| {
+        let amount = Money::new(minor, Currency::from_code(code).unwrap());
+        IntentRequest { key: format!("{minor} {code}"), amount, ..request("o1", "pm_card_visa") }
+    };
+    for (minor, code) in [(49, "USD"), (29, "GBP"), (49, "JPY"), (17_499, "HUF")] {
+        let asked = asked(minor, code);
+        assert!(payments.check_amount(asked.amount).is_err(), "{code}");
+        // The sandbox says the same to whoever asks all the same.
+        let refused = payments.create(&asked).await;
+        assert!(
+            matches!(&refused, Err(PaymentError::Refused(why)) if why.contains("amount_too_small")),
+            "{code} {refused:?}"
+        );
+    }
+    let intent = payments.create(&asked(50, "USD")).await.unwrap();
+    payments.confirm(&intent.id, "c").await.unwrap();
+    payments.capture(&intent.id, "t").await.unwrap();
+    let refund = RefundRequest {
+        key: "cent".to_owned(),
+        refund_id: "cent".to_owned(),
+        order_id: "o1".to_owned(),
+        intent_id: intent.id.clone(),
+        amount: Money::new(1, intent.amount.currency),
+    };
+    assert_eq!(payments.check_refund(refund.amount), Ok(()));
+    assert_eq!(payments.refund(&refund).await.unwrap().status, ProviderRefundStatus::Succeeded);
 }
 
 #[tokio::test]

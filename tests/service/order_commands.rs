@@ -14,6 +14,7 @@ crate::over_both_stores!(
     a_cancelled_order_gives_back_money_and_stock,
     goods_go_out_and_arrive_and_wrong_states_name_what_would_do,
     money_is_given_back_in_parts_and_never_more_than_was_taken,
+    a_part_that_cannot_be_given_back_is_refused_by_its_field,
     everybody_cancels_ships_and_refunds_at_once,
     strangers_change_nothing_and_see_nothing,
     orders_are_listed_by_status_and_by_operators,
@@ -218,6 +219,29 @@ async fn money_is_given_back_in_parts_and_never_more_than_was_taken(app: App) {
     let refused = admin.post_with_key(&path, json!({"lines": [lines[0]]}), "free").await.expect(422);
     let error = &refused["errors"][0];
     assert_eq!((&error["field"], &error["code"]), (&json!("/lines"), &json!("nothing_to_refund")));
+}
+
+async fn a_part_that_cannot_be_given_back_is_refused_by_its_field(app: App) {
+    let admin = Client::admin(app.url()).await;
+    let sku = admin.product_in("KWD", 5.125, 5).await;
+    let client = Client::register(app.url()).await;
+    let id = confirmed(&client, "k", &sku, 2).await;
+    let path = format!("/v1/orders/{id}/refunds");
+    for (body, field) in
+        [(json!({"amount": 1.005}), "/amount"), (json!({"lines": [{"sku": sku, "quantity": 1}]}), "/lines")]
+    {
+        let refused = admin.post_with_key(&path, body, "r").await.expect(422);
+        let error = &refused["errors"][0];
+        assert_eq!((&error["field"], &error["code"]), (&json!(field), &json!("not_refundable")), "{refused}");
+    }
+    assert_eq!(client.get(&path).await.expect(200)["items"], json!([]));
+    // The key is still free for what can be.
+    admin.post_with_key(&path, json!({"amount": 1.01}), "r").await.expect(202);
+    eventually("the part is back", Duration::from_secs(40), async || {
+        let order = client.get(&format!("/v1/orders/{id}")).await.body;
+        (order["payment"]["refunded"] == 1.01).then_some(())
+    })
+    .await;
 }
 
 async fn everybody_cancels_ships_and_refunds_at_once(app: App) {

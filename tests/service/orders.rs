@@ -20,6 +20,7 @@ crate::over_both_stores!(
     another_users_order_is_not_there,
     an_order_that_makes_no_sense_is_refused_by_its_field,
     a_total_that_cannot_be_charged_makes_no_order,
+    an_order_costs_what_the_client_expects_or_is_not_accepted,
 );
 
 pub async fn ended(client: &Client, id: &str) -> Value {
@@ -285,10 +286,7 @@ async fn an_order_that_makes_no_sense_is_refused_by_its_field(app: App) {
 
 async fn a_total_that_cannot_be_charged_makes_no_order(app: App) {
     let admin = Client::admin(app.url()).await;
-    let sku = format!("SKU-{}", uuid::Uuid::new_v4().simple());
-    let variant = json!({"sku": sku, "name": "One", "price": 5.125, "currency": "KWD"});
-    admin.post("/v1/products", json!({"name": "Thing", "variants": [variant]})).await.expect(201);
-    admin.adjust(&sku, 5).await;
+    let sku = admin.product_in("KWD", 5.125, 5).await;
     let client = Client::register(app.url()).await;
 
     let refused = client.post_with_key("/v1/orders", order(&sku, 1, "pm_card_visa"), "k").await.expect(422);
@@ -296,8 +294,62 @@ async fn a_total_that_cannot_be_charged_makes_no_order(app: App) {
     let error = &refused["errors"][0];
     assert_eq!((&error["field"], &error["code"]), (&json!("/lines"), &json!("not_chargeable")), "{refused}");
     assert_eq!(client.get("/v1/orders").await.expect(200)["items"], json!([]));
-    // Two of them come to something that can be.
+    // Too little is refused in the same way, and told what would do.
+    let cheap = admin.product(0.25, 5).await;
+    let refused = client.post_with_key("/v1/orders", order(&cheap, 1, "pm_card_visa"), "c").await.expect(422);
+    let error = &refused["errors"][0];
+    assert_eq!((&error["field"], &error["code"]), (&json!("/lines"), &json!("not_chargeable")), "{refused}");
+    assert!(error["message"].as_str().unwrap().contains("0.50 USD"), "{refused}");
+    assert_eq!(client.get("/v1/orders").await.expect(200)["items"], json!([]));
+    let id = place(&client, "c", order(&cheap, 2, "pm_card_visa")).await;
+    assert_eq!(ended(&client, &id).await["status"], "confirmed");
+    // Of what was paid any part is given back.
+    let path = format!("/v1/orders/{id}/refunds");
+    admin.post_with_key(&path, json!({"amount": 0.01}), "r").await.expect(202);
+    // Two of what costs dinars come to something that can be charged.
     let id = place(&client, "k", order(&sku, 2, "pm_card_visa")).await;
     let order = ended(&client, &id).await;
     assert_eq!((&order["status"], &order["total"]), (&json!("confirmed"), &json!(10.25)), "{order}");
+}
+
+async fn an_order_costs_what_the_client_expects_or_is_not_accepted(app: App) {
+    let admin = Client::admin(app.url()).await;
+    let sku = admin.product(5.25, 50).await;
+    let product = admin.get("/v1/products?q=Thing").await.expect(200)["items"][0].clone();
+    let path = format!("/v1/products/{}", product["id"].as_str().unwrap());
+    let client = Client::register(app.url()).await;
+    let expecting = |total: Value, currency: Value| {
+        let mut body = order(&sku, 2, "pm_card_visa");
+        body["expectedTotal"] = total;
+        body["expectedCurrency"] = currency;
+        body
+    };
+    let ask = async |body: Value, key: &str| client.post_with_key("/v1/orders", body, key).await;
+    let first = ask(expecting(json!(10.5), json!("USD")), "k1").await.expect(202);
+
+    // The price is changed while somebody reads the old one, and then the currency, to the same number.
+    for (variant, total, currency) in [
+        (json!({"sku": sku, "price": 6}), json!(12), "USD"),
+        (json!({"sku": sku, "price": 5.25, "currency": "EUR"}), json!(10.5), "EUR"),
+        (json!({"sku": sku, "price": 600, "currency": "JPY"}), json!(1200), "JPY"),
+    ] {
+        admin.patch(&path, json!({"variants": [variant]})).await.expect(200);
+        let refused = ask(expecting(json!(10.5), json!("USD")), "k2").await.expect(409);
+        assert_eq!(
+            (&refused["code"], &refused["total"], &refused["currency"]),
+            (&json!("price_changed"), &total, &json!(currency))
+        );
+        // What was ordered before stays ordered, at its price,
+        let again = ask(expecting(json!(10.5), json!("USD")), "k1").await.expect(202);
+        assert_eq!((&again["id"], &again["total"]), (&first["id"], &json!(10.5)));
+        // and was not another order.
+        let other = ask(expecting(total, json!(currency)), "k1").await.expect(422);
+        assert_eq!(other["code"], "idempotency_key_reused");
+    }
+    assert_eq!(client.get("/v1/orders").await.expect(200)["items"].as_array().unwrap().len(), 1);
+    let refused = ask(expecting(json!(1200), json!("yen")), "k2").await.expect(422);
+    assert_eq!(refused["errors"][0]["field"], "/expectedCurrency");
+    // The key of what was refused is free for what the client then agrees to.
+    let second = ask(expecting(json!(1200), json!("JPY")), "k2").await.expect(202);
+    assert_eq!((&second["total"], &second["currency"]), (&json!(1200), &json!("JPY")));
 }

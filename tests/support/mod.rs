@@ -367,8 +367,13 @@ impl Client {
 
     /// A product with one SKU and so much stock; the SKU.
     pub async fn product(&self, price: f64, stock: i64) -> String {
+        self.product_in("USD", price, stock).await
+    }
+
+    /// The same in another currency.
+    pub async fn product_in(&self, currency: &str, price: f64, stock: i64) -> String {
         let sku = format!("SKU-{}", uuid::Uuid::new_v4().simple());
-        let variant = json!({"sku": sku, "name": "One", "price": price, "currency": "USD"});
+        let variant = json!({"sku": sku, "name": "One", "price": price, "currency": currency});
         let product = json!({"name": "Thing", "description": "For tests", "variants": [variant]});
         self.post("/v1/products", product).await.expect(201);
         self.adjust(&sku, stock).await;

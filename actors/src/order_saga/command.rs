@@ -6,6 +6,7 @@ use super::refund::{MOST_DUE, Refund, RefundStatus};
 use crate::audit::Act;
 use crate::inventory::HoldLine;
 use crate::money::{AmountError, Money};
+use crate::providers::NotChargeable;
 use crate::time::Timestamp;
 
 /// What is asked.
@@ -96,6 +97,14 @@ pub enum CommandRefusal {
     /// Nothing was paid for the units, so there is nothing to give back.
     #[error("the units were free")]
     NothingPaid,
+    /// The payment provider cannot give back just so much.
+    #[error("the refund {why}")]
+    NotRefundable {
+        /// Whether lines were named, not an amount.
+        of_lines: bool,
+        /// Why.
+        why: NotChargeable,
+    },
     /// As many refunds as may are under way.
     #[error("{MOST_DUE} refunds of the order are under way")]
     TooManyDue,

@@ -150,6 +150,7 @@ impl Orders {
                 };
             }
             let events = decide_command(&found.value, &command, self.ports.clock.now());
+            let events = events.and_then(|events| self.if_refundable(events));
             let events = doubt.read(events.map_err(CommandError::from))?;
             if version.is_some_and(|version| version != found.version) {
                 return doubt.read(Err(CommandError::MovedOn(found.version)));
@@ -162,6 +163,18 @@ impl Orders {
             }
         }
         Err(doubt.spent())
+    }
+
+    /// `events`, if the payment provider can give back what they owe.
+    fn if_refundable(&self, events: Vec<Event>) -> Result<Vec<Event>, CommandRefusal> {
+        for event in &events {
+            if let Event::RefundRequested { refund } = event {
+                let of_lines = refund.lines.is_some();
+                let checked = self.ports.payments.check_refund(refund.amount);
+                checked.map_err(|why| CommandRefusal::NotRefundable { of_lines, why })?;
+            }
+        }
+        Ok(events)
     }
 
     /// The refunds of an order, newest first; `limit` 1 to 1,000. Who may see the order is for the

@@ -69,7 +69,7 @@ pub struct Notice {
 pub enum Heed {
     /// Nothing: it is not about this order's payment, or says what is known.
     Nothing,
-    /// To try the present step now instead of when its pause is over.
+    /// To try the present step now instead of when its pause is over, wherever the order's saga is.
     Hurry,
     /// To look whether money was taken for an order that ended without.
     LookUp,
@@ -146,9 +146,10 @@ impl Orders {
             }
             let kept = Kept::new(notice, self.ports.clock.now());
             if heed == Heed::Hurry {
-                self.keep(&kept).await?;
-                self.resume(&notice.order_id);
-                return Ok(heed);
+                if self.hurry(found, &kept, &mut doubt, attempt).await? {
+                    return Ok(heed);
+                }
+                continue;
             }
             let seen = match heed {
                 Heed::LookUpRefund => self.look_refund_up(&found.value, notice).await?,
@@ -161,6 +162,33 @@ impl Orders {
             }
         }
         Err(doubt.spent())
+    }
+
+    /// Ends the wait of the order's saga; `false` if it has to be decided again. A saga in another replica
+    /// would not hear of the notice before its pause is over: so the order is taken over, as by a command.
+    async fn hurry(
+        &self,
+        found: Versioned<Order>,
+        kept: &Kept,
+        doubt: &mut Doubt,
+        attempt: u32,
+    ) -> Result<bool, CommandError> {
+        let id = found.value.id.clone();
+        // Whoever has no room, or is leaving, leaves it to those who find it.
+        let able = self.room() > 0 && !self.is_draining();
+        let next = if able { self.prospective_owner() } else { "" };
+        let here = Some(self.ports.incarnation.as_str());
+        if [here, Some(next)].contains(&found.value.owner.as_deref()) {
+            self.keep(kept).await?;
+        } else {
+            let taken = vec![Event::Adopted { by: next.to_owned() }];
+            let with = Batch::shared().insert(kept);
+            if self.commit_command(found, taken, with, doubt, attempt).await?.is_none() {
+                return Ok(false);
+            }
+        }
+        self.resume(&id);
+        Ok(true)
     }
 
     /// Whether money was taken after all, and what is to be committed then.

@@ -57,6 +57,10 @@ impl Payments for GuardedPayments {
         self.inner.check_amount(amount)
     }
 
+    fn check_refund(&self, amount: Money) -> Result<(), NotChargeable> {
+        self.inner.check_refund(amount)
+    }
+
     async fn create(&self, request: &IntentRequest) -> Result<Intent, PaymentError> {
         self.call(self.inner.create(request)).await
     }

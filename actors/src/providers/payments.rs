@@ -116,7 +116,7 @@ pub enum PaymentError {
     OutcomeUnknown(String),
 }
 
-/// Why an amount cannot be charged as it is, for people.
+/// Why an amount cannot be charged, or given back, as it is; for people.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NotChargeable(pub String);
@@ -140,6 +140,13 @@ pub trait Payments: Send + Sync + 'static {
     /// # Errors
     /// [`NotChargeable`].
     fn check_amount(&self, amount: Money) -> Result<(), NotChargeable>;
+
+    /// Whether `amount`, which is positive, can be given back of a charge that was larger: as far as the
+    /// provider's rules for its currency say, without asking.
+    ///
+    /// # Errors
+    /// [`NotChargeable`].
+    fn check_refund(&self, amount: Money) -> Result<(), NotChargeable>;
 
     /// Creates an intent, unconfirmed: moves and reserves nothing.
     ///

@@ -67,6 +67,10 @@ impl From<CommandRefusal> for Problem {
             CommandRefusal::NothingPaid => {
                 Self::invalid_field("/lines", "nothing_to_refund", "come to nothing: they were free")
             }
+            CommandRefusal::NotRefundable { of_lines, .. } => {
+                let field = if *of_lines { "/lines" } else { "/amount" };
+                Self::invalid_field(field, "not_refundable", refusal.to_string())
+            }
             CommandRefusal::TooManyDue => {
                 Self::conflict("too_many_refunds", "Too many refunds of the order are under way")
             }

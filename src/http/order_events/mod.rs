@@ -89,8 +89,13 @@ struct EventFilter {
 }
 
 /// What happens to orders: a page, newest first; or with `Accept: text/event-stream` what happens
-/// from now on, or behind `Last-Event-ID`. After an interruption some events may come twice: their
-/// `id` tells. Others' need `events:read`.
+/// from now on, or behind `Last-Event-ID`. Others' need `events:read`.
+///
+/// Each event is told once by a stream, and at least once across an interruption. Events may be found later
+/// than younger ones, so a stream that is resumed begins ten seconds before `Last-Event-ID`, and what was
+/// told of that time comes again. An event is the same each time: its `id` in the data names it, so drop
+/// what has an `id` that you have seen. (The `id:` of the stream only says where to go on; several events
+/// may share it.) The stream of one order repeats nothing.
 #[utoipa::path(
     tag = "orders",
     params(

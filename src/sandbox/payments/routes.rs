@@ -14,6 +14,7 @@ use super::form::Form;
 use super::intent::{Intent, Status};
 use super::keyed::{Attempt, Keyed, perform, tell};
 use super::refund::Refund;
+use crate::providers::stripe_amounts::least;
 use crate::sandbox::World;
 use crate::sandbox::answer::Answer;
 use crate::sandbox::control::Switches;
@@ -100,8 +101,13 @@ fn new_intent(mut form: Form, world: &World) -> Result<Intent, Answer> {
         return Err(Answer::invalid("amount_too_large", Some("amount"), "The amount has at most 12 digits."));
     }
     let currency = form.require("currency")?.to_lowercase();
-    if Currency::from_code(&currency.to_uppercase()).is_none() {
+    let code = currency.to_uppercase();
+    if Currency::from_code(&code).is_none() {
         return Err(Answer::invalid("parameter_invalid", Some("currency"), "The currency is not known."));
+    }
+    if amount < least(&code) {
+        let message = format!("The amount is at least {} in {currency}.", least(&code));
+        return Err(Answer::invalid("amount_too_small", Some("amount"), message));
     }
     if form.take("capture_method").as_deref() != Some("manual") {
         let message = "The sandbox supports capture_method=manual alone.";

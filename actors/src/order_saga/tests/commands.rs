@@ -6,11 +6,12 @@ use futures_util::future::join_all;
 use super::world::{Replica, World, ask, usd};
 use crate::audit::By;
 use crate::inventory::{HoldLine, HoldStatus};
+use crate::money::{Currency, Money};
 use crate::order_saga::{
-    CommandError, CommandRefusal, Order, OrderCommand, OrderStatus, OrdersOptions, Reason, RefundStatus,
-    RequestRefund, Share, TimelineStatus, Whose,
+    CommandError, CommandRefusal, Line, Order, OrderCommand, OrderStatus, OrdersOptions, Reason,
+    RefundStatus, RequestRefund, Share, TimelineStatus, Whose,
 };
-use crate::providers::PaymentError;
+use crate::providers::{NotChargeable, PaymentError};
 use crate::testing::{PaymentCall, PaymentFault};
 
 const BY_CUSTOMER: OrderCommand = OrderCommand::Cancel { by: Reason::RequestedByCustomer };
@@ -185,6 +186,30 @@ async fn units_that_were_free_are_not_refunded() {
     let units = Share::Lines(vec![HoldLine { sku: "a".to_owned(), quantity: 1 }]);
     let refused = refunded(&replica, &id, "one", units).await.unwrap_err();
     assert_eq!(refused, CommandError::Refused(CommandRefusal::NothingPaid));
+}
+
+#[actix_rt::test]
+async fn a_part_that_the_provider_cannot_give_back_is_refused_before_it_is_owed() {
+    let world = World::new();
+    let replica = world.replica("r1");
+    let dinars = |minor| Money::new(minor, Currency::from_code("KWD").unwrap());
+    let mut asked = ask("k", "pm_card_visa");
+    asked.lines = vec![Line { unit_price: dinars(5125), quantity: 2, ..asked.lines[0].clone() }];
+    let id = replica.orders.accept(asked).await.unwrap().order.value.id;
+    assert_eq!(world.settled(&replica, &id).await.status, OrderStatus::Confirmed);
+    let commits = world.store.commits();
+    let unit = Share::Lines(vec![HoldLine { sku: "a".to_owned(), quantity: 1 }]);
+    for (share, of_lines) in [(Share::Amount(dinars(1005)), false), (unit, true)] {
+        let refused = refunded(&replica, &id, "part", share).await.unwrap_err();
+        let why = NotChargeable("does not end in 0".to_owned());
+        assert_eq!(refused, CommandError::Refused(CommandRefusal::NotRefundable { of_lines, why }));
+    }
+    assert_eq!((world.store.commits(), world.payments.calls(PaymentCall::Refund)), (commits, 0));
+    refunded(&replica, &id, "part", Share::Amount(dinars(1010))).await.unwrap();
+    assert_eq!(world.settled(&replica, &id).await.payment.refunded, 1010);
+    // What is left can be given back, as all could be charged.
+    refunded(&replica, &id, "rest", Share::Rest).await.unwrap();
+    assert_eq!(world.settled(&replica, &id).await.payment.refunded, 10_250);
 }
 
 #[actix_rt::test]

@@ -84,6 +84,9 @@ impl Payments for KeepsItsErrors {
     fn check_amount(&self, amount: Money) -> Result<(), NotChargeable> {
         self.inner.check_amount(amount)
     }
+    fn check_refund(&self, amount: Money) -> Result<(), NotChargeable> {
+        self.inner.check_refund(amount)
+    }
     async fn create(&self, request: &IntentRequest) -> Result<Intent, PaymentError> {
         self.inner.create(request).await
     }

@@ -7,8 +7,8 @@ use super::world::{Replica, World, ask, usd};
 use crate::audit::By;
 use crate::inventory::HoldLine;
 use crate::order_saga::{
-    Claim, CommandError, Heed, Notice, OrderCommand, OrderStatus, Reason, Refund, RefundStatus,
-    RequestRefund, Share, Step, TimelineStatus, Whose,
+    Claim, CommandError, Heed, Notice, OrderCommand, OrderStatus, OrdersOptions, Reason, Refund,
+    RefundStatus, RequestRefund, Share, Step, TimelineStatus, Whose,
 };
 use crate::providers::{IntentStatus, PaymentError};
 use crate::testing::{PaymentCall, PaymentFault};
@@ -191,6 +191,35 @@ async fn a_notice_ends_a_wait() {
     assert_eq!(replica.orders.notice(&said).await.unwrap(), Heed::Nothing);
     world.settled(&replica, &id).await;
     world.check(&replica, &id).await;
+}
+
+#[actix_rt::test]
+async fn a_notice_ends_a_wait_in_another_replica() {
+    for runs_sagas in [true, false] {
+        let world = World::new();
+        let owner = world.replica("r1");
+        let other = world.replica_with("r2", OrdersOptions { runs_sagas, ..OrdersOptions::default() });
+        world.payments.script(PaymentCall::Confirm, [PaymentFault::Processing]);
+        let id = owner.orders.accept(ask("k", "pm_card_visa")).await.unwrap().order.value.id;
+        world.until("it waits", async || world.order(&owner, &id).await.waiting.is_some()).await;
+        world.payments.settle(&id, IntentStatus::Authorized);
+        let intent = world.payments.intents(&id)[0].id.clone();
+        let said = notice(1, &id, &intent, Claim::Authorized);
+        assert_eq!(other.orders.notice(&said).await.unwrap(), Heed::Hurry);
+        if !runs_sagas {
+            // It is left to those who run them.
+            assert_eq!(owner.adoption.round().await.unwrap(), 1);
+        }
+        // Nobody moves the clock.
+        world.payments.until(|payments| payments.ledger(&id).captures == 1).await;
+        assert_eq!(other.orders.notice(&said).await.unwrap(), Heed::Nothing);
+        let order = world.settled(&owner, &id).await;
+        assert_eq!((order.status, order.epoch), (OrderStatus::Confirmed, if runs_sagas { 2 } else { 3 }));
+        // Whoever had it before finds that out and leaves.
+        let gone = async || owner.orders.live() + other.orders.live() == 0;
+        world.until("both leave", gone).await;
+        assert_eq!(world.check(&owner, &id).await, order);
+    }
 }
 
 #[actix_rt::test]

@@ -43,6 +43,10 @@ impl Payments for Way {
         self.to.check_amount(amount)
     }
 
+    fn check_refund(&self, amount: Money) -> Result<(), NotChargeable> {
+        self.to.check_refund(amount)
+    }
+
     async fn create(&self, request: &IntentRequest) -> Result<Intent, PaymentError> {
         self.pass()?.create(request).await
     }

@@ -88,7 +88,7 @@ struct State {
 /// Of the payment methods, `pm_card_chargeDeclined` is declined (another key is refused then: the
 /// intent has lost its method), `pm_card_authenticationRequired`
 /// asks for action, `pm_unknown` is invalid; all others succeed. Of currencies with three decimals
-/// it charges only what ends in 0. Everything else is queued per method.
+/// it charges and gives back only what ends in 0. Everything else is queued per method.
 pub struct ScriptedPayments {
     state: Mutex<State>,
     changes: watch::Sender<()>,
@@ -304,6 +304,10 @@ impl Payments for ScriptedPayments {
             return Err(NotChargeable("does not end in 0".to_owned()));
         }
         Ok(())
+    }
+
+    fn check_refund(&self, amount: Money) -> Result<(), NotChargeable> {
+        self.check_amount(amount)
     }
 
     async fn create(&self, request: &IntentRequest) -> Result<Intent, PaymentError> {
