@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use super::world::{Replica, World, ask, usd};
 use crate::audit::By;
-use crate::order_saga::{
-    CRASH_POINTS, OrderCommand, OrderStatus, Reason, RequestRefund, Share, Whose,
-};
+use crate::order_saga::{CRASH_POINTS, OrderCommand, OrderStatus, Reason, RequestRefund, Share, Whose};
 use crate::testing::{PaymentCall, PaymentFault};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
