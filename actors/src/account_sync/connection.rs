@@ -110,13 +110,14 @@ pub struct Connection {
     /// Something new was told of while a run was under way: another one is due at its end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub again: bool,
-    /// A run was made and waits until the provider may be asked.
+    /// A run was made and waits until the provider may be asked, or until it is tried again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub postponed: bool,
     /// How the last run ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_outcome: Option<Outcome>,
-    /// Why it is not active, or why its last run was not complete; in words for the user.
+    /// Why it is not active, why its last run was not complete, or why the present one waits; in words
+    /// for the user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// When the last complete run ended.
@@ -126,7 +127,7 @@ pub struct Connection {
     /// been abandoned by then. Absent: nobody has to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<Timestamp>,
-    /// Failures since the last run that brought a statement.
+    /// Failures since the last run that brought a statement, the provider's and our own.
     pub failures: u32,
     /// The epoch of its slot under which a run was last begun. It only rises.
     #[serde(default)]

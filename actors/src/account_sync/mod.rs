@@ -22,6 +22,7 @@ mod link;
 mod merge;
 mod notice;
 mod options;
+mod pace;
 mod perform;
 mod postings;
 mod relink;

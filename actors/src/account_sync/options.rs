@@ -39,6 +39,8 @@ pub struct SyncOptions {
     /// Transactions of one account that a run compares with what is told (at least one). Of an account
     /// that has more in the time told of, nothing is taken over but its balance, and the run says so.
     pub most_known: usize,
+    /// Transactions that one commit of a run's result writes (at least one); the next ones write the rest.
+    pub most_postings: usize,
     /// How long a drain waits for the runs that are under way.
     pub drain: Duration,
 }
@@ -58,6 +60,7 @@ impl Default for SyncOptions {
             most_connections: 50,
             most_actors: 10_000,
             most_known: 250_000,
+            most_postings: 5000,
             drain: Duration::from_secs(5),
         }
     }

@@ -5,6 +5,7 @@
 //! Who calls it: the actor. What never happens here: a call to a bank without a deadline, a result that
 //! counts although somebody else has taken over.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use metrics::{counter, histogram};
@@ -14,15 +15,17 @@ use super::connection::{Claim, Connection};
 use super::connections::SyncParts;
 use super::credential::SealedCredential;
 use super::errors::SyncError;
+use super::options::SyncOptions;
+use super::pace::Pace;
 use super::run::Run;
 use super::settle::{Known, Look, Moment, look, period, settle};
 use super::work::{ATTEMPTS, BACKOFF, Work, again};
-use crate::accounts::{day_balances, tell_of_change};
+use crate::accounts::{Account, Transaction, day_balances, tell_of_change};
 use crate::figures;
 use crate::ids;
 use crate::providers::{Bank, BankError, Credential, Statement};
 use crate::seal::SealError;
-use crate::store::{Batch, Sharing, Versioned, load};
+use crate::store::{Batch, Sharing, StoreError, Versioned, load, load_many};
 use crate::supervision::Lifeline;
 
 /// Commits that one run's result may take.
@@ -45,12 +48,8 @@ struct Begun {
     claim_id: String,
     /// What is known after the last commit of its result, if that was not the last one.
     known: Option<Known>,
-}
-
-impl Begun {
-    fn new(claim_id: &str, connection: Versioned<Connection>, run: Versioned<Run>) -> Self {
-        Self { connection, run, fresh: true, claim_id: claim_id.to_owned(), known: None }
-    }
+    /// How much of its result is written at once.
+    pace: Pace,
 }
 
 /// How far a result is written.
@@ -148,7 +147,7 @@ impl Work {
             if found.value.is_claimed_as(&claim_id)
                 && let Some(run) = unfinished
             {
-                return Ok(Some(Begun::new(&claim_id, found, run)));
+                return Ok(Some(self.begun(&claim_id, found, run)));
             }
             let Some(epoch) = parts.territory.epoch_of(self.connection_id()) else { return Ok(None) };
             let moment = self.moment();
@@ -162,6 +161,10 @@ impl Work {
             let (claim, options) = ((claim, epoch), &parts.options);
             let before = found.clone();
             let looked = look(found.value, unfinished, claim, lives, moment, options, &mut ids::new_id);
+            let held_over = match &looked {
+                Look::Record(_, Some((run, _))) => Some(run.id.clone()),
+                _ => None,
+            };
             let (batch, begun) = match looked {
                 Look::Nothing => return Ok(None),
                 Look::Record(connection, run) => {
@@ -174,11 +177,15 @@ impl Work {
                     let batch = Batch::shared().change(&before, &*connection).put(&*run, version);
                     let connection = Versioned { value: *connection, version: before.version + 1 };
                     let run = Versioned { value: *run, version: version + 1 };
-                    (batch, Some(Begun::new(&claim_id, connection, run)))
+                    (batch, Some(self.begun(&claim_id, connection, run)))
                 }
             };
             match again(self.store().commit(batch).await)? {
                 Ok(()) => {
+                    if let Some(run_id) = held_over {
+                        let connection_id = self.connection_id();
+                        tracing::warn!(connection_id, run_id, "a run never comes to its end; it waits");
+                    }
                     if let Some(due_at) = due_at.filter(|_| begun.is_some()) {
                         histogram!(figures::SYNC_DELAY_SECONDS)
                             .record(moment.now.since(due_at).as_secs_f64());
@@ -189,6 +196,11 @@ impl Work {
             }
         }
         Err(last)
+    }
+
+    fn begun(&self, claim_id: &str, connection: Versioned<Connection>, run: Versioned<Run>) -> Begun {
+        let pace = Pace::new(self.desk.parts.options.most_postings);
+        Begun { connection, run, fresh: true, claim_id: claim_id.to_owned(), known: None, pace }
     }
 
     /// The credential under the present key. One that does not open stays as it is: asking the bank
@@ -279,8 +291,7 @@ impl Work {
         let (mut last, mut failures) = (SyncError::OutcomeUnknown, 0);
         for _ in 0..MOST_COMMITS {
             BACKOFF.wait(failures).await;
-            // Once is as a rule that somebody wanted something of the connection meanwhile.
-            match self.settle_once(begun, answer, failures > 1).await {
+            match self.settle_once(begun, answer).await {
                 Ok(Settling::Done(settled)) => return Ok(settled),
                 Ok(Settling::More) => failures = 0,
                 Err(error) => (last, failures) = (error, failures + 1),
@@ -296,7 +307,6 @@ impl Work {
         &self,
         begun: &mut Begun,
         answer: &Result<Statement, BankError>,
-        all: bool,
     ) -> Result<Settling, SyncError> {
         let (found, run) = if std::mem::take(&mut begun.fresh) {
             (begun.connection.clone(), begun.run.clone())
@@ -311,11 +321,12 @@ impl Work {
             let counted = run.value.settled_by.as_deref() == Some(&begun.claim_id);
             return Ok(Settling::Done(counted.then_some(run.value)));
         }
-        let known = match begun.known.take() {
+        let mut known = match begun.known.take() {
             Some(known) => known,
-            None => self.known(answer.as_ref().ok(), all).await?,
+            None => self.known(answer.as_ref().ok(), begun.pace.needs_all()).await?,
         };
-        let options = &self.desk.parts.options;
+        self.read_contested(&mut known, &begun.pace).await?;
+        let options = &SyncOptions { most_postings: begun.pace.most(), ..self.desk.parts.options };
         let (connection, former) = (found.value.clone(), run.value.clone());
         let settled = settle(connection, former, &known, answer, self.moment(), options, &mut ids::new_id);
         let settled_by = Some(begun.claim_id.clone()).filter(|_| !settled.more);
@@ -335,7 +346,11 @@ impl Work {
         if batch.writes.len() <= MOST_SHARED {
             batch.sharing = Sharing::Shared;
         }
-        self.store().commit(batch).await?;
+        if let Err(error) = self.store().commit(batch).await {
+            begun.pace.failed(&error, settled.transactions.len());
+            return Err(error.into());
+        }
+        begun.pace.stored();
         if !settled.accounts.is_empty() {
             tell_of_change(self.desk.parts.channel.as_ref(), &settled.connection.user_id).await;
         }
@@ -347,6 +362,38 @@ impl Work {
         begun.run = Versioned { value: ended, version: run.version + 1 };
         begun.fresh = true;
         Ok(Settling::More)
+    }
+
+    /// Reads again what others keep writing: the reading of all that is known takes longer than they do.
+    async fn read_contested(&self, known: &mut Known, pace: &Pace) -> Result<(), StoreError> {
+        known.contested.clone_from(pace.contested());
+        if known.contested.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<String> = known.contested.iter().cloned().collect();
+        for account in load_many::<Account>(self.store(), &ids).await? {
+            if let Some(known) = known.accounts.iter_mut().find(|known| known.value.id == account.value.id) {
+                *known = account;
+            }
+        }
+        let latest = load_many::<Transaction>(self.store(), &ids).await?.into_iter();
+        let mut latest: HashMap<String, Versioned<Transaction>> =
+            latest.map(|one| (one.value.id.clone(), one)).collect();
+        let contested = &known.contested;
+        for transactions in known.transactions.values_mut() {
+            transactions.retain_mut(|one| {
+                if !contested.contains(&one.value.id) {
+                    return true;
+                }
+                let found = latest.remove(&one.value.id);
+                let is_there = found.is_some();
+                if let Some(found) = found {
+                    *one = found;
+                }
+                is_there
+            });
+        }
+        Ok(())
     }
 
     fn moment(&self) -> Moment {

@@ -100,10 +100,11 @@ pub struct Run {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
-    /// Why it did not go well, in words for the user.
+    /// Why it did not go well, or why it waits, in words for the user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// How often it was begun: 1, and one more each time it was cut off and resumed.
+    /// How often it was begun since it was last left alone, or a part of its result was stored: 1, and
+    /// one more each time it was cut off and resumed.
     pub attempts: u32,
     /// The connection's id until the run is finished: the store lets a connection have one such
     /// run at most.
@@ -146,6 +147,7 @@ impl Run {
             status: RunStatus::Running,
             started_at: self.started_at.or(Some(now)),
             attempts: self.attempts.saturating_add(1),
+            reason: None,
             ..self
         }
     }

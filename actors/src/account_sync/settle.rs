@@ -14,7 +14,7 @@ use crate::providers::{BankError, Period, Statement};
 use crate::store::Versioned;
 use crate::time::Timestamp;
 
-/// A run that was begun this often and never came to an end is given up.
+/// A run that was begun this often, with nothing of it stored, is left alone for a while.
 pub(super) const MOST_ATTEMPTS: u32 = 5;
 /// The longest pause that a provider can ask for.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
@@ -70,10 +70,8 @@ pub(super) fn look(
         None => return Look::Nothing,
     };
     if run.attempts >= MOST_ATTEMPTS {
-        let reason = format!("it was cut off {} times", run.attempts);
-        let answer = Err(BankError::Down(reason));
-        let given_up = settle(connection, run, &Known::default(), &answer, moment, options, new_id);
-        return Look::Record(Box::new(given_up.connection), Some((Box::new(given_up.run), version)));
+        let (connection, run) = held_over(connection, run, moment, options);
+        return Look::Record(Box::new(connection), Some((Box::new(run), version)));
     }
     let due_at = Some(claim.lease_until);
     let connection = Connection { due_at, claim: Some(claim), epoch, postponed: false, ..connection };
@@ -101,6 +99,8 @@ pub(super) struct Known {
     pub(super) transactions: BTreeMap<String, Vec<Versioned<Transaction>>>,
     /// The name of an account that has more transactions than can be known.
     pub(super) too_many_of: Option<String>,
+    /// Those that somebody else keeps writing: they are written last.
+    pub(super) contested: BTreeSet<String>,
 }
 
 /// What a first run asks for.
@@ -108,8 +108,6 @@ const FIRST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// By how much the periods of runs overlap: as long as a pending transaction may take to be booked,
 /// and some days.
 pub(super) const OVERLAP: Duration = Duration::from_secs(14 * 24 * 3600);
-/// Transactions that one commit writes; the next ones of the same run write the rest.
-pub(super) const MOST_POSTINGS: usize = 5000;
 
 /// What a run wants to know.
 pub(super) fn period(connection: &Connection, now: Timestamp) -> Period {
@@ -172,7 +170,7 @@ fn told(
     if known.too_many_of.is_none()
         && let Some(told) = said(statement, merged.partial.is_none(), &connection, &removed, now)
     {
-        posted = post_all(&merged, known, statement, told, new_id);
+        posted = post_all(&merged, known, statement, told, options.most_postings, new_id);
     }
     let run = Run {
         added: run.added.saturating_add(merged.added).saturating_add(posted.added),
@@ -182,7 +180,9 @@ fn told(
     };
     let begun_provisionally = connection.provisional_since.or(Some(now));
     if posted.left_some {
-        // Not the end of the run: its claim is renewed and it goes on.
+        // Not the end of the run: its claim is renewed and it goes on. It has made its way, so what
+        // it was begun for before this does not count against it.
+        let run = Run { attempts: run.attempts.min(1), ..run };
         let claim =
             connection.claim.clone().map(|claim| Claim { lease_until: now.plus(options.lease), ..claim });
         let connection = Connection {
@@ -278,6 +278,7 @@ fn post_all(
     known: &Known,
     statement: &Statement,
     told: Told<'_>,
+    most: usize,
     new_id: &mut dyn FnMut() -> String,
 ) -> Posted {
     // Those that the merge wrote are the latest.
@@ -295,11 +296,15 @@ fn post_all(
         posted.writes.extend(postings.writes);
         posted.gone.extend(postings.gone);
     }
-    if posted.writes.len() > MOST_POSTINGS {
+    let most = most.max(1);
+    if posted.writes.len() > most {
         posted.left_some = true;
         posted.gone.clear();
-        posted.writes.sort_by(|(one, _), (other, _)| other.date.cmp(&one.date));
-        posted.writes.truncate(MOST_POSTINGS);
+        let late = |one: &Transaction| known.contested.contains(&one.id);
+        posted.writes.sort_by(|(one, _), (other, _)| {
+            late(one).cmp(&late(other)).then_with(|| other.date.cmp(&one.date))
+        });
+        posted.writes.truncate(most);
         let added = posted.writes.iter().filter(|(_, version)| *version == 0).count();
         posted.added = u32::try_from(added).unwrap_or(u32::MAX);
         posted.modified = u32::try_from(posted.writes.len() - added).unwrap_or(u32::MAX);
@@ -320,6 +325,18 @@ fn postponed(connection: Connection, run: Run, after: Duration, moment: Moment) 
         gone: Vec::new(),
         more: false,
     }
+}
+
+/// A run that is cut off again and again, or whose result cannot be stored: nobody says that the provider
+/// is at fault, and nothing has succeeded. It waits, longer each time, and says why.
+fn held_over(connection: Connection, run: Run, moment: Moment, options: &SyncOptions) -> (Connection, Run) {
+    let attempts = run.attempts;
+    let reason = format!("Steward began it {attempts} times and could not end it; it is tried again later");
+    let failures = connection.failures.saturating_add(1);
+    let due_at = Some(moment.now.plus(options.retry(failures, moment.chance)));
+    let run = Run { status: RunStatus::Queued, attempts: 0, reason: Some(reason.clone()), ..run };
+    let reason = Some(reason);
+    (Connection { claim: None, due_at, postponed: true, failures, reason, ..connection }, run)
 }
 
 fn failed(

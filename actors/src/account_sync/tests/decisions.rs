@@ -1,7 +1,7 @@
 //! The pure decisions: what a statement changes, and when a connection is asked again.
 
 use super::super::merge::{MOST_ACCOUNTS, merge};
-use super::super::settle::{Known, Moment, period, settle};
+use super::super::settle::{Known, Look, MOST_ATTEMPTS, Moment, look, period, settle};
 use super::*;
 use crate::providers::{BankTransaction, Changes};
 
@@ -66,6 +66,75 @@ fn a_part_of_a_run_leaves_the_cursor_and_what_is_not_whole_is_not_gone_on_with()
     assert!(settled.more && settled.transactions.len() < 7_000);
     assert_eq!(settled.connection.cursor.as_deref(), Some("c1"));
     assert_eq!(period(&settled.connection, NOW).cursor, None, "if it is cut off here, all is told again");
+}
+
+#[test]
+fn a_run_that_never_ends_waits_longer_each_time_and_what_it_stored_counts_for_it() {
+    let options =
+        SyncOptions { jitter: 0.0, longest_retry: Duration::from_secs(200), ..SyncOptions::default() };
+    let moment = Moment { now: NOW, chance: 0.5 };
+    let mut connection = connection();
+    let mut waited = Vec::new();
+    for _ in 0..4 {
+        let run = Run { attempts: MOST_ATTEMPTS, ..Run::queued("r1".to_owned(), "c1", NOW) };
+        let claim = Claim { id: "k".to_owned(), owner: "a".to_owned(), lease_until: NOW };
+        let run = Some(Versioned { value: run, version: 1 });
+        let lives = |_: &str| true;
+        let looked = look(connection, run, (claim, 0), lives, moment, &options, &mut counted());
+        let (held, run) = match looked {
+            Look::Record(held, Some((run, 1))) => (held, run),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((run.status, run.outcome, run.attempts), (RunStatus::Queued, None, 0));
+        assert!(run.unfinished_of.is_some() && held.may_have_unfinished_run());
+        waited.push(held.due_at.unwrap().since(NOW).as_secs());
+        connection = *held;
+    }
+    assert_eq!(waited, [60, 120, 200, 200]);
+
+    // A part that was stored is a way made.
+    let transactions = (0..3).map(|n| BankTransaction {
+        id: format!("t{n}"),
+        at: NOW,
+        amount: dollars(n),
+        description: String::new(),
+        pending: false,
+        replaces: None,
+    });
+    let account = BankAccount { transactions: transactions.collect(), ..checking("x1", 1, NOW) };
+    let statement = Ok(Statement { told_since: Some(NOW), ..whole(vec![account]) });
+    let options = SyncOptions { most_postings: 2, ..options };
+    let run = Run { attempts: MOST_ATTEMPTS, ..Run::queued("r1".to_owned(), "c1", NOW) };
+    let settled = settle(connection, run, &Known::default(), &statement, moment, &options, &mut counted());
+    assert!(settled.more);
+    assert_eq!((settled.run.attempts, settled.transactions.len()), (1, 2));
+}
+
+#[test]
+fn what_others_keep_writing_is_written_last() {
+    let told = |n: i64, cents: i64| BankTransaction {
+        id: format!("t{n}"),
+        at: NOW,
+        amount: dollars(cents),
+        description: String::new(),
+        pending: false,
+        replaces: None,
+    };
+    let statement = |cents: i64| {
+        let transactions = (0..4).map(|n| told(n, cents + n)).collect();
+        let account = BankAccount { transactions, ..checking("x1", 1, NOW) };
+        Ok(Statement { told_since: Some(NOW), ..whole(vec![account]) })
+    };
+    let run = || Run::queued("r1".to_owned(), "c1", NOW);
+    let (moment, options) = (Moment { now: NOW, chance: 0.5 }, SyncOptions::default());
+    let before = Known::default();
+    let first = settle(connection(), run(), &before, &statement(1), moment, &options, &mut counted());
+    let mut known = before.after(&first);
+    let contested: Vec<String> = first.transactions[..2].iter().map(|(one, _)| one.id.clone()).collect();
+    known.contested = contested.iter().cloned().collect();
+    let options = SyncOptions { most_postings: 2, ..options };
+    let settled = settle(connection(), run(), &known, &statement(10), moment, &options, &mut counted());
+    assert!(settled.more && settled.transactions.iter().all(|(one, _)| !contested.contains(&one.id)));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Account sync against a store in memory, a clock that the tests move, and a scripted bank.
 
 mod changes;
+mod conflicts;
 mod decisions;
 mod linking;
 mod postings;
@@ -114,17 +115,29 @@ impl World {
         name: &str,
         territory: Arc<ScriptedTerritory>,
     ) -> Connections {
-        let parts = SyncParts {
+        self.replica_of(SyncParts { clock, territory, ..self.parts(name) })
+    }
+
+    /// A replica that sees the store through another one.
+    fn replica_over(&self, store: Arc<dyn crate::store::Store>, name: &str) -> Connections {
+        self.replica_of(SyncParts { store, ..self.parts(name) })
+    }
+
+    fn replica_of(&self, parts: SyncParts) -> Connections {
+        Connections::new(parts, self.arbiters.clone(), self.tree.clone())
+    }
+
+    fn parts(&self, name: &str) -> SyncParts {
+        SyncParts {
             store: self.store.clone(),
-            clock,
+            clock: self.clock.clone(),
             banks: Banks::from([("sandbox".to_owned(), self.bank.clone() as Arc<dyn Bank>)]),
             sealer: Arc::new(WeakSealer::default()),
             replica: name.to_owned(),
             channel: Arc::new(LocalInvalidations::default()),
-            territory,
+            territory: Arc::<ScriptedTerritory>::default(),
             options: self.options,
-        };
-        Connections::new(parts, self.arbiters.clone(), self.tree.clone())
+        }
     }
 
     /// Runs a replica's schedule as the composition root does.

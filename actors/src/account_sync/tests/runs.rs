@@ -128,18 +128,33 @@ fn a_run_that_panics_is_resumed_and_finished_once() {
 }
 
 #[test]
-fn a_run_that_always_panics_is_given_up_and_is_no_success() {
+fn a_run_that_always_panics_waits_and_is_neither_a_success_nor_the_providers_fault() {
     system(async {
+        // Given a run that is cut off as often as may be,
         let world = World::new();
         let connections = world.replica("a");
         world.bank.panics.store(5, Ordering::Release);
-        let connection = connections.link(request("u1")).await.unwrap().connection;
-        let run = world.finished(&connection.id, 1).await;
-        assert_eq!((run.attempts, run.outcome), (5, Some(Outcome::ProviderDown)));
-        let connection = world.connection(&connection.id).await;
-        assert_eq!(connection.last_success_at, None);
+        let id = connections.link(request("u1")).await.unwrap().connection.id;
+        // then it has not ended: it says why it waits, and for how long.
+        let waiting = eventually(|| async {
+            let run = world.runs(&id).await.remove(0);
+            (run.status == RunStatus::Queued && run.reason.is_some()).then_some(run)
+        });
+        let waiting = waiting.await;
+        assert_eq!((waiting.outcome, waiting.finished_at), (None, None));
+        let connection = world.connection(&id).await;
+        assert_eq!((connection.last_outcome, connection.last_success_at), (None, None));
+        assert_eq!((&connection.reason, connection.status), (&waiting.reason, ConnectionStatus::Active));
         let next = world.clock.now().plus(world.options.first_retry);
         assert_eq!(connection.next_attempt_at(), Some(next));
+        assert_eq!(connections.start_due().await.unwrap(), 0);
+
+        // When it is time it is tried again, and ends as it does.
+        world.clock.advance(world.options.first_retry);
+        assert_eq!(connections.start_due().await.unwrap(), 1);
+        let run = world.finished(&id, 1).await;
+        assert_eq!((run.id, run.outcome, run.reason), (waiting.id, Some(Outcome::Complete), None));
+        assert_eq!(world.connection(&id).await.reason, None);
     });
 }
 
