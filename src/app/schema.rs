@@ -24,6 +24,7 @@ pub static SCHEMA: &[&Collection] = &[
     &accounts::DELETED_ACCOUNTS,
     &account_sync::CONNECTIONS,
     &account_sync::RUNS,
+    &account_sync::LINKS_UNDER_WAY,
     &rates::EXCHANGE_RATES,
     &account_sync::BANK_NOTICES,
     &catalog::CATEGORIES,

@@ -5,17 +5,19 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::connection::{CONNECTIONS, Connection, ConnectionStatus};
+use super::connection::{Connection, ConnectionStatus};
 use super::connections::SyncParts;
 use super::credential::SealedCredential;
 use super::errors::LinkError;
 use super::merge::short;
 use super::run::Run;
 use super::settle::{lost, wanted};
+use super::under_way::Held;
 use super::work::BACKOFF;
+use crate::backoff::Backoff;
 use crate::ids;
 use crate::providers::{Bank, ClaimError, Credential};
-use crate::store::{Batch, CommitError, Conflict, Query, Versioned, find, load};
+use crate::store::{Batch, CommitError, Versioned, load};
 
 /// Characters that a setup token may have.
 const MOST_TOKEN_CHARS: usize = 4096;
@@ -23,6 +25,8 @@ const MOST_TOKEN_CHARS: usize = 4096;
 const SOON: Duration = Duration::from_millis(100);
 /// How often a commit is tried.
 const ATTEMPTS: u32 = 6;
+/// How often the commit is tried that other links of the user may come before.
+const CONTENDED_ATTEMPTS: u32 = 16;
 
 /// Asks for a connection.
 #[derive(Clone, Debug)]
@@ -66,7 +70,6 @@ pub(super) async fn link(parts: &SyncParts, request: LinkRequest) -> Result<Link
     if let Some(before) = before(parts, &request).await? {
         return Ok(before);
     }
-    refuse_too_many(parts, &request.user_id).await?;
     if let Some(before) = intend(parts, &request).await? {
         return Ok(before);
     }
@@ -138,14 +141,8 @@ async fn before(parts: &SyncParts, request: &LinkRequest) -> Result<Option<Linke
     }
 }
 
-async fn refuse_too_many(parts: &SyncParts, user_id: &str) -> Result<(), LinkError> {
-    let most = parts.options.most_connections;
-    let query = Query::by(&CONNECTIONS, "listed").equal(user_id).limit(most);
-    let (there, _) = find::<Connection>(parts.store.as_ref(), query).await?;
-    if there.len() >= most { Err(LinkError::TooMany(most)) } else { Ok(()) }
-}
-
-/// Records the intention to claim a token.
+/// Records the intention to claim a token, unless the user has as many connections as may be, those
+/// included that are still being linked.
 async fn intend(parts: &SyncParts, request: &LinkRequest) -> Result<Option<Linked>, LinkError> {
     let now = parts.clock.now();
     let connection = Connection {
@@ -174,11 +171,27 @@ async fn intend(parts: &SyncParts, request: &LinkRequest) -> Result<Option<Linke
         created_at: now,
         forget_at: None,
     };
-    match parts.store.commit(Batch::new().insert(&connection)).await {
-        Ok(()) => Ok(None),
-        Err(CommitError::Conflict(Conflict::Exists { .. })) => before(parts, request).await,
-        Err(error) => Err(error.into()),
+    let (store, most) = (parts.store.as_ref(), parts.options.most_connections);
+    let mut last = LinkError::OutcomeUnknown;
+    for attempt in 0..CONTENDED_ATTEMPTS {
+        Backoff::CONTENTION.wait(attempt).await;
+        // The same command may be what came before.
+        if attempt > 0
+            && let Some(before) = before(parts, request).await?
+        {
+            return Ok(Some(before));
+        }
+        let held = Held::by(store, &request.user_id, most).await?;
+        if held.count() >= most {
+            return Err(LinkError::TooMany(most));
+        }
+        match store.commit(held.begin(Batch::new().insert(&connection), &connection, now)).await {
+            Ok(()) => return Ok(None),
+            Err(error @ CommitError::Conflict(_)) => last = error.into(),
+            Err(error) => return Err(error.into()),
+        }
     }
+    Err(last)
 }
 
 /// Makes a connection of the intention: with a credential an active one whose first run is queued,

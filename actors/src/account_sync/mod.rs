@@ -34,6 +34,7 @@ mod settle;
 mod survey;
 #[cfg(test)]
 mod tests;
+mod under_way;
 mod work;
 
 pub use actor::AccountSync;
@@ -49,3 +50,4 @@ pub use reseal::{Resealed, reseal};
 pub use revocation::{BANK_REVOCATION, Revocations};
 pub use run::{Outcome, RUNS, Run, RunStatus};
 pub use survey::{Survey, survey};
+pub use under_way::LINKS_UNDER_WAY;

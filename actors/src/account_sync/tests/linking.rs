@@ -6,7 +6,7 @@ use super::*;
 use crate::accounts::ACCOUNTS;
 use crate::outbox::{Job, JobError, Jobs, Performer};
 use crate::store::{Batch, Store, find};
-use crate::testing::CommitFault;
+use crate::testing::{CommitFault, WatchedStore};
 
 fn claim_fails(world: &World, error: ClaimError) {
     world.bank.scripted.script(BankCall::Claim, [BankFault::ClaimFails(error)]);
@@ -235,6 +235,55 @@ fn unknown_providers_empty_tokens_and_too_many_connections_are_refused() {
         connections.link(request("u1")).await.unwrap();
         assert_eq!(connections.link(request("u1")).await.unwrap_err(), LinkError::TooMany(1));
         connections.link(request("u2")).await.unwrap();
+    });
+}
+
+#[test]
+fn links_that_come_at_once_are_no_more_than_may_be_and_no_token_is_claimed_for_nothing() {
+    system(async {
+        // Given a user who may have three connections, and a provider that takes its time,
+        let mut world = World::new();
+        world.options.most_connections = 3;
+        let connections = world.replica_over(Arc::new(WatchedStore::new(world.store.clone())), "a");
+        let held: Vec<_> = (0..10).map(|_| world.bank.scripted.hold(BankCall::Claim)).collect();
+        // when they link ten at once,
+        let link = |connections: Connections| async move { connections.link(request("u1")).await };
+        let linking: Vec<_> = (0..10).map(|_| tokio::spawn(link(connections.clone()))).collect();
+        // then seven are refused while three are under way, and the provider never hears of them.
+        let done = || linking.iter().filter(|link| link.is_finished()).count();
+        eventually(|| async { (done() == 7).then_some(()) }).await;
+        eventually(|| async { (world.bank.scripted.calls(BankCall::Claim) == 3).then_some(()) }).await;
+        for held in held {
+            held.release();
+        }
+        let mut refused = 0;
+        for link in linking {
+            match link.await.unwrap() {
+                Ok(linked) => assert_eq!(linked.connection.status, ConnectionStatus::Active),
+                Err(error) => {
+                    assert_eq!(error, LinkError::TooMany(3));
+                    refused += 1;
+                }
+            }
+        }
+        assert_eq!((refused, world.bank.scripted.calls(BankCall::Claim)), (7, 3));
+        assert_eq!(connections.list("u1", 10, None).await.unwrap().0.len(), 3);
+    });
+}
+
+#[test]
+fn a_link_that_is_refused_takes_nobodys_place() {
+    system(async {
+        let mut world = World::new();
+        world.options.most_connections = 1;
+        let connections = world.replica("a");
+        claim_fails(&world, ClaimError::Refused("used up".to_owned()));
+        let refused = connections.link(request("u1")).await.unwrap_err();
+        assert_eq!(refused, LinkError::Refused("used up".to_owned()));
+        let connection = connections.link(request("u1")).await.unwrap().connection;
+        assert_eq!(connections.link(request("u1")).await.unwrap_err(), LinkError::TooMany(1));
+        connections.delete("u1", &connection.id, Disposal::KeepAccounts).await.unwrap();
+        connections.link(request("u1")).await.unwrap();
     });
 }
 

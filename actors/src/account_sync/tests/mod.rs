@@ -246,4 +246,5 @@ fn whole(accounts: Vec<BankAccount>) -> Statement {
 fn the_declarations_hold() {
     assert!(CONNECTIONS.mistakes().is_empty());
     assert!(RUNS.mistakes().is_empty());
+    assert!(LINKS_UNDER_WAY.mistakes().is_empty());
 }
