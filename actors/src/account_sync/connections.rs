@@ -11,6 +11,7 @@ use super::options::{Banks, SyncOptions};
 use super::relink::{self, RelinkRequest};
 use super::run::{RUNS, Run};
 use super::work::{Desk, Work};
+use crate::accounts::forget_copies;
 use crate::cluster::{Clock, Territory};
 use crate::ids;
 use crate::providers::LinkToken;
@@ -18,6 +19,7 @@ use crate::seal::Sealer;
 use crate::session::Invalidations;
 use crate::store::{Cursor, Query, Store, StoreError, Versioned, find, load};
 use crate::supervision::{Arbiters, Registry, RegistryOptions, Tree};
+use crate::time::Timestamp;
 
 /// A page of connections, oldest first, and where the next one begins.
 pub type ConnectionPage = (Vec<Versioned<Connection>>, Option<Cursor>);
@@ -63,6 +65,9 @@ pub struct Connections {
     pub(super) actors: Registry<AccountSync>,
 }
 
+/// How long after a run has ended a copy from before it may still be there: as long as its commit may
+/// take, a read that began before that, and the age of a copy.
+const COPIES_OUTLIVE: Duration = Duration::from_secs(30);
 /// How long a command may take: a few commits, retried.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -148,7 +153,9 @@ impl Connections {
         after: Option<Cursor>,
     ) -> Result<ConnectionPage, StoreError> {
         let query = Query::by(&CONNECTIONS, "listed").equal(user_id).limit(limit).after(after);
-        find(self.store(), query).await
+        let page: ConnectionPage = find(self.store(), query).await?;
+        self.shows_end_of_run(user_id, page.0.iter().filter_map(|found| found.value.last_success_at).max());
+        Ok(page)
     }
 
     /// A connection of this user; `None` also for another's and for a deleted one.
@@ -157,7 +164,9 @@ impl Connections {
     /// [`StoreError`].
     pub async fn get(&self, user_id: &str, id: &str) -> Result<Option<Versioned<Connection>>, StoreError> {
         let found = load::<Connection>(self.store(), id).await?;
-        Ok(found.filter(|connection| connection.value.listed_for.as_deref() == Some(user_id)))
+        let found = found.filter(|connection| connection.value.listed_for.as_deref() == Some(user_id));
+        self.shows_end_of_run(user_id, found.as_ref().and_then(|found| found.value.last_success_at));
+        Ok(found)
     }
 
     /// Wants a run of this connection: joins the one that is queued or running, or queues one.
@@ -187,7 +196,9 @@ impl Connections {
             return Ok(None);
         }
         let query = Query::by(&RUNS, "connection").equal(id).descending().limit(limit).after(after);
-        find(self.store(), query).await.map(Some)
+        let page: RunPage = find(self.store(), query).await?;
+        self.shows_end_of_run(user_id, page.0.iter().filter_map(|run| run.value.finished_at).max());
+        Ok(Some(page))
     }
 
     /// One run of a connection.
@@ -197,7 +208,18 @@ impl Connections {
     pub async fn run(&self, user_id: &str, id: &str, run_id: &str) -> Result<Versioned<Run>, SyncError> {
         self.get(user_id, id).await?.ok_or(SyncError::NotFound)?;
         let found = load::<Run>(self.store(), run_id).await?;
-        found.filter(|run| run.value.connection_id == id).ok_or(SyncError::NotFound)
+        let run = found.filter(|run| run.value.connection_id == id).ok_or(SyncError::NotFound)?;
+        self.shows_end_of_run(user_id, run.value.finished_at);
+        Ok(run)
+    }
+
+    /// Whoever is shown here that a run has ended finds what it brought here, whichever replica has
+    /// committed it and whether or not that has come to say so.
+    fn shows_end_of_run(&self, user_id: &str, ended_at: Option<Timestamp>) {
+        let now = self.desk.parts.clock.now();
+        if ended_at.is_some_and(|at| now < at.plus(COPIES_OUTLIVE)) {
+            forget_copies(self.desk.parts.channel.as_ref(), user_id);
+        }
     }
 
     /// Deletes a connection: its credential is wiped and its runs end at once; a job tells the

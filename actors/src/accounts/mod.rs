@@ -31,7 +31,7 @@ pub use removal::{ACCOUNT_REMOVAL, AccountRemoval, DELETED_ACCOUNTS, sweep};
 pub use samples::{SAMPLES, SampleError, seed};
 pub use service::{
     AccountEdit, AccountPage, Accounts, BalancePage, HandEdit, MOST_ACCOUNTS, MOST_NAME_CHARS, MadeAccount,
-    NewAccount, tell_of_change,
+    NewAccount, forget_copies, tell_of_change,
 };
 pub use transaction::{MergeRule, MergedFrom, TRANSACTIONS, Transaction};
 pub use worth::{NetWorth, Part, Worth};

@@ -351,10 +351,19 @@ impl AccountEdit {
 /// Tells the replicas that an account of this user was made, changed or deleted. To be called after
 /// the commit and before anyone is told of it.
 pub async fn tell_of_change(channel: &dyn Invalidations, user_id: &str) {
-    let what = Invalidation::Listing { collection: ACCOUNTS.name.to_owned(), owner: user_id.to_owned() };
-    if let Err(error) = channel.publish(what).await {
+    if let Err(error) = channel.publish(another_list(user_id)).await {
         tracing::warn!(%error, "other replicas hear of a change later");
     }
+}
+
+/// Drops this process's copies of what accounts this user has. To be called before anyone is told here of
+/// what was committed with accounts: whoever committed it may not have come to tell of it yet.
+pub fn forget_copies(channel: &dyn Invalidations, user_id: &str) {
+    channel.hear(another_list(user_id));
+}
+
+fn another_list(user_id: &str) -> Invalidation {
+    Invalidation::Listing { collection: ACCOUNTS.name.to_owned(), owner: user_id.to_owned() }
 }
 
 fn is_name(name: &str) -> bool {

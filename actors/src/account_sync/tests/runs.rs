@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::accounts::AccountEdit;
+use crate::session::{Invalidation, Invalidations, Subscription, Unreached};
 use crate::testing::CommitFault;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -225,6 +226,57 @@ fn what_the_user_chose_survives_a_sync_even_one_that_is_under_way() {
         assert_eq!((account.provider_name.as_str(), account.balance), ("Checking Plus", dollars(250)));
         assert_eq!(account.balance_as_of, world.clock.now());
     });
+}
+
+/// A channel of a process that has committed and not come to tell of it.
+#[derive(Default)]
+struct SilentChannel(LocalInvalidations);
+
+#[async_trait]
+impl Invalidations for SilentChannel {
+    async fn publish(&self, _: Invalidation) -> Result<(), Unreached> {
+        Ok(())
+    }
+
+    fn hear(&self, what: Invalidation) {
+        self.0.hear(what);
+    }
+
+    fn subscribe(&self) -> Subscription {
+        self.0.subscribe()
+    }
+}
+
+#[test]
+fn whoever_is_shown_that_a_run_has_ended_finds_its_accounts() {
+    for way in ["run", "runs", "connection", "connections"] {
+        system(async move {
+            // Given a list of no accounts in memory, and a run that brings one,
+            let world = World::new();
+            let channel = Arc::new(SilentChannel::default());
+            let accounts = Accounts::new(world.store.clone(), world.clock.clone()).telling(channel.clone());
+            let connections = world.replica_of(SyncParts { channel, ..world.parts("a") });
+            let now = world.clock.now();
+            world.bank.scripted.set_statement("u1", whole(vec![checking("x1", 1, now)]));
+            let mut held = world.bank.scripted.hold(BankCall::Statement);
+            let id = connections.link(request("u1")).await.unwrap().connection.id;
+            held.arrived().await;
+            assert_eq!(accounts.page("u1", None, 100, None).await.unwrap().0.len(), 0);
+            held.release();
+            let run = world.finished(&id, 1).await;
+
+            // when its end is seen before anyone was told of it,
+            match way {
+                "run" => assert!(connections.run("u1", &id, &run.id).await.is_ok()),
+                "runs" => assert!(connections.runs("u1", &id, 10, None).await.is_ok()),
+                "connection" => assert!(connections.get("u1", &id).await.is_ok()),
+                _ => assert!(connections.list("u1", 10, None).await.is_ok()),
+            }
+
+            // then the account is.
+            assert_eq!(accounts.page("u1", None, 100, None).await.unwrap().0.len(), 1, "{way}");
+        });
+    }
 }
 
 #[test]
