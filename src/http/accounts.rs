@@ -57,6 +57,10 @@ pub(super) struct AccountView {
     last_updated: Time,
     /// As of when the balance is right, by the institution's word.
     balance_as_of: Time,
+    /// Since when the institution no longer tells of it, by whole statements; absent while it does. The
+    /// account stays as it was told of last, and counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing_since: Option<Time>,
     /// checking {overdraftProtection, routingNumber}; savings {apy}; credit {creditLimit,
     /// availableCredit, apr, dueDate}; loan {principal, interestRate, remainingTermMonths};
     /// investment {holdings: [{symbol, quantity, price}]}. Null is what the institution does not say.
@@ -79,6 +83,7 @@ impl AccountView {
             currency: account.balance.currency.into(),
             last_updated: account.last_updated.into(),
             balance_as_of: account.balance_as_of.into(),
+            missing_since: account.missing_since.map(Time::from),
         }
     }
 }
@@ -336,4 +341,23 @@ async fn delete_account(
 ) -> Result<HttpResponse, Problem> {
     accounts.delete(&caller.user_id, &id.0.0, based_on.0).await?;
     Ok(HttpResponse::NoContent().finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_says_since_when_its_institution_tells_of_it_no_more() {
+        let shown = |missing_since: Value| {
+            let account = json!({
+                "id": "a1", "userId": "u1", "provider": "Bank", "providerName": "Checking", "hidden": false,
+                "balance": {"minor": 1, "currency": "USD"}, "balanceAsOf": 0, "lastUpdated": 0,
+                "missingSince": missing_since, "type": "checking", "details": {},
+            });
+            json!(AccountView::of(serde_json::from_value(account).unwrap()))
+        };
+        assert_eq!(shown(json!(0))["missingSince"], shown(json!(0))["balanceAsOf"]);
+        assert!(shown(Value::Null).get("missingSince").is_none());
+    }
 }

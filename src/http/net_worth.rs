@@ -51,6 +51,9 @@ struct NetWorthView {
     as_of: Option<Time>,
     /// The accounts that count.
     accounts: usize,
+    /// Those of them that their institution no longer tells of (`missingSince`), counted as they were
+    /// told of last: closed, perhaps, or told of by another one now.
+    missing_accounts: usize,
     /// The sums of the accounts' own currencies.
     parts: Vec<PartView>,
 }
@@ -123,6 +126,7 @@ async fn net_worth(
         rate_date: table.map(|table| table.date().to_owned()),
         as_of: worth.as_of.map(Time::from),
         accounts: worth.accounts,
+        missing_accounts: worth.missing,
         parts: worth.parts.into_iter().map(PartView::of).collect(),
     }))
 }

@@ -39,6 +39,8 @@ pub struct NetWorth {
     pub as_of: Option<Timestamp>,
     /// The accounts that count.
     pub accounts: usize,
+    /// Those of them that their provider no longer tells of.
+    pub missing: usize,
 }
 
 /// Sums of balances in minor units, by currency. Hidden accounts don't count.
@@ -47,6 +49,7 @@ pub(super) struct Sums {
     by_currency: BTreeMap<&'static str, (Currency, i128)>,
     as_of: Option<Timestamp>,
     accounts: usize,
+    missing: usize,
 }
 
 impl Sums {
@@ -61,6 +64,7 @@ impl Sums {
         *sum += if owed { -minor } else { minor };
         self.as_of = Some(self.as_of.map_or(account.balance_as_of, |as_of| as_of.min(account.balance_as_of)));
         self.accounts += 1;
+        self.missing += usize::from(account.missing_since.is_some());
     }
 
     /// Whether anything is in another currency than this one.
@@ -81,7 +85,7 @@ impl Sums {
         let converted: Option<Vec<i128>> =
             parts.iter().map(|part| part.converted.map(|money| i128::from(money.minor))).collect();
         let total = converted.and_then(|converted| amount(converted.into_iter().sum(), currency));
-        NetWorth { total, parts, as_of: self.as_of, accounts: self.accounts }
+        NetWorth { total, parts, as_of: self.as_of, accounts: self.accounts, missing: self.missing }
     }
 }
 

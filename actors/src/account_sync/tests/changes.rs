@@ -253,6 +253,38 @@ fn a_new_link_finds_the_accounts_and_transactions_again_under_their_new_ids() {
 }
 
 #[test]
+fn a_connection_linked_to_another_bank_says_which_accounts_are_told_of_no_more() {
+    system(async {
+        // Given a connection with an account,
+        let world = World::new();
+        let connections = world.replica("a");
+        let now = world.clock.now();
+        world.script([BankFault::Answers(changes(vec![with(0..1, "x1", now)], true, &[], "c1"))]);
+        let connection = world.linked(&connections).await;
+        let id = connection.id.as_str();
+        // when it is linked again, to another bank with one of the same name,
+        world.clock.advance(Duration::from_secs(1));
+        let other = BankAccount { institution: "Other Bank".to_owned(), ..with(0..1, "y1", now) };
+        world.script([BankFault::Answers(changes(vec![other], true, &[], "d1"))]);
+        let token = SecretString::from("other");
+        let request =
+            RelinkRequest { user_id: "u1".to_owned(), connection_id: id.to_owned(), provider: None, token };
+        connections.relink(request).await.unwrap();
+        let run = world.finished(id, 2).await;
+        // then both are there, and both count, and it is told of the former that it is missing.
+        assert_eq!((run.outcome, run.removed), (Some(Outcome::Complete), 1));
+        let missing = |account: &Account| (account.provider.clone(), account.missing_since);
+        let mut accounts: Vec<_> = world.accounts_of("u1").await.iter().map(missing).collect();
+        accounts.sort();
+        let since = Some(world.clock.now());
+        assert_eq!(accounts, [("Other Bank".to_owned(), None), ("Sandbox Bank".to_owned(), since)]);
+        let usd = Currency::from_code("USD").unwrap();
+        let worth = world.accounts.worth("u1").await.unwrap().in_currency(usd, None);
+        assert_eq!((worth.total, worth.accounts, worth.missing), (Some(dollars(2)), 2, 1));
+    });
+}
+
+#[test]
 fn a_run_under_way_while_it_is_linked_again_does_not_count() {
     system(async {
         let world = World::new();
