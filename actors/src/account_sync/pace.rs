@@ -28,7 +28,7 @@ impl Pace {
     }
 
     /// Transactions that the next commit may write.
-    pub(super) fn most(&self) -> usize {
+    pub(super) fn at_once(&self) -> usize {
         self.now
     }
 
@@ -76,15 +76,15 @@ mod tests {
     fn each_failure_cuts_what_is_written_next_down_to_a_least_and_success_lets_it_grow_again() {
         let mut pace = Pace::new(5000);
         let tried: Vec<usize> = std::iter::repeat_with(|| {
-            pace.failed(&moved_on("t1"), pace.most().min(4000));
-            pace.most()
+            pace.failed(&moved_on("t1"), pace.at_once().min(4000));
+            pace.at_once()
         })
         .take(5)
         .collect();
         assert_eq!(tried, [1000, 250, 62, 50, 50]);
         let grown = std::iter::repeat_with(|| {
             pace.stored();
-            pace.most()
+            pace.at_once()
         });
         assert_eq!(grown.take(8).collect::<Vec<_>>(), [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
     }
@@ -95,7 +95,7 @@ mod tests {
         pace.failed(&moved_on("t1"), 10);
         pace.failed(&moved_on("a1"), 0);
         pace.stored();
-        assert_eq!(pace.most(), 10, "it is never more than the most");
+        assert_eq!(pace.at_once(), 10, "it is never more than the most");
         assert_eq!(pace.contested().iter().collect::<Vec<_>>(), ["a1", "t1"]);
         assert!(!pace.needs_all());
         pace.failed(&Conflict::Unique { collection: TRANSACTIONS.name, index: "external" }.into(), 1);

@@ -326,7 +326,7 @@ impl Work {
             None => self.known(answer.as_ref().ok(), begun.pace.needs_all()).await?,
         };
         self.read_contested(&mut known, &begun.pace).await?;
-        let options = &SyncOptions { most_postings: begun.pace.most(), ..self.desk.parts.options };
+        let options = &SyncOptions { most_postings: begun.pace.at_once(), ..self.desk.parts.options };
         let (connection, former) = (found.value.clone(), run.value.clone());
         let settled = settle(connection, former, &known, answer, self.moment(), options, &mut ids::new_id);
         let settled_by = Some(begun.claim_id.clone()).filter(|_| !settled.more);
