@@ -98,8 +98,30 @@ async fn broken_pages_are_partial_or_break_off() {
         assert_eq!(partial.accounts.len(), 2);
         assert!(partial.partial.unwrap().contains("savings"));
         let half = bank.statement(&credential, None).await;
-        assert_eq!(half, Err(BankError::Down("the bank's answer breaks off".to_owned())));
+        assert_eq!(half, Err(BankError::Unusable("the bank's answer breaks off".to_owned())));
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_good_is_told_from_none() {
+    let world = World::new().await;
+    let credential = world.bank().claim("sandbox", "user-1").await.unwrap();
+    let of = async |bytes: String| {
+        bank_at(&answering(bytes).await, impatient()).statement(&credential, None).await
+    };
+    for code in [400, 402, 404, 410] {
+        let told = of(status(code)).await;
+        assert_eq!(told, Err(BankError::Unusable(format!("the bank answered with status {code}"))));
+    }
+    for code in [500, 502, 504] {
+        let told = of(status(code)).await;
+        assert_eq!(told, Err(BankError::Down(format!("the bank answered with status {code}"))));
+    }
+    let html = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>".to_owned();
+    assert_eq!(of(html).await, Err(BankError::Unusable("the bank's answer is not JSON".to_owned())));
+    // A body that does not come to its end is no answer.
+    let cut = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n<html>".to_owned();
+    assert!(matches!(of(cut).await, Err(BankError::Down(_))));
 }
 
 #[tokio::test]
@@ -109,7 +131,7 @@ async fn a_hostile_bank_is_bounded_and_believed_nothing() {
     let credential = bank.claim("sandbox-hostile", "user-1").await.unwrap();
     for wanted in ["larger than 5 MB", "not a list of accounts", "balance is no amount"] {
         let told = bank.statement(&credential, None).await;
-        assert!(matches!(&told, Err(BankError::Down(why)) if why.contains(wanted)), "{wanted}: {told:?}");
+        assert!(matches!(&told, Err(BankError::Unusable(why)) if why.contains(wanted)), "{wanted}: {told:?}");
     }
 }
 
@@ -186,7 +208,7 @@ async fn a_redirect_is_not_followed_wherever_it_leads() {
                 format!("HTTP/1.1 {code} Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
             let bank = bank_at(&answering(redirect).await, Timeouts::default());
             let told = bank.statement(&credential, None).await;
-            assert_eq!(told, Err(BankError::Down(format!("the bank answered with status {code}"))));
+            assert_eq!(told, Err(BankError::Unusable(format!("the bank answered with status {code}"))));
             let claimed = bank.claim("sandbox", "user-1").await;
             assert!(matches!(claimed, Err(ClaimError::Refused(_))), "{claimed:?}");
         }

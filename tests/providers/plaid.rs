@@ -195,7 +195,7 @@ async fn each_fault_becomes_its_honest_error() {
     assert!(matches!(of("public-sandbox-institution-down").await, Err(BankError::Institution(_))));
     assert!(matches!(of("public-sandbox-down").await, Err(BankError::Down(_))));
     let half = of("public-sandbox-broken-pages").await;
-    assert_eq!(half, Err(BankError::Down("Plaid's answer breaks off".to_owned())));
+    assert_eq!(half, Err(BankError::Unusable("Plaid's answer breaks off".to_owned())));
     let hanging = linked(&world, "public-sandbox-hanging").await;
     let late = plaid_at(world.sandbox.url(), impatient()).statement(&hanging, since(None)).await;
     assert_eq!(late, Err(BankError::Down("Plaid did not answer in time".to_owned())));
@@ -220,7 +220,7 @@ async fn a_hostile_bank_is_bounded_and_believed_nothing() {
     let credential = linked(&world, "public-sandbox-hostile").await;
     for wanted in ["larger than 5 MB", "not a page of transactions"] {
         let told = asked(&world, &credential, None).await;
-        assert!(matches!(&told, Err(BankError::Down(why)) if why.contains(wanted)), "{wanted}: {told:?}");
+        assert!(matches!(&told, Err(BankError::Unusable(why)) if why.contains(wanted)), "{wanted}: {told:?}");
     }
     let absurd = asked(&world, &credential, None).await.unwrap();
     assert!(absurd.partial.unwrap().contains("amount is no amount"));
@@ -275,7 +275,7 @@ async fn a_redirect_is_not_followed_with_our_secret() {
             format!("HTTP/1.1 {code} Found\r\nLocation: http://{here}/x\r\nContent-Length: 0\r\n\r\n");
         let bank = plaid_at(&answering(redirect).await, impatient());
         let told = bank.statement(&access, since(None)).await;
-        assert_eq!(told, Err(BankError::Down(format!("Plaid answered with status {code}"))));
+        assert_eq!(told, Err(BankError::Unusable(format!("Plaid answered with status {code}"))));
         assert!(matches!(bank.claim("public", "user-1").await, Err(ClaimError::Refused(_))));
         assert!(bank.greet().await.is_err());
     }
@@ -293,7 +293,7 @@ async fn a_list_without_an_end_is_given_up() {
     let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     let credential = Credential(SecretString::from(r#"{"access_token":"x","item_id":"i"}"#));
     let told = plaid_at(&answering(answer).await, impatient()).statement(&credential, since(None)).await;
-    assert_eq!(told, Err(BankError::Down("Plaid's list has no end".to_owned())));
+    assert_eq!(told, Err(BankError::Unusable("Plaid's list has no end".to_owned())));
 }
 
 #[tokio::test]

@@ -343,7 +343,7 @@ fn failed(
             )
         }
         BankError::Resting { .. } => unreachable!("it is postponed"),
-        BankError::Institution(reason) | BankError::Down(reason) => {
+        BankError::Institution(reason) | BankError::Down(reason) | BankError::Unusable(reason) => {
             (Outcome::ProviderDown, short(reason), Some(retry))
         }
     };

@@ -177,9 +177,13 @@ pub enum BankError {
     /// The provider answers, but not the institution behind it; the text is fit for users.
     #[error("the institution is down: {0}")]
     Institution(String),
-    /// Not reachable, too slow, broken, or its answer makes no sense; the text is fit for users.
+    /// Not reachable, too slow, or it says itself that it is broken; the text is fit for users.
     #[error("the provider is down: {0}")]
     Down(String),
+    /// The provider answers, but with what is no good: something unreadable or too large, or a refusal
+    /// that does not concern the access. The text is fit for users.
+    #[error("the provider's answer is no good: {0}")]
+    Unusable(String),
 }
 
 /// A provider of account data.

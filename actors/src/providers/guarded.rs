@@ -190,7 +190,9 @@ impl Mailer for GuardedMailer {
 mod tests {
     use super::*;
     use crate::providers::{BreakerOptions, BreakerState};
-    use crate::testing::{ManualClock, PaymentCall, PaymentFault, ScriptedPayments};
+    use crate::testing::{
+        BankCall, BankFault, ManualClock, PaymentCall, PaymentFault, ScriptedBank, ScriptedPayments,
+    };
 
     #[tokio::test]
     async fn a_provider_that_does_not_answer_is_left_alone_and_a_refusal_is_an_answer() {
@@ -216,5 +218,30 @@ mod tests {
         clock.advance(options.shortest);
         assert!(matches!(guarded.look_up("none").await, Err(PaymentError::Refused(_))));
         assert_eq!(breaker.state(), BreakerState::Closed);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_no_good_keeps_no_other_user_of_the_same_host_waiting() {
+        let (inner, options) = (Arc::new(ScriptedBank::default()), BreakerOptions::default());
+        let breaker = Breaker::new("scripted", options, Arc::new(ManualClock::default()));
+        let guarded = GuardedBank::new(inner.clone(), breaker.clone());
+        let credential = guarded.claim("token", "u1").await.unwrap();
+        // As with a single host: nothing tells one user's bank from another's.
+        assert_eq!(guarded.part(&credential), None);
+        let no_good = BankError::Unusable("it is not JSON".to_owned());
+        inner.script(BankCall::Statement, vec![BankFault::Fails(no_good.clone()); 50]);
+        for _ in 0..50 {
+            assert_eq!(guarded.statement(&credential, None).await, Err(no_good.clone()));
+        }
+        assert_eq!(breaker.state(), BreakerState::Closed);
+
+        // Who does not answer is left alone as ever.
+        let down = BankError::Down("it did not answer in time".to_owned());
+        inner.script(BankCall::Statement, vec![BankFault::Fails(down.clone()); 10]);
+        for _ in 0..options.failures {
+            assert_eq!(guarded.statement(&credential, None).await, Err(down.clone()));
+        }
+        assert_eq!(breaker.state(), BreakerState::Open);
+        assert!(matches!(guarded.statement(&credential, None).await, Err(BankError::Resting { .. })));
     }
 }

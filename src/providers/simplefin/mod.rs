@@ -163,16 +163,17 @@ impl SimpleFinBank {
                 return Err(BankError::NeedsReauth("the bank no longer accepts this connection".to_owned()));
             }
             429 => return Err(BankError::RateLimited { retry_after: http::retry_after(&response) }),
-            _ => return Err(BankError::Down(status_words(&response))),
+            500.. => return Err(BankError::Down(status_words(&response))),
+            _ => return Err(BankError::Unusable(status_words(&response))),
         }
         let body = match http::body(response, MAX_STATEMENT).await {
             Ok(body) => body,
             Err(BodyError::TooLarge) => {
-                return Err(BankError::Down("the bank's answer is larger than 5 MB".to_owned()));
+                return Err(BankError::Unusable("the bank's answer is larger than 5 MB".to_owned()));
             }
             Err(BodyError::Lost(error)) => return Err(down(&error)),
         };
-        statement::read(&body).map_err(BankError::Down)
+        statement::read(&body).map_err(BankError::Unusable)
     }
 }
 
