@@ -85,7 +85,8 @@ async fn each_fault_becomes_its_honest_error() {
     assert_eq!(limited, Err(BankError::RateLimited { retry_after: Some(Duration::from_secs(30)) }));
     assert!(matches!(statement(&world, "sandbox-expired").await, Err(BankError::NeedsReauth(_))));
     let down = statement(&world, "sandbox-down").await;
-    assert_eq!(down, Err(BankError::Down("the bank answered with status 503".to_owned())));
+    let reason = "the bank answered with status 503".to_owned();
+    assert_eq!(down, Err(BankError::DownFor { reason, retry_after: Duration::from_secs(1) }));
 }
 
 #[tokio::test]
@@ -116,6 +117,11 @@ async fn an_answer_that_is_no_good_is_told_from_none() {
     for code in [500, 502, 504] {
         let told = of(status(code)).await;
         assert_eq!(told, Err(BankError::Down(format!("the bank answered with status {code}"))));
+    }
+    for (code, said) in [(429, "77"), (503, "77"), (503, "99999999999999999999"), (503, "tomorrow")] {
+        let told = of(status_with(code, &format!("Retry-After: {said}\r\n"))).await.unwrap_err();
+        let span = told.retry_after().map(|span| span.as_secs());
+        assert_eq!(span, said.parse::<u128>().ok().map(|said| said.min(86_400) as u64), "{code} {said}");
     }
     let html = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>".to_owned();
     assert_eq!(of(html).await, Err(BankError::Unusable("the bank's answer is not JSON".to_owned())));
@@ -152,7 +158,7 @@ async fn the_whole_bank_can_be_switched_off_and_on() {
     let credential = world.bank().claim("sandbox", "user-1").await.unwrap();
     world.set_faults(json!({"bank": "down"})).await;
     assert!(matches!(world.bank().claim("sandbox", "user-1").await, Err(ClaimError::Unavailable(_))));
-    assert!(matches!(world.bank().statement(&credential, None).await, Err(BankError::Down(_))));
+    assert!(matches!(world.bank().statement(&credential, None).await, Err(BankError::DownFor { .. })));
     world.set_faults(json!({"bank": "expired"})).await;
     assert!(matches!(world.bank().statement(&credential, None).await, Err(BankError::NeedsReauth(_))));
     world.set_faults(json!({"bank": "up"})).await;
@@ -226,7 +232,11 @@ async fn what_cannot_be_reached_is_down() {
 }
 
 fn status(code: u16) -> String {
-    format!("HTTP/1.1 {code} Status\r\nContent-Length: 0\r\n\r\n")
+    status_with(code, "")
+}
+
+fn status_with(code: u16, headers: &str) -> String {
+    format!("HTTP/1.1 {code} Status\r\n{headers}Content-Length: 0\r\n\r\n")
 }
 
 #[tokio::test]

@@ -193,7 +193,7 @@ async fn each_fault_becomes_its_honest_error() {
     assert_eq!(limited, Err(BankError::RateLimited { retry_after: Some(Duration::from_secs(30)) }));
     assert!(matches!(of("public-sandbox-expired").await, Err(BankError::NeedsReauth(_))));
     assert!(matches!(of("public-sandbox-institution-down").await, Err(BankError::Institution(_))));
-    assert!(matches!(of("public-sandbox-down").await, Err(BankError::Down(_))));
+    assert!(matches!(of("public-sandbox-down").await, Err(BankError::DownFor { .. })));
     let half = of("public-sandbox-broken-pages").await;
     assert_eq!(half, Err(BankError::Unusable("Plaid's answer breaks off".to_owned())));
     let hanging = linked(&world, "public-sandbox-hanging").await;

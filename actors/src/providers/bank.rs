@@ -180,10 +180,38 @@ pub enum BankError {
     /// Not reachable, too slow, or it says itself that it is broken; the text is fit for users.
     #[error("the provider is down: {0}")]
     Down(String),
+    /// It says itself that it is broken, and when to ask again; the text is fit for users.
+    #[error("the provider is down: {reason}")]
+    DownFor {
+        /// What is the matter.
+        reason: String,
+        /// When the provider wants to be asked again.
+        retry_after: Duration,
+    },
     /// The provider answers, but with what is no good: something unreadable or too large, or a refusal
     /// that does not concern the access. The text is fit for users.
     #[error("the provider's answer is no good: {0}")]
     Unusable(String),
+}
+
+impl BankError {
+    /// The provider says that it is broken, and perhaps when to ask again.
+    pub fn down(reason: String, retry_after: Option<Duration>) -> Self {
+        match retry_after {
+            Some(retry_after) => Self::DownFor { reason, retry_after },
+            None => Self::Down(reason),
+        }
+    }
+
+    /// After which span to ask again, if anybody said so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after } => *retry_after,
+            Self::Resting { after } => Some(*after),
+            Self::DownFor { retry_after, .. } => Some(*retry_after),
+            Self::NeedsReauth(_) | Self::Institution(_) | Self::Down(_) | Self::Unusable(_) => None,
+        }
+    }
 }
 
 /// A provider of account data.

@@ -90,6 +90,11 @@ impl Payments for GuardedPayments {
     }
 }
 
+/// Whether the provider of a bank has answered, be it with a refusal.
+fn is_answer<T>(outcome: &Result<T, BankError>) -> bool {
+    !matches!(outcome, Err(BankError::Down(_) | BankError::DownFor { .. }))
+}
+
 /// A bank behind a breaker.
 pub struct GuardedBank {
     inner: Arc<dyn Bank>,
@@ -120,9 +125,8 @@ impl Bank for GuardedBank {
         credential: &Credential,
         period: Option<Period>,
     ) -> Result<Statement, BankError> {
-        let answered = |outcome: &Result<Statement, BankError>| !matches!(outcome, Err(BankError::Down(_)));
         let (part, call) = (self.inner.part(credential), self.inner.statement(credential, period));
-        let outcome = self.breaker.guard_part(part.as_deref(), call, answered).await;
+        let outcome = self.breaker.guard_part(part.as_deref(), call, is_answer).await;
         // Nobody was asked, so the run waits.
         outcome.unwrap_or_else(|after| Err(BankError::Resting { after }))
     }
@@ -144,9 +148,8 @@ impl Bank for GuardedBank {
     }
 
     async fn revoke(&self, credential: &Credential) -> Result<(), BankError> {
-        let answered = |outcome: &Result<(), BankError>| !matches!(outcome, Err(BankError::Down(_)));
         let (part, call) = (self.inner.part(credential), self.inner.revoke(credential));
-        let outcome = self.breaker.guard_part(part.as_deref(), call, answered).await;
+        let outcome = self.breaker.guard_part(part.as_deref(), call, is_answer).await;
         outcome.unwrap_or_else(|after| Err(BankError::Resting { after }))
     }
 
@@ -155,11 +158,9 @@ impl Bank for GuardedBank {
         user_id: &str,
         credential: Option<&Credential>,
     ) -> Result<Option<LinkToken>, BankError> {
-        let answered =
-            |outcome: &Result<Option<LinkToken>, BankError>| !matches!(outcome, Err(BankError::Down(_)));
         let part = credential.and_then(|credential| self.inner.part(credential));
         let call = self.inner.link_token(user_id, credential);
-        let outcome = self.breaker.guard_part(part.as_deref(), call, answered).await;
+        let outcome = self.breaker.guard_part(part.as_deref(), call, is_answer).await;
         outcome.unwrap_or_else(|after| Err(BankError::Resting { after }))
     }
 }
@@ -236,10 +237,12 @@ mod tests {
         assert_eq!(breaker.state(), BreakerState::Closed);
 
         // Who does not answer is left alone as ever.
-        let down = BankError::Down("it did not answer in time".to_owned());
-        inner.script(BankCall::Statement, vec![BankFault::Fails(down.clone()); 10]);
-        for _ in 0..options.failures {
-            assert_eq!(guarded.statement(&credential, None).await, Err(down.clone()));
+        let late = BankError::Down("it did not answer in time".to_owned());
+        let down = BankError::down("status 503".to_owned(), Some(options.longest));
+        for n in 0..options.failures {
+            let silence = if n % 2 == 0 { &late } else { &down };
+            inner.script(BankCall::Statement, [BankFault::Fails(silence.clone())]);
+            assert_eq!(guarded.statement(&credential, None).await, Err(silence.clone()));
         }
         assert_eq!(breaker.state(), BreakerState::Open);
         assert!(matches!(guarded.statement(&credential, None).await, Err(BankError::Resting { .. })));

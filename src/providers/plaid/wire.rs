@@ -81,7 +81,7 @@ pub(super) fn failure(status: u16, body: &[u8], retry_after: Option<Duration>) -
     }
     // Of what Plaid says of itself only this, and what is no answer of its own, means that it is down.
     let is_down = status >= 500 || failure.error_type == "API_ERROR";
-    let no_good = |why| if is_down { BankError::Down(why) } else { BankError::Unusable(why) };
+    let no_good = |why| if is_down { BankError::down(why, retry_after) } else { BankError::Unusable(why) };
     bank(match failure.error_type.as_str() {
         _ if status == 429 => BankError::RateLimited { retry_after },
         "RATE_LIMIT_EXCEEDED" => BankError::RateLimited { retry_after },

@@ -36,6 +36,8 @@ fn each_error_means_what_a_user_can_do() {
     assert!(matches!(bank("INVALID_REQUEST", "INVALID_BODY"), BankError::Unusable(_)));
     let missing = failure(404, b"<html>", None);
     assert_eq!(missing, CallError::Bank(BankError::Unusable("Plaid answered with status 404".to_owned())));
+    let later = failure(503, b"", after);
+    assert_eq!(later, CallError::Bank(BankError::down("Plaid answered with status 503".to_owned(), after)));
     let garbage = failure(502, b"<html>", None);
     assert_eq!(garbage, CallError::Bank(BankError::Down("Plaid answered with status 502".to_owned())));
 }

@@ -163,7 +163,10 @@ impl SimpleFinBank {
                 return Err(BankError::NeedsReauth("the bank no longer accepts this connection".to_owned()));
             }
             429 => return Err(BankError::RateLimited { retry_after: http::retry_after(&response) }),
-            500.. => return Err(BankError::Down(status_words(&response))),
+            500.. => {
+                let retry_after = http::retry_after(&response);
+                return Err(BankError::down(status_words(&response), retry_after));
+            }
             _ => return Err(BankError::Unusable(status_words(&response))),
         }
         let body = match http::body(response, MAX_STATEMENT).await {

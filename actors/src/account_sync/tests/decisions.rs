@@ -155,6 +155,10 @@ fn retry_after_is_honoured_unless_it_is_shorter_or_absurd() {
     assert_eq!(pause(Some(Duration::from_secs(5))), Duration::from_secs(60));
     assert_eq!(pause(Some(Duration::from_secs(7200))), Duration::from_secs(7200));
     assert_eq!(pause(Some(Duration::from_secs(u64::MAX))), Duration::from_secs(86_400));
+    let of_a_503 = |span| after(BankError::down("503".to_owned(), Some(span)), 0, 0.5, &options).unwrap();
+    assert_eq!(of_a_503(Duration::from_secs(5)), Duration::from_secs(60));
+    assert_eq!(of_a_503(Duration::from_secs(7200)), Duration::from_secs(7200));
+    assert_eq!(of_a_503(Duration::from_secs(u64::MAX)), Duration::from_secs(86_400));
 }
 
 #[test]

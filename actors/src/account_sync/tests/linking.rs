@@ -302,6 +302,8 @@ fn a_deletion_leaves_a_job_that_ends_the_access_at_the_provider() {
         for (fault, retried) in [
             (BankError::Down("gone".to_owned()), Some(None)),
             (BankError::RateLimited { retry_after: Some(late) }, Some(Some(late))),
+            (BankError::down("gone".to_owned(), Some(late)), Some(Some(late))),
+            (BankError::Resting { after: late }, Some(Some(late))),
             (BankError::NeedsReauth("unknown".to_owned()), None),
         ] {
             world.bank.scripted.script(BankCall::Revoke, [BankFault::Fails(fault)]);
