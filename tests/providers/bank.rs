@@ -157,7 +157,8 @@ async fn the_whole_bank_can_be_switched_off_and_on() {
     let world = World::new().await;
     let credential = world.bank().claim("sandbox", "user-1").await.unwrap();
     world.set_faults(json!({"bank": "down"})).await;
-    assert!(matches!(world.bank().claim("sandbox", "user-1").await, Err(ClaimError::Unavailable(_))));
+    let unavailable = world.bank().claim("sandbox", "user-1").await;
+    assert!(matches!(unavailable, Err(ClaimError::Unavailable { .. })), "{unavailable:?}");
     assert!(matches!(world.bank().statement(&credential, None).await, Err(BankError::DownFor { .. })));
     world.set_faults(json!({"bank": "expired"})).await;
     assert!(matches!(world.bank().statement(&credential, None).await, Err(BankError::NeedsReauth(_))));
@@ -177,7 +178,15 @@ async fn a_wrong_password_needs_a_new_link() {
 #[tokio::test]
 async fn claims_tell_unreached_lost_and_refused_apart() {
     let of = async |url: String| bank_at(&url, impatient()).claim("sandbox", "user-1").await;
-    assert!(matches!(of(nobody().await).await, Err(ClaimError::Unavailable(_))));
+    assert!(matches!(of(nobody().await).await, Err(ClaimError::Unavailable { retry_after: None, .. })));
+    for code in [429, 503] {
+        let told = of(answering(status_with(code, "Retry-After: 77\r\n")).await).await;
+        let reason = format!("the bank answered with status {code}");
+        assert_eq!(
+            told.err(),
+            Some(ClaimError::Unavailable { reason, retry_after: Some(Duration::from_secs(77)) })
+        );
+    }
     for lost in [silent().await, answering("").await, answering(status(500)).await] {
         let told = of(lost).await;
         assert!(matches!(told, Err(ClaimError::OutcomeUnknown(_))), "{told:?}");

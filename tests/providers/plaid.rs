@@ -243,12 +243,21 @@ async fn a_public_token_is_good_for_one_exchange_and_an_access_until_it_is_revok
 #[tokio::test]
 async fn claims_tell_unreached_lost_and_refused_apart() {
     let of = async |url: String| plaid_at(&url, impatient()).claim("public-sandbox", "u1").await;
-    assert!(matches!(of(nobody().await).await, Err(ClaimError::Unavailable(_))));
+    assert!(matches!(of(nobody().await).await, Err(ClaimError::Unavailable { retry_after: None, .. })));
     let status = |code: u16| format!("HTTP/1.1 {code} Status\r\nContent-Length: 0\r\n\r\n");
     for lost in [silent().await, answering("").await, answering(status(500)).await] {
         assert!(matches!(of(lost).await, Err(ClaimError::OutcomeUnknown(_))));
     }
-    assert!(matches!(of(answering(status(503)).await).await, Err(ClaimError::Unavailable(_))));
+    assert!(matches!(of(answering(status(503)).await).await, Err(ClaimError::Unavailable { .. })));
+    for code in [429, 503] {
+        let later = format!("HTTP/1.1 {code} Status\r\nRetry-After: 77\r\nContent-Length: 0\r\n\r\n");
+        let told = of(answering(later).await).await;
+        let span = Duration::from_secs(77);
+        assert!(
+            matches!(told, Err(ClaimError::Unavailable { retry_after: Some(after), .. }) if after == span),
+            "{told:?}"
+        );
+    }
     assert!(matches!(of(answering(status(302)).await).await, Err(ClaimError::Refused(_))));
 }
 

@@ -148,9 +148,14 @@ pub enum ClaimError {
     /// The token is malformed, used up, or points where Steward does not go. Final.
     #[error("the setup token was refused: {0}")]
     Refused(String),
-    /// The provider could not be reached; the token is not used up.
-    #[error("the provider is unavailable: {0}")]
-    Unavailable(String),
+    /// The provider could not be reached, or takes no claims now; the token is not used up.
+    #[error("the provider is unavailable: {reason}")]
+    Unavailable {
+        /// What is the matter, in words that are fit for users.
+        reason: String,
+        /// When to try again, if anybody said so; a day at most.
+        retry_after: Option<Duration>,
+    },
     /// The claim was sent and its answer lost: the token may be used up.
     #[error("the outcome of the claim is unknown: {0}")]
     OutcomeUnknown(String),

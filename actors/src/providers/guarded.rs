@@ -112,12 +112,15 @@ impl GuardedBank {
 impl Bank for GuardedBank {
     async fn claim(&self, setup_token: &str, user_id: &str) -> Result<Credential, ClaimError> {
         let answered = |outcome: &Result<Credential, ClaimError>| {
-            !matches!(outcome, Err(ClaimError::Unavailable(_) | ClaimError::OutcomeUnknown(_)))
+            !matches!(outcome, Err(ClaimError::Unavailable { .. } | ClaimError::OutcomeUnknown(_)))
         };
         let call = self.inner.claim(setup_token, user_id);
         let part = self.inner.part_of_token(setup_token);
         let outcome = self.breaker.guard_part(part.as_deref(), call, answered).await;
-        outcome.unwrap_or_else(|_later| Err(ClaimError::Unavailable(left_alone(&self.breaker))))
+        outcome.unwrap_or_else(|after| {
+            let reason = left_alone(&self.breaker);
+            Err(ClaimError::Unavailable { reason, retry_after: Some(after) })
+        })
     }
 
     async fn statement(

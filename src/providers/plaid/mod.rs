@@ -343,16 +343,23 @@ impl Bank for PlaidBank {
         let asked = json!({"public_token": public_token});
         let body = match self.call("claim", "/item/public_token/exchange", &asked).await {
             Ok(body) => body,
-            Err(Failed::Held(_)) => return Err(ClaimError::Unavailable("it is not asked now".to_owned())),
+            Err(Failed::Held(after)) => {
+                let reason = "it is not asked now".to_owned();
+                return Err(ClaimError::Unavailable { reason, retry_after: Some(after) });
+            }
             Err(Failed::Lost(error)) if error.is_connect() || error.is_builder() => {
-                return Err(ClaimError::Unavailable(http::cause(&error)));
+                tracing::info!(cause = http::cause(&error), "a claim did not reach Plaid");
+                let reason = "Plaid could not be reached".to_owned();
+                return Err(ClaimError::Unavailable { reason, retry_after: None });
             }
             Err(Failed::Lost(error)) => return Err(ClaimError::OutcomeUnknown(http::cause(&error))),
             Err(Failed::Answered(_, CallError::BadToken)) => {
                 return Err(ClaimError::Refused("it is not known there, used up or too old".to_owned()));
             }
             Err(Failed::Answered(429 | 503, error)) => {
-                return Err(ClaimError::Unavailable(error.into_bank().to_string()));
+                let error = error.into_bank();
+                let retry_after = error.retry_after();
+                return Err(ClaimError::Unavailable { reason: error.to_string(), retry_after });
             }
             Err(Failed::Answered(300..=499, error)) => {
                 return Err(ClaimError::Refused(error.into_bank().to_string()));

@@ -72,18 +72,26 @@ impl Bank for SimpleFinBank {
         let request = self.client(&url).post(url).header("Content-Length", "0");
         let response = match self.courier.send("claim", request, BRIEF).await {
             Ok(response) => response,
-            Err(Unsent::Held(_)) => return Err(ClaimError::Unavailable("it is not asked now".to_owned())),
+            Err(Unsent::Held(after)) => {
+                let reason = "it is not asked now".to_owned();
+                return Err(ClaimError::Unavailable { reason, retry_after: Some(after) });
+            }
             Err(Unsent::Lost(error)) if led_inside(&error) => {
                 return Err(ClaimError::Refused("it leads to what is not on the public internet".to_owned()));
             }
             Err(Unsent::Lost(error)) if error.is_connect() || error.is_builder() => {
-                return Err(ClaimError::Unavailable(http::cause(&error)));
+                tracing::info!(cause = http::cause(&error), "a claim did not reach the bank");
+                let reason = "the bank could not be reached".to_owned();
+                return Err(ClaimError::Unavailable { reason, retry_after: None });
             }
             Err(Unsent::Lost(error)) => return Err(ClaimError::OutcomeUnknown(http::cause(&error))),
         };
         match response.status().as_u16() {
             200..=299 => {}
-            429 | 503 => return Err(ClaimError::Unavailable(status_words(&response))),
+            429 | 503 => {
+                let retry_after = http::retry_after(&response);
+                return Err(ClaimError::Unavailable { reason: status_words(&response), retry_after });
+            }
             300..=499 => {
                 return Err(ClaimError::Refused("it is not known there, or was claimed before".to_owned()));
             }
