@@ -191,8 +191,29 @@ async fn claims_tell_unreached_lost_and_refused_apart() {
         let told = of(lost).await;
         assert!(matches!(told, Err(ClaimError::OutcomeUnknown(_))), "{told:?}");
     }
-    for refused in [status(302), status(403), status(404)] {
-        assert!(matches!(of(answering(refused).await).await, Err(ClaimError::Refused(_))));
+    for (code, said) in [
+        (302, "answered with status 302"),
+        (400, "answered with status 400"),
+        (402, "wants to be paid"),
+        (403, "claimed before"),
+        (404, "claimed before"),
+    ] {
+        let told = of(answering(status(code)).await).await;
+        assert!(matches!(&told, Err(ClaimError::Refused(why)) if why.contains(said)), "{code}: {told:?}");
+    }
+    let late = of(answering(status(408)).await).await;
+    assert!(matches!(late, Err(ClaimError::Unavailable { .. })), "{late:?}");
+}
+
+#[tokio::test]
+async fn a_claim_that_is_answered_with_no_access_url_is_refused_whatever_it_is() {
+    let pages = [b"<html>".to_vec(), vec![0xff, 0xfe, 0xfd], vec![b'x'; 5000]];
+    for body in pages {
+        let mut answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
+        answer.extend_from_slice(&body);
+        let told = bank_at(&answering(answer).await, impatient()).claim("sandbox", "user-1").await;
+        let words = "the bank returned no access URL".to_owned();
+        assert_eq!(told.err(), Some(ClaimError::Refused(words)), "{} bytes", body.len());
     }
 }
 

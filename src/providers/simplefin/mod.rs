@@ -88,22 +88,26 @@ impl Bank for SimpleFinBank {
         };
         match response.status().as_u16() {
             200..=299 => {}
-            429 | 503 => {
+            // Of a request that it says it did not get whole, a bank has used up nothing.
+            408 | 429 | 503 => {
                 let retry_after = http::retry_after(&response);
                 return Err(ClaimError::Unavailable { reason: status_words(&response), retry_after });
             }
-            300..=499 => {
+            402 => return Err(ClaimError::Refused("the bank wants to be paid for it first".to_owned())),
+            401 | 403 | 404 | 410 => {
                 return Err(ClaimError::Refused("it is not known there, or was claimed before".to_owned()));
             }
+            300..=499 => return Err(ClaimError::Refused(status_words(&response))),
             _ => return Err(ClaimError::OutcomeUnknown(status_words(&response))),
         }
-        let lost = |why: &str| ClaimError::OutcomeUnknown(why.to_owned());
+        // Whole, and not what was asked for: nothing comes of it, in whatever way it is no URL.
+        let no_access_url = || ClaimError::Refused("the bank returned no access URL".to_owned());
         let body = match http::body(response, MAX_ACCESS_URL).await {
             Ok(body) => body,
-            Err(BodyError::TooLarge) => return Err(lost("the answer is no access URL")),
-            Err(BodyError::Lost(error)) => return Err(lost(&http::cause(&error))),
+            Err(BodyError::TooLarge) => return Err(no_access_url()),
+            Err(BodyError::Lost(error)) => return Err(ClaimError::OutcomeUnknown(http::cause(&error))),
         };
-        let text = String::from_utf8(body).map_err(|_| lost("the answer is no access URL"))?;
+        let text = String::from_utf8(body).map_err(|_| no_access_url())?;
         let access = self.origins.access(text.trim()).map_err(ClaimError::Refused)?;
         Ok(Credential(self.origins.stored(&access)))
     }
