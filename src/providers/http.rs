@@ -1,7 +1,7 @@
 //! Outgoing HTTP: a deadline on every call, a bound on every answer, no redirects, no proxies.
 
 use std::error::Error;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use metrics::{counter, histogram};
 use reqwest::header::RETRY_AFTER;
@@ -159,10 +159,22 @@ pub(super) async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>
     Ok(body)
 }
 
-/// `Retry-After` in seconds; the other form, a date, counts as none.
+/// After which span the provider wants to be asked again, a day at most; `None` if it does not say so.
 pub(super) fn retry_after(response: &Response) -> Option<Duration> {
-    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER))
+    let text = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
+    span_of(text, SystemTime::now())
+}
+
+/// What [`Retry-After`](https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3) says: seconds, or a date.
+fn span_of(text: &str, now: SystemTime) -> Option<Duration> {
+    let text = text.trim();
+    let span = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // A number that fits nowhere is a long time.
+        text.parse::<u64>().map_or(LONGEST_RETRY_AFTER, Duration::from_secs)
+    } else {
+        httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default()
+    };
+    Some(span.min(LONGEST_RETRY_AFTER))
 }
 
 /// What is at the bottom of an error, in one line and without its URL, which may hold a secret.
@@ -175,4 +187,28 @@ pub(super) fn cause(error: &reqwest::Error) -> String {
         deepest = Some(next);
     }
     deepest.map_or_else(|| "the request failed".to_owned(), ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_provider_says_when_to_come_again_in_seconds_or_by_a_date_and_a_day_is_the_most() {
+        // 1994-11-06T08:49:37Z.
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        let seconds = |text| span_of(text, now).map(|span| span.as_secs());
+        assert_eq!(seconds("77"), Some(77));
+        assert_eq!(seconds(" 0 "), Some(0));
+        assert_eq!(seconds("86401"), Some(86_400));
+        assert_eq!(seconds("99999999999999999999999999"), Some(86_400));
+        assert_eq!(seconds("Sun, 06 Nov 1994 08:50:37 GMT"), Some(60));
+        assert_eq!(seconds("Sunday, 06-Nov-94 08:50:37 GMT"), Some(60));
+        assert_eq!(seconds("Sun Nov  6 08:50:37 1994"), Some(60));
+        assert_eq!(seconds("Tue, 08 Nov 1994 08:49:38 GMT"), Some(86_400));
+        assert_eq!(seconds("Sun, 06 Nov 1994 08:49:36 GMT"), Some(0), "it has passed");
+        for nothing in ["", "-1", "+1", "1.5", "soon", "Sun, 06 Nov 1994", "Sun, 31 Feb 1994 08:49:37 GMT"] {
+            assert_eq!(seconds(nothing), None, "{nothing}");
+        }
+    }
 }

@@ -85,7 +85,8 @@ async fn each_fault_becomes_its_honest_error() {
     assert_eq!(limited, Err(BankError::RateLimited { retry_after: Some(Duration::from_secs(30)) }));
     assert!(matches!(statement(&world, "sandbox-expired").await, Err(BankError::NeedsReauth(_))));
     let down = statement(&world, "sandbox-down").await;
-    assert_eq!(down, Err(BankError::Down("the bank answered with status 503".to_owned())));
+    let reason = "the bank answered with status 503".to_owned();
+    assert_eq!(down, Err(BankError::DownFor { reason, retry_after: Duration::from_secs(1) }));
 }
 
 #[tokio::test]
@@ -98,8 +99,35 @@ async fn broken_pages_are_partial_or_break_off() {
         assert_eq!(partial.accounts.len(), 2);
         assert!(partial.partial.unwrap().contains("savings"));
         let half = bank.statement(&credential, None).await;
-        assert_eq!(half, Err(BankError::Down("the bank's answer breaks off".to_owned())));
+        assert_eq!(half, Err(BankError::Unusable("the bank's answer breaks off".to_owned())));
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_good_is_told_from_none() {
+    let world = World::new().await;
+    let credential = world.bank().claim("sandbox", "user-1").await.unwrap();
+    let of = async |bytes: String| {
+        bank_at(&answering(bytes).await, impatient()).statement(&credential, None).await
+    };
+    for code in [400, 402, 404, 410] {
+        let told = of(status(code)).await;
+        assert_eq!(told, Err(BankError::Unusable(format!("the bank answered with status {code}"))));
+    }
+    for code in [500, 502, 504] {
+        let told = of(status(code)).await;
+        assert_eq!(told, Err(BankError::Down(format!("the bank answered with status {code}"))));
+    }
+    for (code, said) in [(429, "77"), (503, "77"), (503, "99999999999999999999"), (503, "tomorrow")] {
+        let told = of(status_with(code, &format!("Retry-After: {said}\r\n"))).await.unwrap_err();
+        let span = told.retry_after().map(|span| span.as_secs());
+        assert_eq!(span, said.parse::<u128>().ok().map(|said| said.min(86_400) as u64), "{code} {said}");
+    }
+    let html = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>".to_owned();
+    assert_eq!(of(html).await, Err(BankError::Unusable("the bank's answer is not JSON".to_owned())));
+    // A body that does not come to its end is no answer.
+    let cut = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n<html>".to_owned();
+    assert!(matches!(of(cut).await, Err(BankError::Down(_))));
 }
 
 #[tokio::test]
@@ -109,7 +137,7 @@ async fn a_hostile_bank_is_bounded_and_believed_nothing() {
     let credential = bank.claim("sandbox-hostile", "user-1").await.unwrap();
     for wanted in ["larger than 5 MB", "not a list of accounts", "balance is no amount"] {
         let told = bank.statement(&credential, None).await;
-        assert!(matches!(&told, Err(BankError::Down(why)) if why.contains(wanted)), "{wanted}: {told:?}");
+        assert!(matches!(&told, Err(BankError::Unusable(why)) if why.contains(wanted)), "{wanted}: {told:?}");
     }
 }
 
@@ -129,8 +157,9 @@ async fn the_whole_bank_can_be_switched_off_and_on() {
     let world = World::new().await;
     let credential = world.bank().claim("sandbox", "user-1").await.unwrap();
     world.set_faults(json!({"bank": "down"})).await;
-    assert!(matches!(world.bank().claim("sandbox", "user-1").await, Err(ClaimError::Unavailable(_))));
-    assert!(matches!(world.bank().statement(&credential, None).await, Err(BankError::Down(_))));
+    let unavailable = world.bank().claim("sandbox", "user-1").await;
+    assert!(matches!(unavailable, Err(ClaimError::Unavailable { .. })), "{unavailable:?}");
+    assert!(matches!(world.bank().statement(&credential, None).await, Err(BankError::DownFor { .. })));
     world.set_faults(json!({"bank": "expired"})).await;
     assert!(matches!(world.bank().statement(&credential, None).await, Err(BankError::NeedsReauth(_))));
     world.set_faults(json!({"bank": "up"})).await;
@@ -149,13 +178,42 @@ async fn a_wrong_password_needs_a_new_link() {
 #[tokio::test]
 async fn claims_tell_unreached_lost_and_refused_apart() {
     let of = async |url: String| bank_at(&url, impatient()).claim("sandbox", "user-1").await;
-    assert!(matches!(of(nobody().await).await, Err(ClaimError::Unavailable(_))));
+    assert!(matches!(of(nobody().await).await, Err(ClaimError::Unavailable { retry_after: None, .. })));
+    for code in [429, 503] {
+        let told = of(answering(status_with(code, "Retry-After: 77\r\n")).await).await;
+        let reason = format!("the bank answered with status {code}");
+        assert_eq!(
+            told.err(),
+            Some(ClaimError::Unavailable { reason, retry_after: Some(Duration::from_secs(77)) })
+        );
+    }
     for lost in [silent().await, answering("").await, answering(status(500)).await] {
         let told = of(lost).await;
         assert!(matches!(told, Err(ClaimError::OutcomeUnknown(_))), "{told:?}");
     }
-    for refused in [status(302), status(403), status(404)] {
-        assert!(matches!(of(answering(refused).await).await, Err(ClaimError::Refused(_))));
+    for (code, said) in [
+        (302, "answered with status 302"),
+        (400, "answered with status 400"),
+        (402, "wants to be paid"),
+        (403, "claimed before"),
+        (404, "claimed before"),
+    ] {
+        let told = of(answering(status(code)).await).await;
+        assert!(matches!(&told, Err(ClaimError::Refused(why)) if why.contains(said)), "{code}: {told:?}");
+    }
+    let late = of(answering(status(408)).await).await;
+    assert!(matches!(late, Err(ClaimError::Unavailable { .. })), "{late:?}");
+}
+
+#[tokio::test]
+async fn a_claim_that_is_answered_with_no_access_url_is_refused_whatever_it_is() {
+    let pages = [b"<html>".to_vec(), vec![0xff, 0xfe, 0xfd], vec![b'x'; 5000]];
+    for body in pages {
+        let mut answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
+        answer.extend_from_slice(&body);
+        let told = bank_at(&answering(answer).await, impatient()).claim("sandbox", "user-1").await;
+        let words = "the bank returned no access URL".to_owned();
+        assert_eq!(told.err(), Some(ClaimError::Refused(words)), "{} bytes", body.len());
     }
 }
 
@@ -186,7 +244,7 @@ async fn a_redirect_is_not_followed_wherever_it_leads() {
                 format!("HTTP/1.1 {code} Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
             let bank = bank_at(&answering(redirect).await, Timeouts::default());
             let told = bank.statement(&credential, None).await;
-            assert_eq!(told, Err(BankError::Down(format!("the bank answered with status {code}"))));
+            assert_eq!(told, Err(BankError::Unusable(format!("the bank answered with status {code}"))));
             let claimed = bank.claim("sandbox", "user-1").await;
             assert!(matches!(claimed, Err(ClaimError::Refused(_))), "{claimed:?}");
         }
@@ -204,7 +262,11 @@ async fn what_cannot_be_reached_is_down() {
 }
 
 fn status(code: u16) -> String {
-    format!("HTTP/1.1 {code} Status\r\nContent-Length: 0\r\n\r\n")
+    status_with(code, "")
+}
+
+fn status_with(code: u16, headers: &str) -> String {
+    format!("HTTP/1.1 {code} Status\r\n{headers}Content-Length: 0\r\n\r\n")
 }
 
 #[tokio::test]

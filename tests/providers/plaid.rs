@@ -193,9 +193,9 @@ async fn each_fault_becomes_its_honest_error() {
     assert_eq!(limited, Err(BankError::RateLimited { retry_after: Some(Duration::from_secs(30)) }));
     assert!(matches!(of("public-sandbox-expired").await, Err(BankError::NeedsReauth(_))));
     assert!(matches!(of("public-sandbox-institution-down").await, Err(BankError::Institution(_))));
-    assert!(matches!(of("public-sandbox-down").await, Err(BankError::Down(_))));
+    assert!(matches!(of("public-sandbox-down").await, Err(BankError::DownFor { .. })));
     let half = of("public-sandbox-broken-pages").await;
-    assert_eq!(half, Err(BankError::Down("Plaid's answer breaks off".to_owned())));
+    assert_eq!(half, Err(BankError::Unusable("Plaid's answer breaks off".to_owned())));
     let hanging = linked(&world, "public-sandbox-hanging").await;
     let late = plaid_at(world.sandbox.url(), impatient()).statement(&hanging, since(None)).await;
     assert_eq!(late, Err(BankError::Down("Plaid did not answer in time".to_owned())));
@@ -220,7 +220,7 @@ async fn a_hostile_bank_is_bounded_and_believed_nothing() {
     let credential = linked(&world, "public-sandbox-hostile").await;
     for wanted in ["larger than 5 MB", "not a page of transactions"] {
         let told = asked(&world, &credential, None).await;
-        assert!(matches!(&told, Err(BankError::Down(why)) if why.contains(wanted)), "{wanted}: {told:?}");
+        assert!(matches!(&told, Err(BankError::Unusable(why)) if why.contains(wanted)), "{wanted}: {told:?}");
     }
     let absurd = asked(&world, &credential, None).await.unwrap();
     assert!(absurd.partial.unwrap().contains("amount is no amount"));
@@ -243,12 +243,21 @@ async fn a_public_token_is_good_for_one_exchange_and_an_access_until_it_is_revok
 #[tokio::test]
 async fn claims_tell_unreached_lost_and_refused_apart() {
     let of = async |url: String| plaid_at(&url, impatient()).claim("public-sandbox", "u1").await;
-    assert!(matches!(of(nobody().await).await, Err(ClaimError::Unavailable(_))));
+    assert!(matches!(of(nobody().await).await, Err(ClaimError::Unavailable { retry_after: None, .. })));
     let status = |code: u16| format!("HTTP/1.1 {code} Status\r\nContent-Length: 0\r\n\r\n");
     for lost in [silent().await, answering("").await, answering(status(500)).await] {
         assert!(matches!(of(lost).await, Err(ClaimError::OutcomeUnknown(_))));
     }
-    assert!(matches!(of(answering(status(503)).await).await, Err(ClaimError::Unavailable(_))));
+    assert!(matches!(of(answering(status(503)).await).await, Err(ClaimError::Unavailable { .. })));
+    for code in [429, 503] {
+        let later = format!("HTTP/1.1 {code} Status\r\nRetry-After: 77\r\nContent-Length: 0\r\n\r\n");
+        let told = of(answering(later).await).await;
+        let span = Duration::from_secs(77);
+        assert!(
+            matches!(told, Err(ClaimError::Unavailable { retry_after: Some(after), .. }) if after == span),
+            "{told:?}"
+        );
+    }
     assert!(matches!(of(answering(status(302)).await).await, Err(ClaimError::Refused(_))));
 }
 
@@ -275,7 +284,7 @@ async fn a_redirect_is_not_followed_with_our_secret() {
             format!("HTTP/1.1 {code} Found\r\nLocation: http://{here}/x\r\nContent-Length: 0\r\n\r\n");
         let bank = plaid_at(&answering(redirect).await, impatient());
         let told = bank.statement(&access, since(None)).await;
-        assert_eq!(told, Err(BankError::Down(format!("Plaid answered with status {code}"))));
+        assert_eq!(told, Err(BankError::Unusable(format!("Plaid answered with status {code}"))));
         assert!(matches!(bank.claim("public", "user-1").await, Err(ClaimError::Refused(_))));
         assert!(bank.greet().await.is_err());
     }
@@ -293,7 +302,7 @@ async fn a_list_without_an_end_is_given_up() {
     let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     let credential = Credential(SecretString::from(r#"{"access_token":"x","item_id":"i"}"#));
     let told = plaid_at(&answering(answer).await, impatient()).statement(&credential, since(None)).await;
-    assert_eq!(told, Err(BankError::Down("Plaid's list has no end".to_owned())));
+    assert_eq!(told, Err(BankError::Unusable("Plaid's list has no end".to_owned())));
 }
 
 #[tokio::test]

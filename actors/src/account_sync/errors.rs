@@ -14,9 +14,15 @@ pub enum LinkError {
     /// The token is malformed, used up, or points where Steward does not go. Nothing was made.
     #[error("the setup token was refused: {0}")]
     Refused(String),
-    /// The provider could not be reached. Nothing was made, the token is still good.
-    #[error("the provider is unavailable: {0}")]
-    ProviderUnavailable(String),
+    /// The provider could not be reached, or takes nothing now. Nothing was made, the token is still
+    /// good.
+    #[error("the provider is unavailable: {reason}")]
+    ProviderUnavailable {
+        /// What is the matter, in words that are fit for users.
+        reason: String,
+        /// When to try again, if the provider said so; a day at most.
+        retry_after: Option<Duration>,
+    },
     /// The user has no connection with this id.
     #[error("there is no such connection")]
     NotFound,

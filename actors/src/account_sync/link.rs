@@ -87,9 +87,9 @@ pub(super) async fn link(parts: &SyncParts, request: LinkRequest) -> Result<Link
             withdraw(parts, &request.id).await;
             Err(LinkError::Refused(short(&reason)))
         }
-        Err(ClaimError::Unavailable(reason)) => {
+        Err(ClaimError::Unavailable { reason, retry_after }) => {
             withdraw(parts, &request.id).await;
-            Err(LinkError::ProviderUnavailable(short(&reason)))
+            Err(LinkError::ProviderUnavailable { reason: short(&reason), retry_after })
         }
     }
 }

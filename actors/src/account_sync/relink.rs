@@ -61,7 +61,9 @@ pub(super) async fn relink(parts: &SyncParts, request: RelinkRequest) -> Result<
         }
         Err(ClaimError::OutcomeUnknown(_)) => return unclear(parts, &request).await,
         Err(ClaimError::Refused(reason)) => return Err(LinkError::Refused(short(&reason))),
-        Err(ClaimError::Unavailable(reason)) => return Err(LinkError::ProviderUnavailable(short(&reason))),
+        Err(ClaimError::Unavailable { reason, retry_after }) => {
+            return Err(LinkError::ProviderUnavailable { reason: short(&reason), retry_after });
+        }
     };
     let (run_id, command_id) = (ids::new_id(), ids::new_id());
     let mut last = LinkError::OutcomeUnknown;
@@ -154,6 +156,9 @@ pub(super) async fn link_token(
     match made {
         Ok(token) => token.ok_or(LinkError::NoPage),
         Err(BankError::NeedsReauth(_)) => Err(LinkError::NoPage),
-        Err(error) => Err(LinkError::ProviderUnavailable(short(&error.to_string()))),
+        Err(error) => {
+            let retry_after = error.retry_after();
+            Err(LinkError::ProviderUnavailable { reason: short(&error.to_string()), retry_after })
+        }
     }
 }

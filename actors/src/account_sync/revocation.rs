@@ -91,11 +91,7 @@ impl Performer for Revocations {
                 reason: "the provider wants to be asked less often".to_owned(),
                 after: retry_after,
             }),
-            Ok(Err(BankError::Resting { after })) => Err(JobError::Retry {
-                reason: "the provider is not asked now".to_owned(),
-                after: Some(after),
-            }),
-            Ok(Err(error)) => Err(JobError::Retry { reason: error.to_string(), after: None }),
+            Ok(Err(error)) => Err(JobError::Retry { reason: error.to_string(), after: error.retry_after() }),
             Err(_) => Err(JobError::Retry { reason: "no answer in time".to_owned(), after: None }),
         }
     }

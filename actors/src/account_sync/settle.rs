@@ -360,7 +360,11 @@ fn failed(
             )
         }
         BankError::Resting { .. } => unreachable!("it is postponed"),
-        BankError::Institution(reason) | BankError::Down(reason) => {
+        BankError::DownFor { reason, retry_after } => {
+            let asked = (*retry_after).min(LONGEST_RETRY_AFTER);
+            (Outcome::ProviderDown, short(reason), Some(retry.max(asked)))
+        }
+        BankError::Institution(reason) | BankError::Down(reason) | BankError::Unusable(reason) => {
             (Outcome::ProviderDown, short(reason), Some(retry))
         }
     };

@@ -148,9 +148,14 @@ pub enum ClaimError {
     /// The token is malformed, used up, or points where Steward does not go. Final.
     #[error("the setup token was refused: {0}")]
     Refused(String),
-    /// The provider could not be reached; the token is not used up.
-    #[error("the provider is unavailable: {0}")]
-    Unavailable(String),
+    /// The provider could not be reached, or takes no claims now; the token is not used up.
+    #[error("the provider is unavailable: {reason}")]
+    Unavailable {
+        /// What is the matter, in words that are fit for users.
+        reason: String,
+        /// When to try again, if anybody said so; a day at most.
+        retry_after: Option<Duration>,
+    },
     /// The claim was sent and its answer lost: the token may be used up.
     #[error("the outcome of the claim is unknown: {0}")]
     OutcomeUnknown(String),
@@ -177,9 +182,41 @@ pub enum BankError {
     /// The provider answers, but not the institution behind it; the text is fit for users.
     #[error("the institution is down: {0}")]
     Institution(String),
-    /// Not reachable, too slow, broken, or its answer makes no sense; the text is fit for users.
+    /// Not reachable, too slow, or it says itself that it is broken; the text is fit for users.
     #[error("the provider is down: {0}")]
     Down(String),
+    /// It says itself that it is broken, and when to ask again; the text is fit for users.
+    #[error("the provider is down: {reason}")]
+    DownFor {
+        /// What is the matter.
+        reason: String,
+        /// When the provider wants to be asked again.
+        retry_after: Duration,
+    },
+    /// The provider answers, but with what is no good: something unreadable or too large, or a refusal
+    /// that does not concern the access. The text is fit for users.
+    #[error("the provider's answer is no good: {0}")]
+    Unusable(String),
+}
+
+impl BankError {
+    /// The provider says that it is broken, and perhaps when to ask again.
+    pub fn down(reason: String, retry_after: Option<Duration>) -> Self {
+        match retry_after {
+            Some(retry_after) => Self::DownFor { reason, retry_after },
+            None => Self::Down(reason),
+        }
+    }
+
+    /// After which span to ask again, if anybody said so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after } => *retry_after,
+            Self::Resting { after } => Some(*after),
+            Self::DownFor { retry_after, .. } => Some(*retry_after),
+            Self::NeedsReauth(_) | Self::Institution(_) | Self::Down(_) | Self::Unusable(_) => None,
+        }
+    }
 }
 
 /// A provider of account data.

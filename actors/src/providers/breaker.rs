@@ -2,14 +2,14 @@
 //! tried by one call at a time.
 //!
 //! [`Circuit`] is pure, the present is passed in; [`Breaker`] is one for callers on any thread. Where a
-//! call is for a part of the provider (an item, a host), the part has a circuit of its own, and the
-//! provider is held only what is news: the first failure in a row of each of its parts.
+//! call is for a part of the provider (an item, a host), the part has a circuit of its own, and it is
+//! tried at a bounded rate although others have failed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::parts::Parts;
+use super::circuits::{Admitted, Circuits};
 use crate::backoff::Backoff;
 use crate::cluster::Clock;
 use crate::supervision::lock;
@@ -46,7 +46,7 @@ pub enum BreakerState {
     Closed,
     /// One call at a time goes through, to see.
     HalfOpen,
-    /// None does.
+    /// None does, but for a few of parts of the provider, to see whether all of them fail.
     Open,
     /// None does, until an operator lets them.
     Held,
@@ -113,14 +113,6 @@ impl Circuit {
         Ok(())
     }
 
-    /// For how long no call goes out; `None` if one may.
-    fn rest(&self, now: Timestamp) -> Option<Duration> {
-        match self.stand {
-            Stand::Open { until, .. } if now < until => Some(until.since(now)),
-            _ => None,
-        }
-    }
-
     /// The other side has answered.
     pub fn succeeded(&mut self) {
         self.stand = Stand::Closed { failures: 0 };
@@ -155,41 +147,11 @@ pub struct Breaker {
     held: Arc<AtomicBool>,
 }
 
-/// The provider's circuit, and those of its parts that fail.
-struct Circuits {
-    whole: Circuit,
-    parts: Parts,
-}
-
-impl Circuits {
-    /// Whether a call for `part` may go out now, and whether its failure would be news of the
-    /// provider. A part that failed before is no probe: a provider that is well must not be judged by
-    /// it.
-    fn admit(&mut self, part: Option<&str>, now: Timestamp) -> Result<bool, Duration> {
-        let Some(part) = part.filter(|part| self.parts.is_suspect(part)) else {
-            return self.whole.admit(now).map(|()| true);
-        };
-        self.whole.rest(now).map_or(Ok(()), Err)?;
-        self.parts.admit(part, now).map(|()| false)
-    }
-
-    fn ended(&mut self, part: Option<&str>, is_news: bool, answered: bool, now: Timestamp) {
-        if let Some(part) = part {
-            self.parts.ended(part, answered, now, fastrand::f64());
-        }
-        if answered {
-            self.whole.succeeded();
-        } else if is_news {
-            self.whole.failed(now, fastrand::f64());
-        }
-    }
-}
-
 impl Breaker {
     /// A closed breaker for the provider that figures and logs call `name`.
     pub fn new(name: &str, options: BreakerOptions, clock: Arc<dyn Clock>) -> Self {
-        let circuits = Circuits { whole: Circuit::new(options), parts: Parts::new(options) };
-        Self { name: name.into(), clock, circuits: Arc::new(Mutex::new(circuits)), held: Arc::default() }
+        let circuits = Arc::new(Mutex::new(Circuits::new(options)));
+        Self { name: name.into(), clock, circuits, held: Arc::default() }
     }
 
     /// Lets no call through any more, whatever the other side does, or lets them again. Calls that
@@ -210,12 +172,12 @@ impl Breaker {
         if self.held.load(Ordering::Acquire) {
             return BreakerState::Held;
         }
-        lock(&self.circuits).whole.state(self.clock.now())
+        lock(&self.circuits).state(self.clock.now())
     }
 
     /// How many of the provider's parts are left alone although the provider is not.
     pub fn parts_left_alone(&self) -> usize {
-        lock(&self.circuits).parts.left_alone(self.clock.now())
+        lock(&self.circuits).parts_left_alone(self.clock.now())
     }
 
     /// Whether a call may go out now.
@@ -226,7 +188,7 @@ impl Breaker {
         self.admit_for(None).map(drop)
     }
 
-    fn admit_for(&self, part: Option<&str>) -> Result<bool, Duration> {
+    fn admit_for(&self, part: Option<&str>) -> Result<Admitted, Duration> {
         if self.held.load(Ordering::Acquire) {
             return Err(HELD);
         }
@@ -258,8 +220,8 @@ impl Breaker {
         call: impl Future<Output = T> + Send,
         answered: impl FnOnce(&T) -> bool + Send,
     ) -> Result<T, Duration> {
-        let is_news = self.admit_for(part)?;
-        let mut told = Told { breaker: self, part, is_news, answered: false };
+        let admitted = self.admit_for(part)?;
+        let mut told = Told { breaker: self, part, admitted, answered: false };
         let outcome = call.await;
         told.answered = answered(&outcome);
         Ok(outcome)
@@ -268,16 +230,16 @@ impl Breaker {
     /// Tells how a call that was admitted ended: whether the other side answered, be it with a
     /// refusal.
     pub fn ended(&self, answered: bool) {
-        self.ended_for(None, true, answered);
+        self.ended_for(None, Admitted::Freely, answered);
     }
 
-    fn ended_for(&self, part: Option<&str>, is_news: bool, answered: bool) {
+    fn ended_for(&self, part: Option<&str>, admitted: Admitted, answered: bool) {
         let now = self.clock.now();
         let (before, after) = {
             let mut circuits = lock(&self.circuits);
-            let before = circuits.whole.state(now);
-            circuits.ended(part, is_news, answered, now);
-            (before, circuits.whole.state(now))
+            let before = circuits.state(now);
+            circuits.ended(part, admitted, answered, now, fastrand::f64());
+            (before, circuits.state(now))
         };
         if before != after {
             tracing::warn!(
@@ -293,13 +255,13 @@ impl Breaker {
 struct Told<'a> {
     breaker: &'a Breaker,
     part: Option<&'a str>,
-    is_news: bool,
+    admitted: Admitted,
     answered: bool,
 }
 
 impl Drop for Told<'_> {
     fn drop(&mut self) {
-        self.breaker.ended_for(self.part, self.is_news, self.answered);
+        self.breaker.ended_for(self.part, self.admitted, self.answered);
     }
 }
 
@@ -416,11 +378,7 @@ mod tests {
         }
         assert_eq!(breaker.state(), BreakerState::Open);
         assert!(!called(&breaker, None, true).await && !called(&breaker, Some("item-0"), true).await);
-        // but they are no probes, so the first other one finds that it is not,
-        clock.advance(options.shortest);
-        for n in 0..options.failures {
-            assert!(called(&breaker, Some(&format!("item-{n}")), false).await);
-        }
+        // but another one waits for no pause, and finds that it is not,
         assert!(called(&breaker, Some("well"), true).await);
         assert_eq!(breaker.state(), BreakerState::Closed);
         // and from then on they are nobody's trouble but their own.
@@ -439,16 +397,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_provider_that_is_down_for_all_parts_is_left_alone_and_probed_by_one() {
+    async fn a_provider_that_is_down_for_all_parts_is_tried_by_few() {
         let (clock, options) = (Arc::new(crate::testing::ManualClock::default()), BreakerOptions::default());
         let breaker = Breaker::new("scripted", options, clock.clone());
         let mut made = 0;
         for n in 0..1000 {
             made += u32::from(called(&breaker, Some(&format!("item-{n}")), false).await);
         }
-        assert_eq!(made, options.failures, "the others were not asked in vain");
+        assert!((options.failures..2 * options.failures).contains(&made), "{made} were asked in vain");
+        assert_eq!(breaker.state(), BreakerState::Open);
         clock.advance(options.shortest);
-        assert!(called(&breaker, Some("item-999"), false).await);
-        assert!(!called(&breaker, Some("item-998"), false).await, "the probe failed");
+        assert!(called(&breaker, None, false).await);
+        assert!(!called(&breaker, None, true).await, "the probe failed");
+        // Whoever is answered shows that it is back.
+        assert!(called(&breaker, Some("item-999"), true).await && called(&breaker, None, true).await);
     }
 }

@@ -90,6 +90,11 @@ impl Payments for GuardedPayments {
     }
 }
 
+/// Whether the provider of a bank has answered, be it with a refusal.
+fn is_answer<T>(outcome: &Result<T, BankError>) -> bool {
+    !matches!(outcome, Err(BankError::Down(_) | BankError::DownFor { .. }))
+}
+
 /// A bank behind a breaker.
 pub struct GuardedBank {
     inner: Arc<dyn Bank>,
@@ -107,12 +112,15 @@ impl GuardedBank {
 impl Bank for GuardedBank {
     async fn claim(&self, setup_token: &str, user_id: &str) -> Result<Credential, ClaimError> {
         let answered = |outcome: &Result<Credential, ClaimError>| {
-            !matches!(outcome, Err(ClaimError::Unavailable(_) | ClaimError::OutcomeUnknown(_)))
+            !matches!(outcome, Err(ClaimError::Unavailable { .. } | ClaimError::OutcomeUnknown(_)))
         };
         let call = self.inner.claim(setup_token, user_id);
         let part = self.inner.part_of_token(setup_token);
         let outcome = self.breaker.guard_part(part.as_deref(), call, answered).await;
-        outcome.unwrap_or_else(|_later| Err(ClaimError::Unavailable(left_alone(&self.breaker))))
+        outcome.unwrap_or_else(|after| {
+            let reason = left_alone(&self.breaker);
+            Err(ClaimError::Unavailable { reason, retry_after: Some(after) })
+        })
     }
 
     async fn statement(
@@ -120,9 +128,8 @@ impl Bank for GuardedBank {
         credential: &Credential,
         period: Option<Period>,
     ) -> Result<Statement, BankError> {
-        let answered = |outcome: &Result<Statement, BankError>| !matches!(outcome, Err(BankError::Down(_)));
         let (part, call) = (self.inner.part(credential), self.inner.statement(credential, period));
-        let outcome = self.breaker.guard_part(part.as_deref(), call, answered).await;
+        let outcome = self.breaker.guard_part(part.as_deref(), call, is_answer).await;
         // Nobody was asked, so the run waits.
         outcome.unwrap_or_else(|after| Err(BankError::Resting { after }))
     }
@@ -144,9 +151,8 @@ impl Bank for GuardedBank {
     }
 
     async fn revoke(&self, credential: &Credential) -> Result<(), BankError> {
-        let answered = |outcome: &Result<(), BankError>| !matches!(outcome, Err(BankError::Down(_)));
         let (part, call) = (self.inner.part(credential), self.inner.revoke(credential));
-        let outcome = self.breaker.guard_part(part.as_deref(), call, answered).await;
+        let outcome = self.breaker.guard_part(part.as_deref(), call, is_answer).await;
         outcome.unwrap_or_else(|after| Err(BankError::Resting { after }))
     }
 
@@ -155,11 +161,9 @@ impl Bank for GuardedBank {
         user_id: &str,
         credential: Option<&Credential>,
     ) -> Result<Option<LinkToken>, BankError> {
-        let answered =
-            |outcome: &Result<Option<LinkToken>, BankError>| !matches!(outcome, Err(BankError::Down(_)));
         let part = credential.and_then(|credential| self.inner.part(credential));
         let call = self.inner.link_token(user_id, credential);
-        let outcome = self.breaker.guard_part(part.as_deref(), call, answered).await;
+        let outcome = self.breaker.guard_part(part.as_deref(), call, is_answer).await;
         outcome.unwrap_or_else(|after| Err(BankError::Resting { after }))
     }
 }
@@ -190,7 +194,9 @@ impl Mailer for GuardedMailer {
 mod tests {
     use super::*;
     use crate::providers::{BreakerOptions, BreakerState};
-    use crate::testing::{ManualClock, PaymentCall, PaymentFault, ScriptedPayments};
+    use crate::testing::{
+        BankCall, BankFault, ManualClock, PaymentCall, PaymentFault, ScriptedBank, ScriptedPayments,
+    };
 
     #[tokio::test]
     async fn a_provider_that_does_not_answer_is_left_alone_and_a_refusal_is_an_answer() {
@@ -216,5 +222,32 @@ mod tests {
         clock.advance(options.shortest);
         assert!(matches!(guarded.look_up("none").await, Err(PaymentError::Refused(_))));
         assert_eq!(breaker.state(), BreakerState::Closed);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_no_good_keeps_no_other_user_of_the_same_host_waiting() {
+        let (inner, options) = (Arc::new(ScriptedBank::default()), BreakerOptions::default());
+        let breaker = Breaker::new("scripted", options, Arc::new(ManualClock::default()));
+        let guarded = GuardedBank::new(inner.clone(), breaker.clone());
+        let credential = guarded.claim("token", "u1").await.unwrap();
+        // As with a single host: nothing tells one user's bank from another's.
+        assert_eq!(guarded.part(&credential), None);
+        let no_good = BankError::Unusable("it is not JSON".to_owned());
+        inner.script(BankCall::Statement, vec![BankFault::Fails(no_good.clone()); 50]);
+        for _ in 0..50 {
+            assert_eq!(guarded.statement(&credential, None).await, Err(no_good.clone()));
+        }
+        assert_eq!(breaker.state(), BreakerState::Closed);
+
+        // Who does not answer is left alone as ever.
+        let late = BankError::Down("it did not answer in time".to_owned());
+        let down = BankError::down("status 503".to_owned(), Some(options.longest));
+        for n in 0..options.failures {
+            let silence = if n % 2 == 0 { &late } else { &down };
+            inner.script(BankCall::Statement, [BankFault::Fails(silence.clone())]);
+            assert_eq!(guarded.statement(&credential, None).await, Err(silence.clone()));
+        }
+        assert_eq!(breaker.state(), BreakerState::Open);
+        assert!(matches!(guarded.statement(&credential, None).await, Err(BankError::Resting { .. })));
     }
 }

@@ -9,6 +9,7 @@
 mod bank;
 mod breaker;
 mod budget;
+mod circuits;
 mod geocoding;
 mod guarded;
 mod mail;

@@ -22,8 +22,8 @@ pub(super) fn configure(config: &mut ServiceConfig) {
 #[derive(Serialize, ToSchema)]
 struct ProviderView {
     name: String,
-    /// `closed` (calls go out), `open` (it did not answer several times), `half_open` (one call at a
-    /// time goes out to see) or `held` (by an operator).
+    /// `closed` (calls go out), `open` (it did not answer several times), `half_open` (a few calls
+    /// go out to see) or `held` (by an operator).
     state: &'static str,
     /// Who holds it back.
     #[schema(required = true)]

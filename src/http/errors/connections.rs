@@ -14,7 +14,14 @@ impl From<LinkError> for Problem {
             LinkError::Refused(ref reason) => {
                 Self::setup_token_refused(FieldError::new("/setupToken", "refused", reason.clone()))
             }
-            LinkError::ProviderUnavailable(_) => Self::unavailable(error),
+            LinkError::ProviderUnavailable { retry_after, .. } => {
+                // Whoever asked is to see that it is the bank and not this service.
+                let problem = Self::unavailable(&error).detail(error.to_string());
+                match retry_after {
+                    Some(span) => problem.retry_after(span),
+                    None => problem,
+                }
+            }
             LinkError::NotFound => Self::not_found(),
             LinkError::OtherProvider(_) => {
                 Self::invalid_field("/provider", "other_provider", error.to_string())
@@ -48,6 +55,28 @@ impl From<SyncError> for Problem {
             SyncError::NotFound => Self::not_found(),
             SyncError::Unavailable { retry_after, .. } => Self::unavailable(error).retry_after(retry_after),
             SyncError::OutcomeUnknown => Self::outcome_unknown(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn a_bank_that_takes_no_claim_now_is_said_to_be_it_and_when_to_come_again() {
+        for (retry_after, header) in [(Some(Duration::from_secs(77)), "77"), (None, "1")] {
+            let reason = "the bank answered with status 429".to_owned();
+            let problem = Problem::from(LinkError::ProviderUnavailable { reason, retry_after });
+            assert_eq!((problem.status().as_u16(), problem.code()), (503, "unavailable"));
+            let (headers, body) = problem.document("https://steward.example", "/v1/connections", "r1");
+            assert!(headers.contains(&("retry-after", header.to_owned())), "{headers:?}");
+            let body: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(body["detail"], "the provider is unavailable: the bank answered with status 429");
         }
     }
 }

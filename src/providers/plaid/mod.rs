@@ -144,7 +144,8 @@ impl PlaidBank {
         let body = match http::body(response, MAX_ANSWER).await {
             Ok(body) => body,
             Err(BodyError::TooLarge) => {
-                let error = BankError::Down("Plaid's answer is larger than 5 MB".to_owned());
+                let words = "Plaid's answer is larger than 5 MB".to_owned();
+                let error = if status < 500 { BankError::Unusable(words) } else { BankError::Down(words) };
                 return Err(Failed::Answered(status, CallError::Bank(error)));
             }
             Err(BodyError::Lost(error)) => return Err(Failed::Lost(error)),
@@ -163,7 +164,7 @@ impl PlaidBank {
     async fn accounts(&self, access: &Access) -> Result<wire::Accounts, CallError> {
         let asked = json!({"access_token": access.access_token.expose_secret()});
         let body = self.read("accounts", "/accounts/balance/get", &asked).await?;
-        wire::accounts(&body, self.clock.now()).map_err(|why| CallError::Bank(BankError::Down(why)))
+        wire::accounts(&body, self.clock.now()).map_err(|why| CallError::Bank(BankError::Unusable(why)))
     }
 
     /// The key with this id; `None` if there is none.
@@ -176,7 +177,7 @@ impl PlaidBank {
         match self.read("webhook-key", "/webhook_verification_key/get", &asked).await {
             Ok(body) => serde_json::from_slice::<Found>(&body)
                 .map(|found| Some(found.key))
-                .map_err(|_| BankError::Down("Plaid's answer is no key".to_owned())),
+                .map_err(|_| BankError::Unusable("Plaid's answer is no key".to_owned())),
             Err(CallError::UnknownKey) => Ok(None),
             Err(error) => Err(error.into_bank()),
         }
@@ -197,7 +198,7 @@ impl PlaidBank {
     }
 
     async fn walk_once(&self, access: &Access, cursor: Option<&str>) -> Result<(Walk, String), CallError> {
-        let down = |why: &str| CallError::Bank(BankError::Down(why.to_owned()));
+        let unusable = |why: &str| CallError::Bank(BankError::Unusable(why.to_owned()));
         let mut walk = Walk::new();
         let mut cursor = cursor.unwrap_or_default().to_owned();
         for _ in 0..=MOST_CHANGES / PAGE * 2 {
@@ -206,10 +207,10 @@ impl PlaidBank {
                 asked["cursor"] = cursor.as_str().into();
             }
             let body = self.read("transactions", "/transactions/sync", &asked).await?;
-            let page = wire::page(&body, PAGE).map_err(|why| down(&why))?;
+            let page = wire::page(&body, PAGE).map_err(|why| unusable(&why))?;
             let (next, has_more) = (page.next_cursor.clone(), page.has_more);
             if has_more && next == cursor {
-                return Err(down("Plaid's list has no end"));
+                return Err(unusable("Plaid's list has no end"));
             }
             walk.take(page);
             cursor = next;
@@ -220,7 +221,7 @@ impl PlaidBank {
                 break;
             }
         }
-        Err(down("Plaid tells of more transactions than any bank has"))
+        Err(unusable("Plaid tells of more transactions than any bank has"))
     }
 
     async fn told(&self, access: &Access, period: Period) -> Result<Statement, CallError> {
@@ -330,7 +331,7 @@ impl CallError {
             Self::Bank(error) => error,
             Self::BadToken => BankError::NeedsReauth("the public token is not good any more".to_owned()),
             Self::Mutated | Self::NotReady | Self::BadCursor | Self::UnknownKey => {
-                BankError::Down("Plaid's answer makes no sense here".to_owned())
+                BankError::Unusable("Plaid's answer makes no sense here".to_owned())
             }
         }
     }
@@ -342,16 +343,23 @@ impl Bank for PlaidBank {
         let asked = json!({"public_token": public_token});
         let body = match self.call("claim", "/item/public_token/exchange", &asked).await {
             Ok(body) => body,
-            Err(Failed::Held(_)) => return Err(ClaimError::Unavailable("it is not asked now".to_owned())),
+            Err(Failed::Held(after)) => {
+                let reason = "it is not asked now".to_owned();
+                return Err(ClaimError::Unavailable { reason, retry_after: Some(after) });
+            }
             Err(Failed::Lost(error)) if error.is_connect() || error.is_builder() => {
-                return Err(ClaimError::Unavailable(http::cause(&error)));
+                tracing::info!(cause = http::cause(&error), "a claim did not reach Plaid");
+                let reason = "Plaid could not be reached".to_owned();
+                return Err(ClaimError::Unavailable { reason, retry_after: None });
             }
             Err(Failed::Lost(error)) => return Err(ClaimError::OutcomeUnknown(http::cause(&error))),
             Err(Failed::Answered(_, CallError::BadToken)) => {
                 return Err(ClaimError::Refused("it is not known there, used up or too old".to_owned()));
             }
             Err(Failed::Answered(429 | 503, error)) => {
-                return Err(ClaimError::Unavailable(error.into_bank().to_string()));
+                let error = error.into_bank();
+                let retry_after = error.retry_after();
+                return Err(ClaimError::Unavailable { reason: error.to_string(), retry_after });
             }
             Err(Failed::Answered(300..=499, error)) => {
                 return Err(ClaimError::Refused(error.into_bank().to_string()));
@@ -428,10 +436,10 @@ impl Bank for PlaidBank {
         let body = self.read("link-token", "/link/token/create", &asked).await;
         let body = body.map_err(CallError::into_bank)?;
         let made: Made = serde_json::from_slice(&body)
-            .map_err(|_| BankError::Down("Plaid's answer is no link token".to_owned()))?;
+            .map_err(|_| BankError::Unusable("Plaid's answer is no link token".to_owned()))?;
         let expires_at = Timestamp::parse(&made.expiration);
         let expires_at =
-            expires_at.ok_or_else(|| BankError::Down("Plaid's answer is no link token".to_owned()))?;
+            expires_at.ok_or_else(|| BankError::Unusable("Plaid's answer is no link token".to_owned()))?;
         Ok(Some(LinkToken { token: made.link_token, expires_at }))
     }
 }

@@ -79,13 +79,16 @@ pub(super) fn failure(status: u16, body: &[u8], retry_after: Option<Duration>) -
         }
         _ => {}
     }
+    // Of what Plaid says of itself only this, and what is no answer of its own, means that it is down.
+    let is_down = status >= 500 || failure.error_type == "API_ERROR";
+    let no_good = |why| if is_down { BankError::down(why, retry_after) } else { BankError::Unusable(why) };
     bank(match failure.error_type.as_str() {
         _ if status == 429 => BankError::RateLimited { retry_after },
         "RATE_LIMIT_EXCEEDED" => BankError::RateLimited { retry_after },
         "INSTITUTION_ERROR" => BankError::Institution(failure.words("the bank is not available")),
-        "" => BankError::Down(format!("Plaid answered with status {status}")),
-        _ if failure.error_code.is_empty() => BankError::Down(format!("Plaid answered with status {status}")),
-        _ => BankError::Down(format!("Plaid answered {}", one_line(&failure.error_code))),
+        "" => no_good(format!("Plaid answered with status {status}")),
+        _ if failure.error_code.is_empty() => no_good(format!("Plaid answered with status {status}")),
+        _ => no_good(format!("Plaid answered {}", one_line(&failure.error_code))),
     })
 }
 

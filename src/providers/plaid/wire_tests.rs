@@ -32,6 +32,12 @@ fn each_error_means_what_a_user_can_do() {
     let after = Some(Duration::from_secs(7));
     let limited = failure(429, &error("RATE_LIMIT_EXCEEDED", "TRANSACTIONS_SYNC_LIMIT"), after);
     assert_eq!(limited, CallError::Bank(BankError::RateLimited { retry_after: after }));
+    // What is answered, but is no good, is told from what is down.
+    assert!(matches!(bank("INVALID_REQUEST", "INVALID_BODY"), BankError::Unusable(_)));
+    let missing = failure(404, b"<html>", None);
+    assert_eq!(missing, CallError::Bank(BankError::Unusable("Plaid answered with status 404".to_owned())));
+    let later = failure(503, b"", after);
+    assert_eq!(later, CallError::Bank(BankError::down("Plaid answered with status 503".to_owned(), after)));
     let garbage = failure(502, b"<html>", None);
     assert_eq!(garbage, CallError::Bank(BankError::Down("Plaid answered with status 502".to_owned())));
 }

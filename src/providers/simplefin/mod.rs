@@ -72,30 +72,42 @@ impl Bank for SimpleFinBank {
         let request = self.client(&url).post(url).header("Content-Length", "0");
         let response = match self.courier.send("claim", request, BRIEF).await {
             Ok(response) => response,
-            Err(Unsent::Held(_)) => return Err(ClaimError::Unavailable("it is not asked now".to_owned())),
+            Err(Unsent::Held(after)) => {
+                let reason = "it is not asked now".to_owned();
+                return Err(ClaimError::Unavailable { reason, retry_after: Some(after) });
+            }
             Err(Unsent::Lost(error)) if led_inside(&error) => {
                 return Err(ClaimError::Refused("it leads to what is not on the public internet".to_owned()));
             }
             Err(Unsent::Lost(error)) if error.is_connect() || error.is_builder() => {
-                return Err(ClaimError::Unavailable(http::cause(&error)));
+                tracing::info!(cause = http::cause(&error), "a claim did not reach the bank");
+                let reason = "the bank could not be reached".to_owned();
+                return Err(ClaimError::Unavailable { reason, retry_after: None });
             }
             Err(Unsent::Lost(error)) => return Err(ClaimError::OutcomeUnknown(http::cause(&error))),
         };
         match response.status().as_u16() {
             200..=299 => {}
-            429 | 503 => return Err(ClaimError::Unavailable(status_words(&response))),
-            300..=499 => {
+            // Of a request that it says it did not get whole, a bank has used up nothing.
+            408 | 429 | 503 => {
+                let retry_after = http::retry_after(&response);
+                return Err(ClaimError::Unavailable { reason: status_words(&response), retry_after });
+            }
+            402 => return Err(ClaimError::Refused("the bank wants to be paid for it first".to_owned())),
+            401 | 403 | 404 | 410 => {
                 return Err(ClaimError::Refused("it is not known there, or was claimed before".to_owned()));
             }
+            300..=499 => return Err(ClaimError::Refused(status_words(&response))),
             _ => return Err(ClaimError::OutcomeUnknown(status_words(&response))),
         }
-        let lost = |why: &str| ClaimError::OutcomeUnknown(why.to_owned());
+        // Whole, and not what was asked for: nothing comes of it, in whatever way it is no URL.
+        let no_access_url = || ClaimError::Refused("the bank returned no access URL".to_owned());
         let body = match http::body(response, MAX_ACCESS_URL).await {
             Ok(body) => body,
-            Err(BodyError::TooLarge) => return Err(lost("the answer is no access URL")),
-            Err(BodyError::Lost(error)) => return Err(lost(&http::cause(&error))),
+            Err(BodyError::TooLarge) => return Err(no_access_url()),
+            Err(BodyError::Lost(error)) => return Err(ClaimError::OutcomeUnknown(http::cause(&error))),
         };
-        let text = String::from_utf8(body).map_err(|_| lost("the answer is no access URL"))?;
+        let text = String::from_utf8(body).map_err(|_| no_access_url())?;
         let access = self.origins.access(text.trim()).map_err(ClaimError::Refused)?;
         Ok(Credential(self.origins.stored(&access)))
     }
@@ -163,16 +175,20 @@ impl SimpleFinBank {
                 return Err(BankError::NeedsReauth("the bank no longer accepts this connection".to_owned()));
             }
             429 => return Err(BankError::RateLimited { retry_after: http::retry_after(&response) }),
-            _ => return Err(BankError::Down(status_words(&response))),
+            500.. => {
+                let retry_after = http::retry_after(&response);
+                return Err(BankError::down(status_words(&response), retry_after));
+            }
+            _ => return Err(BankError::Unusable(status_words(&response))),
         }
         let body = match http::body(response, MAX_STATEMENT).await {
             Ok(body) => body,
             Err(BodyError::TooLarge) => {
-                return Err(BankError::Down("the bank's answer is larger than 5 MB".to_owned()));
+                return Err(BankError::Unusable("the bank's answer is larger than 5 MB".to_owned()));
             }
             Err(BodyError::Lost(error)) => return Err(down(&error)),
         };
-        statement::read(&body).map_err(BankError::Down)
+        statement::read(&body).map_err(BankError::Unusable)
     }
 }
 

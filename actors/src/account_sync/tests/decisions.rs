@@ -224,6 +224,22 @@ fn retry_after_is_honoured_unless_it_is_shorter_or_absurd() {
     assert_eq!(pause(Some(Duration::from_secs(5))), Duration::from_secs(60));
     assert_eq!(pause(Some(Duration::from_secs(7200))), Duration::from_secs(7200));
     assert_eq!(pause(Some(Duration::from_secs(u64::MAX))), Duration::from_secs(86_400));
+    let of_a_503 = |span| after(BankError::down("503".to_owned(), Some(span)), 0, 0.5, &options).unwrap();
+    assert_eq!(of_a_503(Duration::from_secs(5)), Duration::from_secs(60));
+    assert_eq!(of_a_503(Duration::from_secs(7200)), Duration::from_secs(7200));
+    assert_eq!(of_a_503(Duration::from_secs(u64::MAX)), Duration::from_secs(86_400));
+}
+
+#[test]
+fn an_answer_that_is_no_good_is_the_providers_failure_with_its_reason() {
+    let options = SyncOptions::default();
+    let run = Run::queued("r1".to_owned(), "c1", NOW);
+    let no_good = Err(BankError::Unusable("the bank's answer is not JSON".to_owned()));
+    let moment = Moment { now: NOW, chance: 0.5 };
+    let settled = settle(connection(), run, &Known::default(), &no_good, moment, &options, &mut counted());
+    assert_eq!(settled.run.outcome, Some(Outcome::ProviderDown));
+    assert_eq!(settled.run.reason.as_deref(), Some("the bank's answer is not JSON"));
+    assert_eq!(settled.connection.due_at, Some(NOW.plus(Duration::from_secs(60))));
 }
 
 #[test]

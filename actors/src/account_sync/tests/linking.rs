@@ -67,11 +67,12 @@ fn a_refused_token_and_an_unreachable_provider_leave_nothing_behind() {
             connections.link(refused.clone()).await.unwrap_err(),
             LinkError::Refused("used up".to_owned())
         );
-        claim_fails(&world, ClaimError::Unavailable("503".to_owned()));
+        let (reason, retry_after) = ("503".to_owned(), Some(Duration::from_secs(77)));
+        claim_fails(&world, ClaimError::Unavailable { reason: reason.clone(), retry_after });
         let down = request("u1");
         assert_eq!(
             connections.link(down.clone()).await.unwrap_err(),
-            LinkError::ProviderUnavailable("503".to_owned())
+            LinkError::ProviderUnavailable { reason, retry_after }
         );
         for id in [refused.id, down.id] {
             assert!(world.store.get(&CONNECTIONS, &id).await.unwrap().is_none());
@@ -351,6 +352,8 @@ fn a_deletion_leaves_a_job_that_ends_the_access_at_the_provider() {
         for (fault, retried) in [
             (BankError::Down("gone".to_owned()), Some(None)),
             (BankError::RateLimited { retry_after: Some(late) }, Some(Some(late))),
+            (BankError::down("gone".to_owned(), Some(late)), Some(Some(late))),
+            (BankError::Resting { after: late }, Some(Some(late))),
             (BankError::NeedsReauth("unknown".to_owned()), None),
         ] {
             world.bank.scripted.script(BankCall::Revoke, [BankFault::Fails(fault)]);
