@@ -4,8 +4,9 @@
 //! is taken for one that is if the provider says which, or else by two rules: a pending one that is no longer told of and one of the
 //! same amount that was booked within some days are the same; so are two of the same day, amount
 //! and description of which the statement tells only one. Both rules need a statement that is whole:
-//! what a half one does not tell of may well be there, and nothing must go missing. What was merged
-//! with what, and why, stays with the transaction, and the user can part them again.
+//! what a half one does not tell of may well be there, and nothing must go missing. So what a half one
+//! brought as new is looked at again by the next whole one. What was merged with what, and why, stays
+//! with the transaction, and the user can part them again.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -30,8 +31,8 @@ const MOST_CHARS: usize = 200;
 pub(super) struct Postings {
     /// To write, each with the version it is based on; 0 for new ones.
     pub(super) writes: Vec<(Transaction, u64)>,
-    /// Those that are there no more: pending ones that the provider no longer tells of, and what it
-    /// says is gone.
+    /// Those that are there no more: pending ones that the provider no longer tells of, what it says
+    /// is gone, and those that one of the writes takes over with their ids.
     pub(super) gone: Vec<Versioned<Transaction>>,
     pub(super) added: u32,
     pub(super) modified: u32,
@@ -44,6 +45,9 @@ pub(super) struct Told<'a> {
     pub(super) since: Timestamp,
     /// It was not cut short: what it does not tell of is not there.
     pub(super) whole: bool,
+    /// When the last one before it was told that was whole; what came since was compared with nothing
+    /// that was missing.
+    pub(super) whole_at: Option<Timestamp>,
     /// It tells only what changed: these are gone, and of others it says nothing.
     pub(super) removed: Option<&'a BTreeSet<&'a str>>,
     /// What was taken over since then came from a statement that nobody vouches for: untold, it goes.
@@ -64,14 +68,15 @@ pub(super) fn post(
     let told = distinct(told);
     let mut book = Book::open(known, &told, when);
     let mut postings = Postings::default();
+    let mut again = Vec::new();
     for (external_id, telling) in &told {
         if book.former.contains(external_id) {
             continue;
         }
         let named = telling.replaces.as_deref().filter(|id| !told.contains_key(id));
         let telling = Telling::of(telling);
-        if let Some(before) = book.by_external.get(external_id) {
-            postings.update(before, telling, when.now);
+        if let Some(before) = book.by_external.get(external_id).copied() {
+            again.push((before, telling));
         } else if let Some(before) = named.and_then(|id| book.take_named(id)) {
             postings.merge(before, telling, MergeRule::NamedByProvider, external_id, when.now);
         } else if let Some((before, rule)) = book.take_same(&telling) {
@@ -79,6 +84,13 @@ pub(super) fn post(
         } else {
             postings.added += 1;
             postings.writes.push((telling.into_new(account, external_id, new_id(), when.now), 0));
+        }
+    }
+    // What is new has the first choice.
+    for (before, telling) in again {
+        match book.take_former(before, &telling, when) {
+            Some((pending, rule)) => postings.unite(pending, before, telling, rule, when.now),
+            None => postings.update(before, telling, when.now),
         }
     }
     postings.gone.extend(book.vanished(when).cloned());
@@ -140,10 +152,38 @@ impl<'a> Book<'a> {
 
     /// The known transaction that this telling is the same as, each at most once.
     fn take_same(&mut self, telling: &Telling) -> Option<(&'a Versioned<Transaction>, MergeRule)> {
+        self.take_same_of(telling, |_| true)
+    }
+
+    /// The pending one that was booked as what is known by its own id already: it came in a statement
+    /// that could not tell that the pending one was gone. The user must not have written on it, as one
+    /// of the two records goes.
+    fn take_former(
+        &mut self,
+        booked: &Versioned<Transaction>,
+        telling: &Telling,
+        when: Told<'_>,
+    ) -> Option<(&'a Versioned<Transaction>, MergeRule)> {
+        let booked = &booked.value;
+        let came_since = when.whole_at.is_none_or(|whole_at| booked.updated_at > whole_at);
+        let is_bare = booked.merged_from.is_empty() && !booked.kept_apart && !is_written(booked);
+        if !came_since || !is_bare || booked.pending || telling.pending {
+            return None;
+        }
+        // One that the user wrote on has changed since it was told.
+        let is_older = |pending: &Transaction| booked.updated_at > pending.updated_at || is_written(pending);
+        self.take_same_of(telling, |known| known.pending && is_older(known))
+    }
+
+    fn take_same_of(
+        &mut self,
+        telling: &Telling,
+        fits: impl Fn(&Transaction) -> bool,
+    ) -> Option<(&'a Versioned<Transaction>, MergeRule)> {
         let untold = self.untold.get(&telling.amount.minor)?;
         let free = untold.iter().copied().filter(|known| !self.taken.contains(known.value.id.as_str()));
         let same = free
-            .filter(|known| known.value.amount == telling.amount)
+            .filter(|known| known.value.amount == telling.amount && fits(&known.value))
             .filter_map(|known| Some((telling.likeness(&known.value)?, known)))
             .min_by(|(a, one), (b, other)| a.cmp(b).then_with(|| one.value.id.cmp(&other.value.id)));
         let ((rule, ..), known) = same?;
@@ -166,12 +206,17 @@ impl<'a> Book<'a> {
         let untold = self.untold.values().flatten().copied();
         untold.filter(|known| !self.taken.contains(known.value.id.as_str())).filter(move |known| {
             let known = &known.value;
-            let written = known.category.is_some() || known.note.is_some();
+            let written = is_written(known);
             let doubtful = when.provisional_since.is_some_and(|since| known.updated_at >= since);
             let too_late = days(&known.date, &today).is_none_or(|days| days > BOOKED_WITHIN);
             is_said || (doubtful && !written) || (known.pending && (!written || too_late))
         })
     }
+}
+
+/// Whether the user wrote something on it.
+fn is_written(known: &Transaction) -> bool {
+    known.category.is_some() || known.note.is_some()
 }
 
 /// What a provider tells, in the form in which it is kept.
@@ -252,6 +297,21 @@ impl Postings {
         new.updated_at = now;
         self.modified += 1;
         self.writes.push((new, before.version));
+    }
+
+    /// Merges two that are known: the pending one stays, as it is older and the user may have written
+    /// on it.
+    fn unite(
+        &mut self,
+        pending: &Versioned<Transaction>,
+        booked: &Versioned<Transaction>,
+        telling: Telling,
+        rule: MergeRule,
+        now: Timestamp,
+    ) {
+        let external_id = booked.value.external_id.as_deref().unwrap_or_default();
+        self.merge(pending, telling, rule, external_id, now);
+        self.gone.push(booked.clone());
     }
 }
 

@@ -46,7 +46,14 @@ fn account() -> Account {
 }
 
 fn whole_told(since: i64, now: i64) -> Told<'static> {
-    Told { since: day(since), whole: true, removed: None, provisional_since: None, now: day(now) }
+    Told {
+        since: day(since),
+        whole: true,
+        whole_at: None,
+        removed: None,
+        provisional_since: None,
+        now: day(now),
+    }
 }
 
 /// An account's transactions, as the store would have them.
@@ -125,6 +132,70 @@ fn a_pending_one_that_is_booked_under_another_id_stays_the_same_transaction() {
     // The bank still tells of the pending one for a while.
     let both = [told("p1", 0, -500, "COFFEE*123", true), told("b9", 3, -500, "Coffee Shop", false)];
     assert_eq!(kept.told(&both, -5, 3), Postings::default());
+}
+
+/// A statement that is not whole.
+fn half_told(since: i64, now: i64) -> Told<'static> {
+    Told { whole: false, ..whole_told(since, now) }
+}
+
+#[test]
+fn what_a_half_statement_brought_is_the_pending_one_that_the_next_whole_one_misses() {
+    let mut kept = Kept::default();
+    let booked = [told("b1", 9, -500, "Coffee Shop", false)];
+    kept.told(&[told("p1", 0, -500, "COFFEE*123", true)], -5, 0);
+    kept.told_of(&booked, half_told(-5, 9));
+    assert_eq!(kept.transactions.len(), 2);
+    // The user writes on the one that was there first, after both have come.
+    kept.write("t1", "food");
+    kept.transactions.get_mut("t1").unwrap().value.updated_at = day(10);
+    let when = Told { whole_at: Some(day(0)), ..whole_told(-5, 11) };
+    let postings = kept.told_of(&booked, when);
+    assert_eq!((postings.added, postings.modified, postings.gone.len()), (0, 1, 1));
+    let only = kept.only();
+    assert_eq!((only.id.as_str(), only.external_id.as_deref()), ("t1", Some("b1")));
+    assert_eq!((only.pending, only.category.as_deref()), (false, Some("food")));
+    assert_eq!(only.merged_from[0].rule, MergeRule::PendingPosted);
+    assert_eq!(kept.told_of(&booked, when), Postings::default());
+}
+
+#[test]
+fn what_was_known_before_or_has_words_or_was_merged_is_not_the_pending_one_that_is_missing() {
+    let booked = [told("b1", 1, -500, "Coffee", false)];
+    let pending = [told("p1", 0, -500, "Coffee", true)];
+    let both = [pending[0].clone(), booked[0].clone()];
+    for case in 0..3 {
+        let mut kept = Kept::default();
+        match case {
+            // Both were told of by a whole statement.
+            0 => drop(kept.told(&both, -5, 1)),
+            1 => {
+                kept.told(&pending, -5, 0);
+                kept.told_of(&booked, half_told(-5, 1));
+                kept.write("t2", "the user's");
+            }
+            _ => {
+                kept.told(&[told("p0", 0, -500, "Coffee", true)], -5, 0);
+                kept.told(&booked, -5, 1);
+                kept.told_of(&pending, half_told(-5, 1));
+            }
+        }
+        let pending = kept.transactions.values().find(|t| t.value.pending).unwrap().value.id.clone();
+        kept.write(&pending, "food");
+        let when = Told { whole_at: Some(day(if case == 0 { 1 } else { 0 })), ..whole_told(-5, 2) };
+        assert_eq!(kept.told_of(&booked, when), Postings::default(), "{case}");
+        assert_eq!(kept.transactions.len(), 2, "{case}");
+    }
+}
+
+#[test]
+fn what_is_new_is_the_pending_one_rather_than_what_came_before() {
+    let mut kept = Kept::default();
+    kept.told(&[told("p1", 0, -500, "Coffee", true)], -5, 0);
+    kept.told_of(&[told("b1", 1, -500, "Coffee", false)], half_told(-5, 1));
+    kept.told(&[told("b1", 1, -500, "Coffee", false), told("b2", 1, -500, "Coffee", false)], -5, 2);
+    assert_eq!(kept.transactions["t1"].value.external_id.as_deref(), Some("b2"));
+    assert_eq!(kept.transactions["t2"].value.external_id.as_deref(), Some("b1"));
 }
 
 #[test]
