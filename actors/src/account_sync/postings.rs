@@ -9,7 +9,7 @@
 //! with the transaction, and the user can part them again.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::civil::Date;
 
@@ -70,11 +70,11 @@ pub(super) fn post(
     let mut postings = Postings::default();
     let mut again = Vec::new();
     for (external_id, telling) in &told {
-        if book.former.contains(external_id) {
-            continue;
-        }
         let named = telling.replaces.as_deref().filter(|id| !told.contains_key(id));
         let telling = Telling::of(telling);
+        if book.is_merged(external_id, &telling) {
+            continue;
+        }
         if let Some(before) = book.by_external.get(external_id).copied() {
             again.push((before, telling));
         } else if let Some(before) = named.and_then(|id| book.take_named(id)) {
@@ -113,8 +113,8 @@ fn distinct(told: &[BankTransaction]) -> BTreeMap<&str, &BankTransaction> {
 /// What is known of the account, by the ways in which it is looked up.
 struct Book<'a> {
     by_external: HashMap<&'a str, &'a Versioned<Transaction>>,
-    /// Ids of tellings that were merged into others.
-    former: HashSet<&'a str>,
+    /// Tellings that were merged into others, by their ids, each with what it was merged into.
+    former: HashMap<&'a str, Vec<(&'a MergedFrom, &'a Transaction)>>,
     /// By amount: known, of the time told of, and yet not told of under their ids.
     untold: BTreeMap<i64, Vec<&'a Versioned<Transaction>>>,
     taken: BTreeSet<&'a str>,
@@ -129,14 +129,16 @@ impl<'a> Book<'a> {
         let since = when.since.day();
         let mut book = Self {
             by_external: HashMap::new(),
-            former: HashSet::new(),
+            former: HashMap::new(),
             untold: BTreeMap::new(),
             taken: BTreeSet::new(),
         };
         for transaction in known {
             let Some(external_id) = transaction.value.external_id.as_deref() else { continue };
             book.by_external.insert(external_id, transaction);
-            book.former.extend(transaction.value.merged_from.iter().map(|from| from.external_id.as_str()));
+            for from in &transaction.value.merged_from {
+                book.former.entry(&from.external_id).or_default().push((from, &transaction.value));
+            }
             let is_missing = match when.removed {
                 Some(removed) => removed.contains(external_id),
                 None => when.whole && transaction.value.date >= since,
@@ -146,8 +148,17 @@ impl<'a> Book<'a> {
             }
         }
         // What the user took apart is told under its own id again.
-        book.former.retain(|id| !book.by_external.contains_key(id));
+        book.former.retain(|id, _| !book.by_external.contains_key(id));
         book
+    }
+
+    /// Whether this tells once more of what was merged already. Under the same id something else may
+    /// be told: banks use those of pending ones again.
+    fn is_merged(&self, external_id: &str, telling: &Telling) -> bool {
+        self.former.get(external_id).into_iter().flatten().any(|(from, into)| {
+            let is_alike = from.description == telling.description || (from.pending && telling.pending);
+            is_alike && from.amount.unwrap_or(into.amount) == telling.amount
+        })
     }
 
     /// The known transaction that this telling is the same as, each at most once.

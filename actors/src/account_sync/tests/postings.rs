@@ -134,6 +134,32 @@ fn a_pending_one_that_is_booked_under_another_id_stays_the_same_transaction() {
     assert_eq!(kept.told(&both, -5, 3), Postings::default());
 }
 
+#[test]
+fn another_payment_under_the_id_of_a_pending_one_that_was_booked_is_a_transaction_of_its_own() {
+    let mut kept = Kept::default();
+    let booked = told("b1", 1, -500, "Coffee", false);
+    kept.told(&[told("p1", 0, -500, "COFFEE*1", true)], -5, 0);
+    kept.told(std::slice::from_ref(&booked), -5, 1);
+    // The bank still tells of it, in other words or booked in the same ones.
+    for still in [told("p1", 0, -500, "COFFEE 1", true), told("p1", 1, -500, "COFFEE*1", false)] {
+        assert_eq!(kept.told(&[booked.clone(), still], -5, 1), Postings::default());
+    }
+    let other = kept.told(&[booked.clone(), told("p1", 2, -7700, "Shop", true)], -5, 2);
+    assert_eq!((other.added, other.modified, other.gone.len()), (1, 0, 0));
+    let other = kept.told(&[booked.clone(), told("p1", 3, -7700, "Shop", false)], -5, 3);
+    assert_eq!((other.added, other.modified, kept.transactions.len()), (0, 1, 2));
+}
+
+#[test]
+fn another_payment_of_the_same_amount_under_a_former_id_is_told_by_its_words_once_it_is_booked() {
+    let mut kept = Kept::default();
+    let booked = told("b1", 1, -500, "Coffee", false);
+    kept.told(&[told("p1", 0, -500, "COFFEE*1", true)], -5, 0);
+    kept.told(std::slice::from_ref(&booked), -5, 1);
+    let other = kept.told(&[booked, told("p1", 3, -500, "Shop", false)], -5, 3);
+    assert_eq!((other.added, kept.transactions.len()), (1, 2));
+}
+
 /// A statement that is not whole.
 fn half_told(since: i64, now: i64) -> Told<'static> {
     Told { whole: false, ..whole_told(since, now) }
