@@ -93,7 +93,13 @@ pub(super) fn post(
             None => postings.update(before, telling, when.now),
         }
     }
-    postings.gone.extend(book.vanished(when).cloned());
+    for known in book.left() {
+        match Fate::of(&known.value, when) {
+            Fate::Stays => {}
+            Fate::Waits => postings.withdraw(known, when.now),
+            Fate::Goes => postings.gone.push(known.clone()),
+        }
+    }
     postings
 }
 
@@ -143,6 +149,8 @@ impl<'a> Book<'a> {
                 Some(removed) => removed.contains(external_id),
                 None => when.whole && transaction.value.date >= since,
             };
+            let can_be_missed = when.whole || when.removed.is_some();
+            let is_missing = is_missing || (can_be_missed && transaction.value.withdrawn_at.is_some());
             if is_missing && !told.contains_key(external_id) && !transaction.value.kept_apart {
                 book.untold.entry(transaction.value.amount.minor).or_default().push(transaction);
             }
@@ -209,19 +217,37 @@ impl<'a> Book<'a> {
         (free && self.taken.insert(known.value.id.as_str())).then_some(known)
     }
 
-    /// What is said to be gone, and pending ones that are told of no more. Of the latter, those that
-    /// the user wrote something on stay until they cannot be booked any more.
-    fn vanished(&self, when: Told<'_>) -> impl Iterator<Item = &'a Versioned<Transaction>> + use<'_, 'a> {
-        let today = when.now.day();
-        let is_said = when.removed.is_some();
+    /// What is told of no more, and is the same as nothing that is.
+    fn left(&self) -> impl Iterator<Item = &'a Versioned<Transaction>> + use<'_, 'a> {
         let untold = self.untold.values().flatten().copied();
-        untold.filter(|known| !self.taken.contains(known.value.id.as_str())).filter(move |known| {
-            let known = &known.value;
-            let written = is_written(known);
-            let doubtful = when.provisional_since.is_some_and(|since| known.updated_at >= since);
-            let too_late = days(&known.date, &today).is_none_or(|days| days > BOOKED_WITHIN);
-            is_said || (doubtful && !written) || (known.pending && (!written || too_late))
-        })
+        untold.filter(|known| !self.taken.contains(known.value.id.as_str()))
+    }
+}
+
+/// What becomes of a transaction that is told of no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Stays,
+    /// It is kept for some days: what is booked as it may come yet.
+    Waits,
+    Goes,
+}
+
+impl Fate {
+    /// Pending ones go, and so does what is said to be gone. A pending one that the user wrote
+    /// something on stays until it cannot be booked any more.
+    fn of(known: &Transaction, when: Told<'_>) -> Self {
+        let is_said = when.removed.is_some();
+        let written = is_written(known);
+        if known.pending && written {
+            // Who says that one is gone may say later which one was booked as it.
+            let withdrawn = known.withdrawn_at.unwrap_or(when.now).day();
+            let since = if is_said { withdrawn.max(known.date.clone()) } else { known.date.clone() };
+            let too_late = days(&since, &when.now.day()).is_none_or(|days| days > BOOKED_WITHIN);
+            return if too_late { Self::Goes } else { Self::Waits };
+        }
+        let doubtful = when.provisional_since.is_some_and(|since| known.updated_at >= since);
+        if is_said || known.pending || (doubtful && !written) { Self::Goes } else { Self::Stays }
     }
 }
 
@@ -270,6 +296,7 @@ impl Telling {
             note: None,
             merged_from: Vec::new(),
             kept_apart: false,
+            withdrawn_at: None,
             command: None,
             updated_at: now,
         }
@@ -279,7 +306,8 @@ impl Telling {
 impl Postings {
     fn update(&mut self, before: &Versioned<Transaction>, telling: Telling, now: Timestamp) {
         let Telling { date, amount, description, pending } = telling;
-        let new = Transaction { date, amount, description, pending, ..before.value.clone() };
+        let told = Transaction { date, amount, description, pending, ..before.value.clone() };
+        let new = Transaction { withdrawn_at: None, ..told };
         if new != before.value {
             self.modified += 1;
             self.writes.push((Transaction { updated_at: now, ..new }, before.version));
@@ -305,9 +333,18 @@ impl Postings {
             rule,
             at: now,
         });
+        new.withdrawn_at = None;
         new.updated_at = now;
         self.modified += 1;
         self.writes.push((new, before.version));
+    }
+
+    /// Notes that it is told of no more. Nobody sees that, so it counts as no change.
+    fn withdraw(&mut self, before: &Versioned<Transaction>, now: Timestamp) {
+        if before.value.withdrawn_at.is_none() {
+            self.writes
+                .push((Transaction { withdrawn_at: Some(now), ..before.value.clone() }, before.version));
+        }
     }
 
     /// Merges two that are known: the pending one stays, as it is older and the user may have written

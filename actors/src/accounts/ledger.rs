@@ -195,6 +195,7 @@ impl Ledger {
             note: new.note,
             merged_from: Vec::new(),
             kept_apart: false,
+            withdrawn_at: None,
             command: new.command,
             updated_at: self.clock.now(),
         };

@@ -23,6 +23,7 @@ pub static TRANSACTIONS: Collection = Collection {
         Field::optional("note", Kind::Text),
         Field::optional("mergedFrom", Kind::List),
         Field::optional("command", Kind::Text),
+        Field::optional("withdrawnAt", Kind::Time),
     ],
     indexes: &[
         Index::by("user", &["userId", "date"]).narrow(),
@@ -67,6 +68,10 @@ pub struct Transaction {
     /// provider does not tell of it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub kept_apart: bool,
+    /// Since when the provider does not tell of it any more, if it is kept all the same for a while: it
+    /// is pending, and may come back as one that is booked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdrawn_at: Option<Timestamp>,
     /// A digest of the command that made it, to tell a repeat from another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
@@ -132,6 +137,7 @@ impl Transaction {
             pending: former.pending,
             merged_from: Vec::new(),
             kept_apart: true,
+            withdrawn_at: None,
             category: None,
             note: None,
             command: None,

@@ -209,8 +209,8 @@ fn what_was_known_before_or_has_words_or_was_merged_is_not_the_pending_one_that_
         let pending = kept.transactions.values().find(|t| t.value.pending).unwrap().value.id.clone();
         kept.write(&pending, "food");
         let when = Told { whole_at: Some(day(if case == 0 { 1 } else { 0 })), ..whole_told(-5, 2) };
-        assert_eq!(kept.told_of(&booked, when), Postings::default(), "{case}");
-        assert_eq!(kept.transactions.len(), 2, "{case}");
+        let postings = kept.told_of(&booked, when);
+        assert_eq!((postings.added, postings.modified, kept.transactions.len()), (0, 0, 2), "{case}");
     }
 }
 
@@ -390,6 +390,45 @@ fn of_changes_the_pending_one_that_the_provider_names_is_booked_also_with_anothe
     // And the user can part them: with the amount that it had.
     let (_, apart) = only.unmerged("apart".to_owned(), day(21)).unwrap();
     assert_eq!((apart.amount, apart.external_id.as_deref()), (dollars(-500), Some("p1")));
+}
+
+/// An account with a pending one that the user wrote on and the provider withdrew, and one that it
+/// withdrew that the user did not write on.
+fn withdrawn(on: i64) -> Kept {
+    let mut kept = Kept::default();
+    let (nothing, gone) = (BTreeSet::new(), BTreeSet::from(["p1", "p2"]));
+    let pending = [told("p1", 0, -500, "COFFEE*1", true), told("p2", 0, -700, "Fuel", true)];
+    kept.told_of(&pending, changes(&nothing, 0));
+    kept.write("t1", "food");
+    let postings = kept.told_of(&[], changes(&gone, on));
+    assert_eq!((postings.modified, postings.gone.len()), (0, 1));
+    kept
+}
+
+#[test]
+fn of_changes_what_the_user_wrote_on_a_pending_one_waits_for_what_it_is_booked_as() {
+    let nothing = BTreeSet::new();
+    let named = BankTransaction { replaces: Some("p1".to_owned()), ..told("b1", 12, -575, "Coffee", false) };
+    for (booked, withdrawn_on) in [(named, 12), (told("b1", 2, -500, "Coffee", false), 2)] {
+        let mut kept = withdrawn(withdrawn_on);
+        let postings = kept.told_of(&[booked], changes(&nothing, withdrawn_on + 1));
+        assert_eq!((postings.added, postings.modified, postings.gone.len()), (0, 1, 0));
+        let only = kept.only();
+        assert_eq!((only.pending, only.category.as_deref(), only.withdrawn_at), (false, Some("food"), None));
+    }
+}
+
+#[test]
+fn of_changes_a_pending_one_that_was_withdrawn_goes_in_time_unless_it_is_told_again() {
+    let nothing = BTreeSet::new();
+    let mut kept = withdrawn(3);
+    assert_eq!(kept.told_of(&[], changes(&nothing, 13)), Postings::default());
+    assert_eq!(kept.told_of(&[], changes(&nothing, 14)).gone.len(), 1);
+    assert!(kept.transactions.is_empty());
+    let mut kept = withdrawn(3);
+    kept.told_of(&[told("p1", 0, -500, "COFFEE*1", true)], changes(&nothing, 4));
+    assert_eq!(kept.told_of(&[], changes(&nothing, 30)), Postings::default());
+    assert_eq!(kept.only().category.as_deref(), Some("food"));
 }
 
 #[test]
