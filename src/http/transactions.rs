@@ -52,6 +52,9 @@ struct MergedFromView {
     external_id: String,
     #[schema(format = Date)]
     date: String,
+    /// In the transaction's currency; null if it is not known, as for some that were merged long ago.
+    #[schema(required = true)]
+    amount: Option<Amount>,
     description: String,
     pending: bool,
     /// `pending_posted`: a pending one vanished and one of the same amount was booked within some
@@ -66,6 +69,7 @@ impl From<MergedFrom> for MergedFromView {
         Self {
             external_id: from.external_id,
             date: from.date,
+            amount: from.amount.map(Amount::from),
             description: from.description,
             pending: from.pending,
             rule: match from.rule {

@@ -328,7 +328,7 @@ impl Postings {
             external_id: new.external_id.replace(external_id.to_owned()).unwrap_or_default(),
             date: std::mem::replace(&mut new.date, telling.date),
             description: std::mem::replace(&mut new.description, telling.description),
-            amount: Some(amount).filter(|amount| *amount != telling.amount),
+            amount: Some(amount),
             pending: std::mem::replace(&mut new.pending, telling.pending),
             rule,
             at: now,

@@ -101,7 +101,7 @@ pub struct MergedFrom {
     pub date: String,
     /// Its description then.
     pub description: String,
-    /// Its amount then, if that was another.
+    /// Its amount then. Absent in old records, if it was that of the transaction when they were merged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amount: Option<Money>,
     /// Whether it was pending.

@@ -225,6 +225,16 @@ fn what_is_new_is_the_pending_one_rather_than_what_came_before() {
 }
 
 #[test]
+fn what_is_taken_apart_has_the_amount_that_it_was_told_with() {
+    let mut kept = Kept::default();
+    kept.told(&[told("p1", 0, -1000, "Cafe", true)], -5, 0);
+    kept.told(&[told("b1", 1, -1000, "CAFE INC", false)], -5, 1);
+    kept.told(&[told("b1", 1, -1200, "CAFE INC", false)], -5, 2);
+    let (rest, apart) = kept.only().clone().unmerged("apart".to_owned(), day(2)).unwrap();
+    assert_eq!((rest.amount, apart.amount), (dollars(-1200), dollars(-1000)));
+}
+
+#[test]
 fn of_two_pending_ones_of_one_amount_each_is_booked_once() {
     let mut kept = Kept::default();
     kept.told(&[told("p1", 0, -500, "Coffee", true), told("p2", 1, -500, "Tea", true)], -5, 1);
