@@ -144,7 +144,8 @@ async fn edit_transaction(
     params(("id" = String, Path)),
     responses(
         (status = 201, body = TransactionView, description = "The one that was taken out"),
-        (status = 409, description = "Nothing was merged into it (`nothing_merged`)"),
+        (status = 409, description = "Nothing was merged into it (`nothing_merged`), or the bank tells of \
+            another transaction under the id of what was merged (`former_is_back`)"),
         (status = 412, description = "The transaction has changed meanwhile"),
     ),
     security(("bearer" = [])),
