@@ -58,7 +58,9 @@ struct MergedFromView {
     description: String,
     pending: bool,
     /// `pending_posted`: a pending one vanished and one of the same amount was booked within some
-    /// days. `same_under_another_id`: same day, amount and description.
+    /// days. `same_under_another_id`: same day, amount and description. `named_by_provider`: the bank
+    /// says which pending one was booked as this. `tip_added`: a pending one vanished, and the only one
+    /// of like description was booked within 5 days for up to 30 % more.
     rule: &'static str,
     /// When they were merged.
     at: Time,
@@ -76,6 +78,7 @@ impl From<MergedFrom> for MergedFromView {
                 MergeRule::PendingPosted => "pending_posted",
                 MergeRule::SameUnderAnotherId => "same_under_another_id",
                 MergeRule::NamedByProvider => "named_by_provider",
+                MergeRule::TipAdded => "tip_added",
             },
             at: from.at.into(),
         }

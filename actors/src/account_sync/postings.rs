@@ -1,12 +1,14 @@
 //! What a statement changes of an account's transactions. Pure.
 //!
-//! A transaction is recognised by the provider's id. One that comes under an id that is not known
-//! is taken for one that is if the provider says which, or else by two rules: a pending one that is no longer told of and one of the
-//! same amount that was booked within some days are the same; so are two of the same day, amount
-//! and description of which the statement tells only one. Both rules need a statement that is whole:
-//! what a half one does not tell of may well be there, and nothing must go missing. So what a half one
-//! brought as new is looked at again by the next whole one. What was merged with what, and why, stays
-//! with the transaction, and the user can part them again.
+//! A transaction is recognised by the provider's id. One that comes under an id that is not known is
+//! taken for one that is if the provider says which, or else by two rules: a pending one that is no
+//! longer told of and one of the same amount that was booked within some days are the same; so are two
+//! of the same day, amount and description of which the statement tells only one. Where neither finds
+//! anything, a pending one is the same as one of like description that was booked soon for somewhat
+//! more, a tip, if that leaves no choice. All these rules need a statement that is whole: what a half
+//! one does not tell of may well be there, and nothing must go missing. So what a half one brought as
+//! new is looked at again by the next whole one. What was merged with what, and why, stays with the
+//! transaction, and the user can part them again.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -23,6 +25,14 @@ use crate::time::Timestamp;
 const BOOKED_WITHIN: i32 = 10;
 /// Days that a booking may be dated before the payment.
 const BOOKED_BEFORE: i32 = 1;
+/// Days after which one to which a tip was added may be booked.
+const TIPPED_WITHIN: i32 = 5;
+/// Percent that a tip may be of what was pending.
+const MOST_TIP: u64 = 30;
+/// Pending ones of one account among which tips are looked for; if more are missing, that says nothing.
+const MOST_TIPPED: usize = 50;
+/// Letters and digits that are enough to know a description by, if another one has them too.
+const LEAST_ALIKE: usize = 3;
 /// Characters that are kept of a description.
 const MOST_CHARS: usize = 200;
 
@@ -68,7 +78,7 @@ pub(super) fn post(
     let told = distinct(told);
     let mut book = Book::open(known, &told, when);
     let mut postings = Postings::default();
-    let mut again = Vec::new();
+    let (mut again, mut rest) = (Vec::new(), Vec::new());
     for (external_id, telling) in &told {
         let named = telling.replaces.as_deref().filter(|id| !told.contains_key(id));
         let telling = Telling::of(telling);
@@ -82,15 +92,30 @@ pub(super) fn post(
         } else if let Some((before, rule)) = book.take_same(&telling) {
             postings.merge(before, telling, rule, external_id, when.now);
         } else {
-            postings.added += 1;
-            postings.writes.push((telling.into_new(account, external_id, new_id(), when.now), 0));
+            rest.push(Rest { external_id, before: None, telling });
         }
     }
     // What is new has the first choice.
     for (before, telling) in again {
         match book.take_former(before, &telling, when) {
             Some((pending, rule)) => postings.unite(pending, before, telling, rule, when.now),
-            None => postings.update(before, telling, when.now),
+            None => {
+                let external_id = before.value.external_id.as_deref().unwrap_or_default();
+                rest.push(Rest { external_id, before: Some(before), telling });
+            }
+        }
+    }
+    let mut tipped = book.take_tipped(&rest, when);
+    for (place, Rest { external_id, before, telling }) in rest.into_iter().enumerate() {
+        let rule = MergeRule::TipAdded;
+        match (tipped.remove(&place), before) {
+            (Some(pending), Some(before)) => postings.unite(pending, before, telling, rule, when.now),
+            (Some(pending), None) => postings.merge(pending, telling, rule, external_id, when.now),
+            (None, Some(before)) => postings.update(before, telling, when.now),
+            (None, None) => {
+                postings.added += 1;
+                postings.writes.push((telling.into_new(account, external_id, new_id(), when.now), 0));
+            }
         }
     }
     for known in book.left() {
@@ -101,6 +126,14 @@ pub(super) fn post(
         }
     }
     postings
+}
+
+/// What is told of the same as nothing that is missing by the first rules.
+struct Rest<'a> {
+    external_id: &'a str,
+    /// What is known under this id.
+    before: Option<&'a Versioned<Transaction>>,
+    telling: Telling,
 }
 
 /// By id. Pages that overlap tell of some twice: a booked one counts more than a pending one, then
@@ -174,24 +207,49 @@ impl<'a> Book<'a> {
         self.take_same_of(telling, |_| true)
     }
 
-    /// The pending one that was booked as what is known by its own id already: it came in a statement
-    /// that could not tell that the pending one was gone. The user must not have written on it, as one
-    /// of the two records goes.
+    /// The pending one that was booked as what is known by its own id already.
     fn take_former(
         &mut self,
         booked: &Versioned<Transaction>,
         telling: &Telling,
         when: Told<'_>,
     ) -> Option<(&'a Versioned<Transaction>, MergeRule)> {
-        let booked = &booked.value;
-        let came_since = when.whole_at.is_none_or(|whole_at| booked.updated_at > whole_at);
-        let is_bare = booked.merged_from.is_empty() && !booked.kept_apart && !is_written(booked);
-        if !came_since || !is_bare || booked.pending || telling.pending {
-            return None;
+        let booked = Some(&booked.value).filter(|booked| came_late(booked, when))?;
+        self.take_same_of(telling, |known| known.pending && !telling.pending && is_older(known, booked))
+    }
+
+    /// The pending ones to which tips were added before they were booked as these, by their places in
+    /// `rest`. Each must be the only choice of the other.
+    fn take_tipped(
+        &mut self,
+        rest: &[Rest<'_>],
+        when: Told<'_>,
+    ) -> HashMap<usize, &'a Versioned<Transaction>> {
+        let left: Vec<_> = self.left().filter(|known| known.value.pending).take(MOST_TIPPED + 1).collect();
+        if left.len() > MOST_TIPPED {
+            return HashMap::new();
         }
-        // One that the user wrote on has changed since it was told.
-        let is_older = |pending: &Transaction| booked.updated_at > pending.updated_at || is_written(pending);
-        self.take_same_of(telling, |known| known.pending && is_older(known))
+        let mut choices = vec![Vec::new(); left.len()];
+        let booked = rest.iter().enumerate().filter(|(_, Rest { before, telling, .. })| {
+            !telling.pending && before.is_none_or(|before| came_late(&before.value, when))
+        });
+        for (place, Rest { before, telling, .. }) in booked {
+            let fits = |pending: &Transaction| {
+                telling.has_tip(pending) && before.is_none_or(|before| is_older(pending, &before.value))
+            };
+            let likely: Vec<usize> = (0..left.len()).filter(|&n| fits(&left[n].value)).collect();
+            for &n in &likely {
+                choices[n].push((place, likely.len()));
+            }
+        }
+        let mut tipped = HashMap::new();
+        for (known, choices) in left.into_iter().zip(choices) {
+            if let [(place, 1)] = choices[..] {
+                self.taken.insert(known.value.id.as_str());
+                tipped.insert(place, known);
+            }
+        }
+        tipped
     }
 
     fn take_same_of(
@@ -251,6 +309,32 @@ impl Fate {
     }
 }
 
+/// Whether this booked one came in a statement that could not tell that a pending one was gone. One of
+/// the two records goes if they are the same, so the user must not have written on this one.
+fn came_late(booked: &Transaction, when: Told<'_>) -> bool {
+    when.whole_at.is_none_or(|whole_at| booked.updated_at > whole_at)
+        && !booked.pending
+        && !booked.kept_apart
+        && booked.merged_from.is_empty()
+        && !is_written(booked)
+}
+
+/// Whether the pending one was there first. One that the user wrote on has changed since it came.
+fn is_older(pending: &Transaction, booked: &Transaction) -> bool {
+    booked.updated_at > pending.updated_at || is_written(pending)
+}
+
+/// Whether two descriptions are the same, or one has all of the other, but for case, spaces and signs.
+fn are_alike(one: &str, other: &str) -> bool {
+    let (one, other) = (folded(one), folded(other));
+    let (short, long) = if one.len() <= other.len() { (one, other) } else { (other, one) };
+    !short.is_empty() && (short == long || (short.chars().count() >= LEAST_ALIKE && long.contains(&short)))
+}
+
+fn folded(text: &str) -> String {
+    text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
 /// Whether the user wrote something on it.
 fn is_written(known: &Transaction) -> bool {
     known.category.is_some() || known.note.is_some()
@@ -280,6 +364,20 @@ impl Telling {
         }
         let booked = known.pending && (-BOOKED_BEFORE..=BOOKED_WITHIN).contains(&apart);
         booked.then_some((1, !same_text, apart.unsigned_abs()))
+    }
+
+    /// Whether a pending one was booked as this with a tip.
+    fn has_tip(&self, known: &Transaction) -> bool {
+        let (before, after) = (known.amount.minor.unsigned_abs(), self.amount.minor.unsigned_abs());
+        let soon = |apart: i32| (-BOOKED_BEFORE..=TIPPED_WITHIN).contains(&apart);
+        known.pending
+            && !self.pending
+            && known.amount.currency == self.amount.currency
+            && known.amount.minor.signum() == self.amount.minor.signum()
+            && after > before
+            && after.saturating_mul(100) <= before.saturating_mul(100 + MOST_TIP)
+            && days(&known.date, &self.date).is_some_and(soon)
+            && are_alike(&known.description, &self.description)
     }
 
     fn into_new(self, account: &Account, external_id: &str, id: String, now: Timestamp) -> Transaction {

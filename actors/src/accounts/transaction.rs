@@ -89,6 +89,9 @@ pub enum MergeRule {
     SameUnderAnotherId,
     /// The provider says which pending one was booked as this.
     NamedByProvider,
+    /// A pending one vanished, and one of like description was booked within a few days for somewhat
+    /// more, which left no choice.
+    TipAdded,
 }
 
 /// A former telling of a transaction.

@@ -225,6 +225,69 @@ fn what_is_new_is_the_pending_one_rather_than_what_came_before() {
 }
 
 #[test]
+fn a_pending_one_that_is_booked_with_a_tip_stays_the_same_transaction_and_can_be_taken_apart() {
+    let mut kept = Kept::default();
+    kept.told(&[told("p1", 0, -1000, "TST* Joe's Bar", true)], -5, 0);
+    kept.write("t1", "food");
+    let booked = [told("b1", 2, -1300, "JOES BAR", false)];
+    let postings = kept.told(&booked, -5, 2);
+    assert_eq!((postings.added, postings.modified, postings.gone.len()), (0, 1, 0));
+    let only = kept.only().clone();
+    assert_eq!((only.id.as_str(), only.pending, only.category.as_deref()), ("t1", false, Some("food")));
+    assert_eq!((only.amount, only.merged_from[0].rule), (dollars(-1300), MergeRule::TipAdded));
+    let (rest, apart) = only.unmerged("apart".to_owned(), day(2)).unwrap();
+    assert_eq!(apart.amount, dollars(-1000));
+    kept.transactions.insert(rest.id.clone(), Versioned { value: rest, version: 3 });
+    kept.transactions.insert(apart.id.clone(), Versioned { value: apart, version: 1 });
+    kept.told(&booked, -5, 3);
+    assert_eq!(kept.transactions.len(), 2);
+}
+
+#[test]
+fn a_tip_that_a_half_statement_brought_is_found_by_the_next_whole_one() {
+    let mut kept = Kept::default();
+    kept.told(&[told("p1", 0, -1000, "Cafe", true)], -5, 0);
+    kept.write("t1", "food");
+    let booked = [told("b1", 1, -1200, "Cafe", false)];
+    kept.told_of(&booked, half_told(-5, 1));
+    let postings = kept.told_of(&booked, Told { whole_at: Some(day(0)), ..whole_told(-5, 2) });
+    assert_eq!((postings.modified, postings.gone.len()), (1, 1));
+    assert_eq!((kept.only().id.as_str(), kept.only().amount), ("t1", dollars(-1200)));
+}
+
+#[test]
+fn what_is_too_much_too_late_of_another_name_or_not_the_only_choice_is_no_tip() {
+    let booked = |on, cents, text| told("b1", on, cents, text, false);
+    let second = |cents| told("b2", 1, cents, "Cafe", false);
+    for (tellings, expected) in [
+        (vec![booked(1, -1301, "Cafe")], 2),
+        (vec![booked(1, -999, "Cafe")], 2),
+        (vec![booked(1, 1100, "Cafe")], 2),
+        (vec![booked(6, -1100, "Cafe")], 2),
+        (vec![booked(1, -1100, "Fuel")], 2),
+        (vec![booked(1, -1100, "")], 2),
+        (vec![booked(1, -1100, "Ca")], 2),
+        (vec![booked(1, -1100, "Cafe"), second(-1200)], 3),
+        // An exact one has the first choice.
+        (vec![booked(1, -1100, "Cafe"), second(-1000)], 2),
+        (vec![booked(5, -1100, "Cafe")], 1),
+    ] {
+        let mut kept = Kept::default();
+        kept.told(&[told("p1", 0, -1000, "Cafe", true)], -5, 0);
+        kept.write("t1", "food");
+        kept.told(&tellings, -5, 6);
+        assert_eq!(kept.transactions.len(), expected, "{tellings:?}");
+    }
+    // Two pending ones for one booking.
+    let mut kept = Kept::default();
+    kept.told(&[told("p1", 0, -1000, "Cafe", true), told("p2", 0, -1050, "Cafe", true)], -5, 0);
+    kept.write("t1", "food");
+    kept.write("t2", "food");
+    kept.told(&[booked(1, -1100, "Cafe")], -5, 1);
+    assert_eq!(kept.transactions.len(), 3);
+}
+
+#[test]
 fn what_is_taken_apart_has_the_amount_that_it_was_told_with() {
     let mut kept = Kept::default();
     kept.told(&[told("p1", 0, -1000, "Cafe", true)], -5, 0);
@@ -253,7 +316,7 @@ fn of_two_pending_ones_of_one_amount_each_is_booked_once() {
 #[test]
 fn other_amounts_later_bookings_and_what_is_still_told_are_not_merged() {
     for (telling, expected) in [
-        (told("b1", 2, -501, "Coffee", false), 2),
+        (told("b1", 2, -499, "Coffee", false), 2),
         (told("b1", 11, -500, "Coffee", false), 2),
         (told("b1", -2, -500, "Coffee", false), 2),
         (told("b1", 10, -500, "Coffee", false), 1),
