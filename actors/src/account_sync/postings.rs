@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use jiff::civil::Date;
 
 use super::merge::is_shown;
+use super::settle::OVERLAP;
 use crate::accounts::{Account, MergeRule, MergedFrom, Transaction};
 use crate::providers::BankTransaction;
 use crate::store::Versioned;
@@ -64,6 +65,13 @@ pub(super) struct Told<'a> {
     pub(super) provisional_since: Option<Timestamp>,
     /// The present.
     pub(super) now: Timestamp,
+}
+
+impl Told<'_> {
+    /// The first day on which one that is still pending can have been made.
+    fn oldest(&self) -> String {
+        self.now.minus(OVERLAP).day()
+    }
 }
 
 /// Takes over what a provider tells of an account's transactions. `known` are those of the account
@@ -154,7 +162,7 @@ struct Book<'a> {
     by_external: HashMap<&'a str, &'a Versioned<Transaction>>,
     /// Tellings that were merged into others, by their ids, each with what it was merged into.
     former: HashMap<&'a str, Vec<(&'a MergedFrom, &'a Transaction)>>,
-    /// By amount: known, of the time told of, and yet not told of under their ids.
+    /// By amount: known, of the time told of or pending for too long, and yet not told of under their ids.
     untold: BTreeMap<i64, Vec<&'a Versioned<Transaction>>>,
     taken: BTreeSet<&'a str>,
 }
@@ -165,7 +173,7 @@ impl<'a> Book<'a> {
         told: &BTreeMap<&str, &BankTransaction>,
         when: Told<'_>,
     ) -> Self {
-        let since = when.since.day();
+        let (since, oldest) = (when.since.day(), when.oldest());
         let mut book = Self {
             by_external: HashMap::new(),
             former: HashMap::new(),
@@ -180,7 +188,11 @@ impl<'a> Book<'a> {
             }
             let is_missing = match when.removed {
                 Some(removed) => removed.contains(external_id),
-                None => when.whole && transaction.value.date >= since,
+                // One that is pending for so long is not asked for any more, and would stay for ever.
+                None => {
+                    let is_old = transaction.value.pending && transaction.value.date < oldest;
+                    when.whole && (is_old || transaction.value.date >= since)
+                }
             };
             let can_be_missed = when.whole || when.removed.is_some();
             let is_missing = is_missing || (can_be_missed && transaction.value.withdrawn_at.is_some());
@@ -297,6 +309,10 @@ impl Fate {
     fn of(known: &Transaction, when: Told<'_>) -> Self {
         let is_said = when.removed.is_some();
         let written = is_written(known);
+        // Of its first day a statement may tell a part.
+        if !is_said && known.pending && known.date == when.since.day() && known.date >= when.oldest() {
+            return Self::Stays;
+        }
         if known.pending && written {
             // Who says that one is gone may say later which one was booked as it.
             let withdrawn = known.withdrawn_at.unwrap_or(when.now).day();

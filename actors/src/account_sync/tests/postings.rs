@@ -354,6 +354,32 @@ fn a_statement_that_is_not_whole_and_one_that_begins_later_remove_nothing() {
 }
 
 #[test]
+fn one_that_is_pending_for_longer_than_is_asked_for_goes_or_is_what_was_booked() {
+    let pending = [told("p1", -16, -500, "Hotel", true)];
+    let mut kept = Kept::default();
+    kept.told(&pending, -365, 0);
+    assert_eq!(kept.told(&[], -14, 0).gone.len(), 1);
+    let mut kept = Kept::default();
+    kept.told(&pending, -365, 0);
+    kept.write("t1", "trip");
+    kept.told(&[told("b1", -10, -500, "Hotel", false)], -14, 0);
+    assert_eq!((kept.only().pending, kept.only().category.as_deref()), (false, Some("trip")));
+    // What is still told of stays, however old.
+    let mut kept = Kept::default();
+    kept.told(&pending, -365, 0);
+    assert_eq!(kept.told(&pending, -14, 0), Postings::default());
+}
+
+#[test]
+fn a_pending_one_of_the_day_on_which_the_time_told_of_begins_stays() {
+    let mut kept = Kept::default();
+    kept.told(&[told("p1", -14, -500, "Hotel", true), told("p2", -14, -700, "Fuel", true)], -365, 0);
+    kept.write("t1", "trip");
+    assert_eq!(kept.told(&[], -14, 0), Postings::default());
+    assert_eq!(kept.told(&[], -13, 1).gone.len(), 2);
+}
+
+#[test]
 fn booked_ones_are_never_removed() {
     let mut kept = Kept::default();
     kept.told(&[told("1", 0, -500, "Rent", false)], -5, 0);
