@@ -145,16 +145,21 @@ struct Rest<'a> {
 }
 
 /// By id. Pages that overlap tell of some twice: a booked one counts more than a pending one, then
-/// the later one.
+/// the later one, then the one of the larger amount, so that in any order the same one counts.
 fn distinct(told: &[BankTransaction]) -> BTreeMap<&str, &BankTransaction> {
     let mut distinct: BTreeMap<&str, &BankTransaction> = BTreeMap::new();
     for telling in told {
         let place = distinct.entry(telling.id.as_str()).or_insert(telling);
-        if (Reverse(telling.pending), telling.at) > (Reverse(place.pending), place.at) {
+        if weight(telling) > weight(place) {
             *place = telling;
         }
     }
     distinct
+}
+
+/// What tells which of two tellings counts.
+fn weight(telling: &BankTransaction) -> (Reverse<bool>, Timestamp, i64, &str) {
+    (Reverse(telling.pending), telling.at, telling.amount.minor, &telling.description)
 }
 
 /// What is known of the account, by the ways in which it is looked up.

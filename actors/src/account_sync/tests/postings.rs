@@ -380,6 +380,23 @@ fn a_pending_one_of_the_day_on_which_the_time_told_of_begins_stays() {
 }
 
 #[test]
+fn of_two_tellings_under_one_id_the_same_one_counts_in_any_order() {
+    let mut tellings = [
+        told("1", 0, -900, "Rent", true),
+        told("1", 0, -500, "Coffee", false),
+        told("1", 0, -700, "Coffee", false),
+        told("1", 0, -500, "Tea", false),
+    ];
+    let mut kept = Kept::default();
+    for _ in 0..tellings.len() {
+        tellings.rotate_left(1);
+        kept.told(&tellings, -5, 1);
+        let only = kept.only();
+        assert_eq!((only.amount, only.description.as_str()), (dollars(-500), "Tea"));
+    }
+}
+
+#[test]
 fn booked_ones_are_never_removed() {
     let mut kept = Kept::default();
     kept.told(&[told("1", 0, -500, "Rent", false)], -5, 0);
