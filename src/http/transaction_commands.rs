@@ -138,7 +138,7 @@ async fn edit_transaction(
 }
 
 /// Takes the last telling that was merged into this transaction out of it, as one of its own. They
-/// are never merged again.
+/// are never merged again. A pending one of which the bank does not tell any more goes after some days.
 #[utoipa::path(
     tag = "accounts",
     params(("id" = String, Path)),

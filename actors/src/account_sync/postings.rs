@@ -126,7 +126,7 @@ pub(super) fn post(
             }
         }
     }
-    for known in book.left() {
+    for known in book.left().chain(book.apart.iter().copied()) {
         match Fate::of(&known.value, when) {
             Fate::Stays => {}
             Fate::Waits => postings.withdraw(known, when.now),
@@ -169,6 +169,8 @@ struct Book<'a> {
     former: HashMap<&'a str, Vec<(&'a MergedFrom, &'a Transaction)>>,
     /// By amount: known, of the time told of or pending for too long, and yet not told of under their ids.
     untold: BTreeMap<i64, Vec<&'a Versioned<Transaction>>>,
+    /// Likewise untold, but taken apart by the user: the same as nothing else.
+    apart: Vec<&'a Versioned<Transaction>>,
     taken: BTreeSet<&'a str>,
 }
 
@@ -183,6 +185,7 @@ impl<'a> Book<'a> {
             by_external: HashMap::new(),
             former: HashMap::new(),
             untold: BTreeMap::new(),
+            apart: Vec::new(),
             taken: BTreeSet::new(),
         };
         for transaction in known {
@@ -201,8 +204,13 @@ impl<'a> Book<'a> {
             };
             let can_be_missed = when.whole || when.removed.is_some();
             let is_missing = is_missing || (can_be_missed && transaction.value.withdrawn_at.is_some());
-            if is_missing && !told.contains_key(external_id) && !transaction.value.kept_apart {
+            if !is_missing || told.contains_key(external_id) {
+                continue;
+            }
+            if !transaction.value.kept_apart {
                 book.untold.entry(transaction.value.amount.minor).or_default().push(transaction);
+            } else if transaction.value.pending {
+                book.apart.push(transaction);
             }
         }
         // What the user took apart is told under its own id again.
@@ -310,7 +318,7 @@ enum Fate {
 
 impl Fate {
     /// Pending ones go, and so does what is said to be gone. A pending one that the user wrote
-    /// something on stays until it cannot be booked any more.
+    /// something on, or took apart, stays until it cannot be booked any more.
     fn of(known: &Transaction, when: Told<'_>) -> Self {
         let is_said = when.removed.is_some();
         let written = is_written(known);
@@ -318,10 +326,12 @@ impl Fate {
         if !is_said && known.pending && known.date == when.since.day() && known.date >= when.oldest() {
             return Self::Stays;
         }
-        if known.pending && written {
-            // Who says that one is gone may say later which one was booked as it.
+        if known.pending && (written || known.kept_apart) {
+            // Who says that one is gone may say later which one was booked as it. And what the user
+            // has just taken apart is not to be gone at once.
             let withdrawn = known.withdrawn_at.unwrap_or(when.now).day();
-            let since = if is_said { withdrawn.max(known.date.clone()) } else { known.date.clone() };
+            let from_then = is_said || known.kept_apart;
+            let since = if from_then { withdrawn.max(known.date.clone()) } else { known.date.clone() };
             let too_late = days(&since, &when.now.day()).is_none_or(|days| days > BOOKED_WITHIN);
             return if too_late { Self::Goes } else { Self::Waits };
         }

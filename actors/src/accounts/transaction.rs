@@ -65,7 +65,7 @@ pub struct Transaction {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub merged_from: Vec<MergedFrom>,
     /// The user took it out of another one: it is merged with nothing again, and stays when the
-    /// provider does not tell of it.
+    /// provider does not tell of it; for some days only if it is pending.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub kept_apart: bool,
     /// Since when the provider does not tell of it any more, if it is kept all the same for a while: it
@@ -140,7 +140,8 @@ impl Transaction {
             pending: former.pending,
             merged_from: Vec::new(),
             kept_apart: true,
-            withdrawn_at: None,
+            // It was gone when it was merged. If it was not, it is told of again.
+            withdrawn_at: former.pending.then_some(now),
             category: None,
             note: None,
             command: None,

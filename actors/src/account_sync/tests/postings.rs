@@ -440,6 +440,37 @@ fn what_the_user_took_apart_stays_apart() {
     }
 }
 
+#[test]
+fn a_pending_one_that_the_user_took_apart_goes_some_days_later_if_it_is_not_told_again() {
+    let nothing = BTreeSet::new();
+    let booked = [told("b1", 1, -500, "Other coffee", false)];
+    for when in [whole_told(-5, 1), changes(&nothing, 1)] {
+        let mut kept = Kept::default();
+        kept.told(&[told("p1", 0, -500, "Coffee", true)], -5, 0);
+        kept.told(&booked, -5, 1);
+        let (rest, apart) = kept.only().clone().unmerged("apart".to_owned(), day(9)).unwrap();
+        kept.transactions.insert(rest.id.clone(), Versioned { value: rest, version: 3 });
+        kept.transactions.insert(apart.id.clone(), Versioned { value: apart, version: 1 });
+        assert_eq!(kept.told_of(&booked, Told { now: day(19), ..when }), Postings::default());
+        assert_eq!(kept.told_of(&booked, Told { now: day(20), ..when }).gone.len(), 1);
+        assert_eq!(kept.only().external_id.as_deref(), Some("b1"));
+    }
+}
+
+#[test]
+fn a_pending_one_that_the_user_took_apart_stays_while_it_is_told_of() {
+    let mut kept = Kept::default();
+    let both = [told("p1", 0, -500, "Coffee", true), told("b1", 1, -500, "Other coffee", false)];
+    kept.told(&both[..1], -5, 0);
+    kept.told(&both[1..], -5, 1);
+    let (rest, apart) = kept.only().clone().unmerged("apart".to_owned(), day(1)).unwrap();
+    kept.transactions.insert(rest.id.clone(), Versioned { value: rest, version: 3 });
+    kept.transactions.insert(apart.id.clone(), Versioned { value: apart, version: 1 });
+    kept.told(&both, -5, 2);
+    assert_eq!(kept.told(&both, -5, 30), Postings::default());
+    assert_eq!(kept.transactions["apart"].value.withdrawn_at, None);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
