@@ -136,7 +136,7 @@ pub(super) fn post(
     postings
 }
 
-/// What is told of the same as nothing that is missing by the first rules.
+/// What is told, if by the first rules it is nothing that is missing.
 struct Rest<'a> {
     external_id: &'a str,
     /// What is known under this id.
@@ -159,7 +159,7 @@ fn distinct(told: &[BankTransaction]) -> BTreeMap<&str, &BankTransaction> {
 
 /// What tells which of two tellings counts.
 fn weight(telling: &BankTransaction) -> (Reverse<bool>, Timestamp, i64, &str) {
-    (Reverse(telling.pending), telling.at, telling.amount.minor, &telling.description)
+    (Reverse(telling.pending), telling.at, telling.amount.minor, telling.description.as_str())
 }
 
 /// What is known of the account, by the ways in which it is looked up.

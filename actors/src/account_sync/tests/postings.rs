@@ -500,6 +500,39 @@ proptest! {
         expected.sort();
         prop_assert_eq!(ids, expected);
     }
+
+    /// Payments that are told of each day, first pending and then booked, by statements of which some
+    /// are half. The user writes on each pending one.
+    #[test]
+    fn whichever_statements_are_half_each_payment_is_one_and_keeps_what_was_written_on_it(
+        payments in proptest::collection::vec((0i64..10, 0i64..=10), 1..12),
+        are_whole in proptest::collection::vec(any::<bool>(), 20),
+    ) {
+        let mut kept = Kept::default();
+        let mut whole_at = None;
+        for (now, whole) in (0i64..).zip(are_whole.into_iter().chain([true])) {
+            let made = payments.iter().enumerate().filter(|(_, (made, _))| *made <= now);
+            let tellings: Vec<_> = made.map(|(n, (made, takes))| {
+                let (cents, text, booked) = (-1000 * (n as i64 + 1), format!("Shop {n:02}"), made + takes);
+                if booked > now {
+                    told(&format!("p{n}"), *made, cents, &text, true)
+                } else {
+                    told(&format!("b{n}"), booked, cents, &text, false)
+                }
+            }).collect();
+            kept.told_of(&tellings, Told { whole, whole_at, ..whole_told(-5, now) });
+            whole_at = if whole { Some(day(now)) } else { whole_at };
+            for known in kept.transactions.values_mut().filter(|known| known.value.pending) {
+                known.value.category = Some("mine".to_owned());
+            }
+        }
+        prop_assert_eq!(kept.transactions.len(), payments.len());
+        for (n, (_, takes)) in payments.iter().enumerate() {
+            let id = format!("b{n}");
+            let found = kept.transactions.values().find(|t| t.value.external_id.as_deref() == Some(id.as_str()));
+            prop_assert_eq!(found.map(|t| t.value.category.is_some()), Some(*takes > 0));
+        }
+    }
 }
 
 /// A statement of what changed, in which these are gone.
