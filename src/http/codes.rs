@@ -63,6 +63,11 @@ const CODES: &[Code] = &[
         "A command with this Idempotency-Key was done before, and what it made was deleted since.",
     ),
     row("email_taken", 409, "Another user has this mail address."),
+    row(
+        "former_is_back",
+        409,
+        "The bank tells of another transaction under the id of what was merged, so that cannot be taken out.",
+    ),
     row("hold_expired", 409, "The hold has ended. Make a new one."),
     row("hold_taken", 409, "An order has taken the hold over already."),
     row("last_admin", 409, "The last admin can be neither demoted nor disabled nor deleted."),

@@ -138,13 +138,14 @@ async fn edit_transaction(
 }
 
 /// Takes the last telling that was merged into this transaction out of it, as one of its own. They
-/// are never merged again.
+/// are never merged again. A pending one of which the bank does not tell any more goes after some days.
 #[utoipa::path(
     tag = "accounts",
     params(("id" = String, Path)),
     responses(
         (status = 201, body = TransactionView, description = "The one that was taken out"),
-        (status = 409, description = "Nothing was merged into it (`nothing_merged`)"),
+        (status = 409, description = "Nothing was merged into it (`nothing_merged`), or the bank tells of \
+            another transaction under the id of what was merged (`former_is_back`)"),
         (status = 412, description = "The transaction has changed meanwhile"),
     ),
     security(("bearer" = [])),

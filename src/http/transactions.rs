@@ -52,10 +52,15 @@ struct MergedFromView {
     external_id: String,
     #[schema(format = Date)]
     date: String,
+    /// In the transaction's currency; null if it is not known, as for some that were merged long ago.
+    #[schema(required = true)]
+    amount: Option<Amount>,
     description: String,
     pending: bool,
     /// `pending_posted`: a pending one vanished and one of the same amount was booked within some
-    /// days. `same_under_another_id`: same day, amount and description.
+    /// days. `same_under_another_id`: same day, amount and description. `named_by_provider`: the bank
+    /// says which pending one was booked as this. `tip_added`: a pending one vanished, and the only one
+    /// of like description was booked within 5 days for up to 30 % more.
     rule: &'static str,
     /// When they were merged.
     at: Time,
@@ -66,12 +71,14 @@ impl From<MergedFrom> for MergedFromView {
         Self {
             external_id: from.external_id,
             date: from.date,
+            amount: from.amount.map(Amount::from),
             description: from.description,
             pending: from.pending,
             rule: match from.rule {
                 MergeRule::PendingPosted => "pending_posted",
                 MergeRule::SameUnderAnotherId => "same_under_another_id",
                 MergeRule::NamedByProvider => "named_by_provider",
+                MergeRule::TipAdded => "tip_added",
             },
             at: from.at.into(),
         }

@@ -162,6 +162,7 @@ async fn changes_at_the_bank_arrive_by_webhook_and_amount_to_its_ledger(app: App
         (&booked["pending"], &booked["mergedFrom"][0]["rule"]),
         (&json!(false), &json!("named_by_provider"))
     );
+    assert!(booked["mergedFrom"][0]["amount"].is_number(), "{booked}");
 
     // Deleting tells the bank.
     client.delete(&format!("/v1/connections/{id}")).await.expect(204);

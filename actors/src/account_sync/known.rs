@@ -142,6 +142,10 @@ impl Known {
                 *known = written(change);
             }
         }
+        let gone: BTreeSet<&str> = settled.gone.iter().map(|gone| gone.value.id.as_str()).collect();
+        for known in self.transactions.values_mut() {
+            known.retain(|known| !gone.contains(known.value.id.as_str()));
+        }
         // The others are new.
         for one in settled.transactions.iter().filter(|one| changed.contains_key(one.0.id.as_str())) {
             self.transactions.entry(one.0.account_id.clone()).or_default().push(written(one));

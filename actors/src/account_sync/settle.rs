@@ -197,7 +197,7 @@ fn told(
             run,
             accounts: merged.accounts,
             transactions: posted.writes,
-            gone: Vec::new(),
+            gone: posted.gone,
             more: true,
         };
     }
@@ -246,7 +246,14 @@ fn said<'a>(
     removed: &'a BTreeSet<&'a str>,
     now: Timestamp,
 ) -> Option<Told<'a>> {
-    let told = Told { since: Timestamp::default(), whole, removed: None, provisional_since: None, now };
+    let told = Told {
+        since: Timestamp::default(),
+        whole,
+        whole_at: connection.last_success_at,
+        removed: None,
+        provisional_since: None,
+        now,
+    };
     Some(match (&statement.changes, statement.told_since) {
         (Some(changes), _) if changes.since_begin => {
             Told { provisional_since: connection.provisional_since.filter(|_| whole), ..told }
@@ -299,12 +306,15 @@ fn post_all(
     let most = most.max(1);
     if posted.writes.len() > most {
         posted.left_some = true;
-        posted.gone.clear();
         let late = |one: &Transaction| known.contested.contains(&one.id);
         posted.writes.sort_by(|(one, _), (other, _)| {
             late(one).cmp(&late(other)).then_with(|| other.date.cmp(&one.date))
         });
         posted.writes.truncate(most);
+        // Only those whose ids are taken over: no two can have the same.
+        let ids = posted.writes.iter().map(|(one, _)| (&one.account_id, &one.external_id));
+        let ids: BTreeSet<_> = ids.collect();
+        posted.gone.retain(|gone| ids.contains(&(&gone.value.account_id, &gone.value.external_id)));
         let added = posted.writes.iter().filter(|(_, version)| *version == 0).count();
         posted.added = u32::try_from(added).unwrap_or(u32::MAX);
         posted.modified = u32::try_from(posted.writes.len() - added).unwrap_or(u32::MAX);

@@ -33,6 +33,9 @@ pub enum EditError {
     /// Nothing was merged into this transaction.
     #[error("nothing was merged into this transaction")]
     NothingMerged,
+    /// The provider tells of another transaction under the id that the merged telling had.
+    #[error("another transaction has the id of what was merged")]
+    FormerIsBack,
     /// Nothing was changed; try again later.
     #[error("{0}")]
     Unavailable(String),

@@ -195,6 +195,7 @@ impl Ledger {
             note: new.note,
             merged_from: Vec::new(),
             kept_apart: false,
+            withdrawn_at: None,
             command: new.command,
             updated_at: self.clock.now(),
         };
@@ -262,7 +263,8 @@ impl Ledger {
     /// never merged again. Returns the one that was taken out.
     ///
     /// # Errors
-    /// [`EditError::NothingMerged`] if nothing is in it.
+    /// [`EditError::NothingMerged`] if nothing is in it, [`EditError::FormerIsBack`] if the provider
+    /// tells of a transaction of its own under the id that it would have.
     pub async fn unmerge(
         &self,
         user_id: &str,
@@ -277,6 +279,7 @@ impl Ledger {
             match self.store.commit(batch).await {
                 Ok(()) => return Ok(Versioned { value: apart, version: 1 }),
                 Err(CommitError::Conflict(Conflict::Version { .. })) => {}
+                Err(CommitError::Conflict(Conflict::Unique { .. })) => return Err(EditError::FormerIsBack),
                 Err(error) => return Err(error.into()),
             }
         }

@@ -9,7 +9,7 @@ use crate::cluster::Clock;
 use crate::money::{Currency, Money};
 use crate::outbox::Performer;
 use crate::session::LocalInvalidations;
-use crate::store::{Batch, Query, Store, load};
+use crate::store::{Batch, Query, Store, Versioned, load};
 use crate::testing::{CommitFault, ManualClock, MemoryStore};
 
 struct World {
@@ -243,6 +243,51 @@ async fn an_account_goes_with_all_that_is_its_and_nothing_else() {
 
 async fn ledger_sample(world: &World, id: &str) -> Transaction {
     load::<Transaction>(world.store.as_ref(), id).await.unwrap().unwrap().value
+}
+
+#[tokio::test]
+async fn what_was_merged_is_not_taken_out_while_another_transaction_has_its_id() {
+    let world = world();
+    let ledger = Ledger::new(world.store.clone(), world.clock.clone());
+    let amount = Money::new(-1000, Currency::from_code("USD").unwrap());
+    let from = MergedFrom {
+        external_id: "p1".to_owned(),
+        date: "2026-01-30".to_owned(),
+        description: "CAFE".to_owned(),
+        amount: Some(amount),
+        pending: true,
+        rule: MergeRule::PendingPosted,
+        at: world.clock.now(),
+    };
+    let booked = Transaction {
+        id: "t1".to_owned(),
+        user_id: "u1".to_owned(),
+        account_id: "a1".to_owned(),
+        external_id: Some("b1".to_owned()),
+        date: "2026-01-31".to_owned(),
+        amount,
+        description: "Cafe".to_owned(),
+        pending: false,
+        category: None,
+        note: None,
+        merged_from: vec![from],
+        kept_apart: false,
+        withdrawn_at: None,
+        command: None,
+        updated_at: world.clock.now(),
+    };
+    let back = Transaction {
+        id: "t2".to_owned(),
+        external_id: Some("p1".to_owned()),
+        merged_from: Vec::new(),
+        ..booked.clone()
+    };
+    world.store.commit(Batch::new().insert(&booked).insert(&back)).await.unwrap();
+    assert_eq!(ledger.unmerge("u1", "t1", None).await, Err(EditError::FormerIsBack));
+    assert_eq!(ledger_sample(&world, "t1").await, booked);
+    world.store.commit(Batch::new().delete(&Versioned { value: back, version: 1 })).await.unwrap();
+    let apart = ledger.unmerge("u1", "t1", None).await.unwrap().value;
+    assert_eq!((apart.external_id.as_deref(), apart.pending), (Some("p1"), true));
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ pub static TRANSACTIONS: Collection = Collection {
         Field::optional("note", Kind::Text),
         Field::optional("mergedFrom", Kind::List),
         Field::optional("command", Kind::Text),
+        Field::optional("withdrawnAt", Kind::Time),
     ],
     indexes: &[
         Index::by("user", &["userId", "date"]).narrow(),
@@ -64,9 +65,13 @@ pub struct Transaction {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub merged_from: Vec<MergedFrom>,
     /// The user took it out of another one: it is merged with nothing again, and stays when the
-    /// provider does not tell of it.
+    /// provider does not tell of it; for some days only if it is pending.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub kept_apart: bool,
+    /// Since when the provider does not tell of it any more, if it is kept all the same for a while: it
+    /// is pending, and may come back as one that is booked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdrawn_at: Option<Timestamp>,
     /// A digest of the command that made it, to tell a repeat from another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
@@ -84,6 +89,9 @@ pub enum MergeRule {
     SameUnderAnotherId,
     /// The provider says which pending one was booked as this.
     NamedByProvider,
+    /// A pending one vanished, and one of like description was booked within a few days for somewhat
+    /// more, which left no choice.
+    TipAdded,
 }
 
 /// A former telling of a transaction.
@@ -96,7 +104,7 @@ pub struct MergedFrom {
     pub date: String,
     /// Its description then.
     pub description: String,
-    /// Its amount then, if that was another.
+    /// Its amount then. Absent in old records, if it was that of the transaction when they were merged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amount: Option<Money>,
     /// Whether it was pending.
@@ -132,6 +140,8 @@ impl Transaction {
             pending: former.pending,
             merged_from: Vec::new(),
             kept_apart: true,
+            // It was gone when it was merged. If it was not, it is told of again.
+            withdrawn_at: former.pending.then_some(now),
             category: None,
             note: None,
             command: None,

@@ -25,6 +25,9 @@ impl From<EditError> for Problem {
             EditError::KeyReused => Self::key_reused(),
             EditError::DeletedSince => Self::deleted_since(),
             EditError::NothingMerged => Self::conflict("nothing_merged", "Nothing was merged into it"),
+            EditError::FormerIsBack => {
+                Self::conflict("former_is_back", "Another has its id").detail(error.to_string())
+            }
             EditError::Unavailable(_) => Self::unavailable(error),
             EditError::OutcomeUnknown => Self::outcome_unknown(error),
         }

@@ -98,6 +98,36 @@ fn the_cursor_moves_with_what_it_stands_for_and_not_without() {
 }
 
 #[test]
+fn what_a_user_wrote_on_a_pending_one_outlives_a_half_statement_at_its_booking() {
+    system(async {
+        let world = World::new();
+        let connections = world.replica("a");
+        let now = world.clock.now();
+        let telling = |id: &str, pending| {
+            let one = BankTransaction { pending, ..transaction(id, -500, now) };
+            let account = BankAccount { transactions: vec![one], ..checking("x1", 1, now) };
+            let since = now.minus(Duration::from_secs(14 * 24 * 3600));
+            Statement { told_since: Some(since), ..whole(vec![account]) }
+        };
+        world.script([BankFault::Answers(telling("p1", true))]);
+        let connection = world.linked(&connections).await;
+        let pending = world.kept().await.remove(0);
+        let ledger = crate::accounts::Ledger::new(world.store.clone(), world.clock.clone());
+        let edit = crate::accounts::TransactionEdit { category: Some(Some("food".to_owned())), note: None };
+        ledger.edit("u1", &pending.id, None, &edit).await.unwrap();
+        world.clock.advance(Duration::from_secs(3600));
+        let half = Statement { partial: Some("a bank is away".to_owned()), ..telling("b1", false) };
+        world.run_again(&connections, &connection.id, half).await;
+        world.clock.advance(Duration::from_secs(3600));
+        world.run_again(&connections, &connection.id, telling("b1", false)).await;
+        let kept = world.kept().await;
+        assert_eq!(kept.len(), 1, "{kept:?}");
+        assert_eq!((&kept[0].id, kept[0].external_id.as_deref()), (&pending.id, Some("b1")));
+        assert_eq!((kept[0].pending, kept[0].category.as_deref()), (false, Some("food")));
+    });
+}
+
+#[test]
 fn more_than_one_commit_can_take_is_written_in_several_and_counted_once() {
     system(async {
         let world = World::new();

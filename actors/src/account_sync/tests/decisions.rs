@@ -138,6 +138,61 @@ fn what_others_keep_writing_is_written_last() {
 }
 
 #[test]
+fn in_a_run_of_many_commits_a_record_goes_with_the_one_that_takes_its_id_over() {
+    let told = |id: &str, cents: i64, pending: bool| BankTransaction {
+        id: id.to_owned(),
+        at: NOW,
+        amount: dollars(cents),
+        description: String::new(),
+        pending,
+        replaces: None,
+    };
+    let statement = |transactions: Vec<BankTransaction>| {
+        let account = BankAccount { transactions, ..checking("x1", 1, NOW) };
+        Statement { told_since: Some(NOW), ..whole(vec![account]) }
+    };
+    let booked = vec![told("b1", -500, false), told("b2", -700, false)];
+    let half = Statement { partial: Some("a bank is away".to_owned()), ..statement(booked.clone()) };
+    let others = vec![told("b3", -3, false), told("b4", -4, false)];
+    let tellings = [
+        statement(vec![told("p1", -500, true), told("p2", -700, true)]),
+        half,
+        statement([booked, others].concat()),
+    ];
+    let options = SyncOptions { most_postings: 1, ..SyncOptions::default() };
+    let (mut connection, mut known, mut ids) = (connection(), Known::default(), counted());
+    let (mut first, mut now) = (Vec::new(), NOW);
+    for telling in tellings {
+        for commit in 0.. {
+            assert!(commit < 20, "it has no end");
+            now = now.plus(Duration::from_secs(1));
+            let (run, moment) = (Run::queued("r1".to_owned(), "c1", now), Moment { now, chance: 0.5 });
+            let answer = Ok(telling.clone());
+            let settled = settle(connection, run, &known, &answer, moment, &options, &mut ids);
+            connection = settled.connection.clone();
+            let more = settled.more;
+            known = known.after(&settled);
+            let there = known.transactions.values().flatten();
+            let mut names: Vec<_> = there.filter_map(|one| one.value.external_id.as_deref()).collect();
+            names.sort_unstable();
+            assert!(names.windows(2).all(|two| two[0] != two[1]), "{names:?}");
+            if !more {
+                break;
+            }
+        }
+        if first.is_empty() {
+            first = known.transactions.values().flatten().map(|one| one.value.id.clone()).collect();
+        }
+    }
+    let there: Vec<_> = known.transactions.values().flatten().collect();
+    assert_eq!(there.len(), 4);
+    for id in first {
+        let kept = there.iter().find(|one| one.value.id == id).unwrap();
+        assert!(!kept.value.pending && kept.value.merged_from.len() == 1);
+    }
+}
+
+#[test]
 fn a_later_as_of_is_written_but_is_no_modification() {
     let before = known(&whole(vec![checking("x1", 1, NOW)]));
     let later = NOW.plus(Duration::from_secs(60));

@@ -46,7 +46,14 @@ fn account() -> Account {
 }
 
 fn whole_told(since: i64, now: i64) -> Told<'static> {
-    Told { since: day(since), whole: true, removed: None, provisional_since: None, now: day(now) }
+    Told {
+        since: day(since),
+        whole: true,
+        whole_at: None,
+        removed: None,
+        provisional_since: None,
+        now: day(now),
+    }
 }
 
 /// An account's transactions, as the store would have them.
@@ -128,6 +135,169 @@ fn a_pending_one_that_is_booked_under_another_id_stays_the_same_transaction() {
 }
 
 #[test]
+fn another_payment_under_the_id_of_a_pending_one_that_was_booked_is_a_transaction_of_its_own() {
+    let mut kept = Kept::default();
+    let booked = told("b1", 1, -500, "Coffee", false);
+    kept.told(&[told("p1", 0, -500, "COFFEE*1", true)], -5, 0);
+    kept.told(std::slice::from_ref(&booked), -5, 1);
+    // The bank still tells of it, in other words or booked in the same ones.
+    for still in [told("p1", 0, -500, "COFFEE 1", true), told("p1", 1, -500, "COFFEE*1", false)] {
+        assert_eq!(kept.told(&[booked.clone(), still], -5, 1), Postings::default());
+    }
+    let other = kept.told(&[booked.clone(), told("p1", 2, -7700, "Shop", true)], -5, 2);
+    assert_eq!((other.added, other.modified, other.gone.len()), (1, 0, 0));
+    let other = kept.told(&[booked.clone(), told("p1", 3, -7700, "Shop", false)], -5, 3);
+    assert_eq!((other.added, other.modified, kept.transactions.len()), (0, 1, 2));
+}
+
+#[test]
+fn another_payment_of_the_same_amount_under_a_former_id_is_told_by_its_words_once_it_is_booked() {
+    let mut kept = Kept::default();
+    let booked = told("b1", 1, -500, "Coffee", false);
+    kept.told(&[told("p1", 0, -500, "COFFEE*1", true)], -5, 0);
+    kept.told(std::slice::from_ref(&booked), -5, 1);
+    let other = kept.told(&[booked, told("p1", 3, -500, "Shop", false)], -5, 3);
+    assert_eq!((other.added, kept.transactions.len()), (1, 2));
+}
+
+/// A statement that is not whole.
+fn half_told(since: i64, now: i64) -> Told<'static> {
+    Told { whole: false, ..whole_told(since, now) }
+}
+
+#[test]
+fn what_a_half_statement_brought_is_the_pending_one_that_the_next_whole_one_misses() {
+    let mut kept = Kept::default();
+    let booked = [told("b1", 9, -500, "Coffee Shop", false)];
+    kept.told(&[told("p1", 0, -500, "COFFEE*123", true)], -5, 0);
+    kept.told_of(&booked, half_told(-5, 9));
+    assert_eq!(kept.transactions.len(), 2);
+    // The user writes on the one that was there first, after both have come.
+    kept.write("t1", "food");
+    kept.transactions.get_mut("t1").unwrap().value.updated_at = day(10);
+    let when = Told { whole_at: Some(day(0)), ..whole_told(-5, 11) };
+    let postings = kept.told_of(&booked, when);
+    assert_eq!((postings.added, postings.modified, postings.gone.len()), (0, 1, 1));
+    let only = kept.only();
+    assert_eq!((only.id.as_str(), only.external_id.as_deref()), ("t1", Some("b1")));
+    assert_eq!((only.pending, only.category.as_deref()), (false, Some("food")));
+    assert_eq!(only.merged_from[0].rule, MergeRule::PendingPosted);
+    assert_eq!(kept.told_of(&booked, when), Postings::default());
+}
+
+#[test]
+fn what_was_known_before_or_has_words_or_was_merged_is_not_the_pending_one_that_is_missing() {
+    let booked = [told("b1", 1, -500, "Coffee", false)];
+    let pending = [told("p1", 0, -500, "Coffee", true)];
+    let both = [pending[0].clone(), booked[0].clone()];
+    for case in 0..3 {
+        let mut kept = Kept::default();
+        match case {
+            // Both were told of by a whole statement.
+            0 => drop(kept.told(&both, -5, 1)),
+            1 => {
+                kept.told(&pending, -5, 0);
+                kept.told_of(&booked, half_told(-5, 1));
+                kept.write("t2", "the user's");
+            }
+            _ => {
+                kept.told(&[told("p0", 0, -500, "Coffee", true)], -5, 0);
+                kept.told(&booked, -5, 1);
+                kept.told_of(&pending, half_told(-5, 1));
+            }
+        }
+        let pending = kept.transactions.values().find(|t| t.value.pending).unwrap().value.id.clone();
+        kept.write(&pending, "food");
+        let when = Told { whole_at: Some(day(if case == 0 { 1 } else { 0 })), ..whole_told(-5, 2) };
+        let postings = kept.told_of(&booked, when);
+        assert_eq!((postings.added, postings.modified, kept.transactions.len()), (0, 0, 2), "{case}");
+    }
+}
+
+#[test]
+fn what_is_new_is_the_pending_one_rather_than_what_came_before() {
+    let mut kept = Kept::default();
+    kept.told(&[told("p1", 0, -500, "Coffee", true)], -5, 0);
+    kept.told_of(&[told("b1", 1, -500, "Coffee", false)], half_told(-5, 1));
+    kept.told(&[told("b1", 1, -500, "Coffee", false), told("b2", 1, -500, "Coffee", false)], -5, 2);
+    assert_eq!(kept.transactions["t1"].value.external_id.as_deref(), Some("b2"));
+    assert_eq!(kept.transactions["t2"].value.external_id.as_deref(), Some("b1"));
+}
+
+#[test]
+fn a_pending_one_that_is_booked_with_a_tip_stays_the_same_transaction_and_can_be_taken_apart() {
+    let mut kept = Kept::default();
+    kept.told(&[told("p1", 0, -1000, "TST* Joe's Bar", true)], -5, 0);
+    kept.write("t1", "food");
+    let booked = [told("b1", 2, -1300, "JOES BAR", false)];
+    let postings = kept.told(&booked, -5, 2);
+    assert_eq!((postings.added, postings.modified, postings.gone.len()), (0, 1, 0));
+    let only = kept.only().clone();
+    assert_eq!((only.id.as_str(), only.pending, only.category.as_deref()), ("t1", false, Some("food")));
+    assert_eq!((only.amount, only.merged_from[0].rule), (dollars(-1300), MergeRule::TipAdded));
+    let (rest, apart) = only.unmerged("apart".to_owned(), day(2)).unwrap();
+    assert_eq!(apart.amount, dollars(-1000));
+    kept.transactions.insert(rest.id.clone(), Versioned { value: rest, version: 3 });
+    kept.transactions.insert(apart.id.clone(), Versioned { value: apart, version: 1 });
+    kept.told(&booked, -5, 3);
+    assert_eq!(kept.transactions.len(), 2);
+}
+
+#[test]
+fn a_tip_that_a_half_statement_brought_is_found_by_the_next_whole_one() {
+    let mut kept = Kept::default();
+    kept.told(&[told("p1", 0, -1000, "Cafe", true)], -5, 0);
+    kept.write("t1", "food");
+    let booked = [told("b1", 1, -1200, "Cafe", false)];
+    kept.told_of(&booked, half_told(-5, 1));
+    let postings = kept.told_of(&booked, Told { whole_at: Some(day(0)), ..whole_told(-5, 2) });
+    assert_eq!((postings.modified, postings.gone.len()), (1, 1));
+    assert_eq!((kept.only().id.as_str(), kept.only().amount), ("t1", dollars(-1200)));
+}
+
+#[test]
+fn what_is_too_much_too_late_of_another_name_or_not_the_only_choice_is_no_tip() {
+    let booked = |on, cents, text| told("b1", on, cents, text, false);
+    let second = |cents| told("b2", 1, cents, "Cafe", false);
+    for (tellings, expected) in [
+        (vec![booked(1, -1301, "Cafe")], 2),
+        (vec![booked(1, -999, "Cafe")], 2),
+        (vec![booked(1, 1100, "Cafe")], 2),
+        (vec![booked(6, -1100, "Cafe")], 2),
+        (vec![booked(1, -1100, "Fuel")], 2),
+        (vec![booked(1, -1100, "")], 2),
+        (vec![booked(1, -1100, "Ca")], 2),
+        (vec![booked(1, -1100, "Cafe"), second(-1200)], 3),
+        // An exact one has the first choice.
+        (vec![booked(1, -1100, "Cafe"), second(-1000)], 2),
+        (vec![booked(5, -1100, "Cafe")], 1),
+    ] {
+        let mut kept = Kept::default();
+        kept.told(&[told("p1", 0, -1000, "Cafe", true)], -5, 0);
+        kept.write("t1", "food");
+        kept.told(&tellings, -5, 6);
+        assert_eq!(kept.transactions.len(), expected, "{tellings:?}");
+    }
+    // Two pending ones for one booking.
+    let mut kept = Kept::default();
+    kept.told(&[told("p1", 0, -1000, "Cafe", true), told("p2", 0, -1050, "Cafe", true)], -5, 0);
+    kept.write("t1", "food");
+    kept.write("t2", "food");
+    kept.told(&[booked(1, -1100, "Cafe")], -5, 1);
+    assert_eq!(kept.transactions.len(), 3);
+}
+
+#[test]
+fn what_is_taken_apart_has_the_amount_that_it_was_told_with() {
+    let mut kept = Kept::default();
+    kept.told(&[told("p1", 0, -1000, "Cafe", true)], -5, 0);
+    kept.told(&[told("b1", 1, -1000, "CAFE INC", false)], -5, 1);
+    kept.told(&[told("b1", 1, -1200, "CAFE INC", false)], -5, 2);
+    let (rest, apart) = kept.only().clone().unmerged("apart".to_owned(), day(2)).unwrap();
+    assert_eq!((rest.amount, apart.amount), (dollars(-1200), dollars(-1000)));
+}
+
+#[test]
 fn of_two_pending_ones_of_one_amount_each_is_booked_once() {
     let mut kept = Kept::default();
     kept.told(&[told("p1", 0, -500, "Coffee", true), told("p2", 1, -500, "Tea", true)], -5, 1);
@@ -146,7 +316,7 @@ fn of_two_pending_ones_of_one_amount_each_is_booked_once() {
 #[test]
 fn other_amounts_later_bookings_and_what_is_still_told_are_not_merged() {
     for (telling, expected) in [
-        (told("b1", 2, -501, "Coffee", false), 2),
+        (told("b1", 2, -499, "Coffee", false), 2),
         (told("b1", 11, -500, "Coffee", false), 2),
         (told("b1", -2, -500, "Coffee", false), 2),
         (told("b1", 10, -500, "Coffee", false), 1),
@@ -181,6 +351,49 @@ fn a_statement_that_is_not_whole_and_one_that_begins_later_remove_nothing() {
     let cut = Told { whole: false, ..whole_told(-5, 1) };
     assert_eq!(post(&account(), &known, &[], cut, &mut String::new), Postings::default());
     assert_eq!(kept.told(&[], 1, 2).gone.len(), 0);
+}
+
+#[test]
+fn one_that_is_pending_for_longer_than_is_asked_for_goes_or_is_what_was_booked() {
+    let pending = [told("p1", -16, -500, "Hotel", true)];
+    let mut kept = Kept::default();
+    kept.told(&pending, -365, 0);
+    assert_eq!(kept.told(&[], -14, 0).gone.len(), 1);
+    let mut kept = Kept::default();
+    kept.told(&pending, -365, 0);
+    kept.write("t1", "trip");
+    kept.told(&[told("b1", -10, -500, "Hotel", false)], -14, 0);
+    assert_eq!((kept.only().pending, kept.only().category.as_deref()), (false, Some("trip")));
+    // What is still told of stays, however old.
+    let mut kept = Kept::default();
+    kept.told(&pending, -365, 0);
+    assert_eq!(kept.told(&pending, -14, 0), Postings::default());
+}
+
+#[test]
+fn a_pending_one_of_the_day_on_which_the_time_told_of_begins_stays() {
+    let mut kept = Kept::default();
+    kept.told(&[told("p1", -14, -500, "Hotel", true), told("p2", -14, -700, "Fuel", true)], -365, 0);
+    kept.write("t1", "trip");
+    assert_eq!(kept.told(&[], -14, 0), Postings::default());
+    assert_eq!(kept.told(&[], -13, 1).gone.len(), 2);
+}
+
+#[test]
+fn of_two_tellings_under_one_id_the_same_one_counts_in_any_order() {
+    let mut tellings = [
+        told("1", 0, -900, "Rent", true),
+        told("1", 0, -500, "Coffee", false),
+        told("1", 0, -700, "Coffee", false),
+        told("1", 0, -500, "Tea", false),
+    ];
+    let mut kept = Kept::default();
+    for _ in 0..tellings.len() {
+        tellings.rotate_left(1);
+        kept.told(&tellings, -5, 1);
+        let only = kept.only();
+        assert_eq!((only.amount, only.description.as_str()), (dollars(-500), "Tea"));
+    }
 }
 
 #[test]
@@ -227,6 +440,37 @@ fn what_the_user_took_apart_stays_apart() {
     }
 }
 
+#[test]
+fn a_pending_one_that_the_user_took_apart_goes_some_days_later_if_it_is_not_told_again() {
+    let nothing = BTreeSet::new();
+    let booked = [told("b1", 1, -500, "Other coffee", false)];
+    for when in [whole_told(-5, 1), changes(&nothing, 1)] {
+        let mut kept = Kept::default();
+        kept.told(&[told("p1", 0, -500, "Coffee", true)], -5, 0);
+        kept.told(&booked, -5, 1);
+        let (rest, apart) = kept.only().clone().unmerged("apart".to_owned(), day(9)).unwrap();
+        kept.transactions.insert(rest.id.clone(), Versioned { value: rest, version: 3 });
+        kept.transactions.insert(apart.id.clone(), Versioned { value: apart, version: 1 });
+        assert_eq!(kept.told_of(&booked, Told { now: day(19), ..when }), Postings::default());
+        assert_eq!(kept.told_of(&booked, Told { now: day(20), ..when }).gone.len(), 1);
+        assert_eq!(kept.only().external_id.as_deref(), Some("b1"));
+    }
+}
+
+#[test]
+fn a_pending_one_that_the_user_took_apart_stays_while_it_is_told_of() {
+    let mut kept = Kept::default();
+    let both = [told("p1", 0, -500, "Coffee", true), told("b1", 1, -500, "Other coffee", false)];
+    kept.told(&both[..1], -5, 0);
+    kept.told(&both[1..], -5, 1);
+    let (rest, apart) = kept.only().clone().unmerged("apart".to_owned(), day(1)).unwrap();
+    kept.transactions.insert(rest.id.clone(), Versioned { value: rest, version: 3 });
+    kept.transactions.insert(apart.id.clone(), Versioned { value: apart, version: 1 });
+    kept.told(&both, -5, 2);
+    assert_eq!(kept.told(&both, -5, 30), Postings::default());
+    assert_eq!(kept.transactions["apart"].value.withdrawn_at, None);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -255,6 +499,39 @@ proptest! {
         let mut expected: Vec<_> = ledger.iter().map(|t| t.id.clone()).collect();
         expected.sort();
         prop_assert_eq!(ids, expected);
+    }
+
+    /// Payments that are told of each day, first pending and then booked, by statements of which some
+    /// are half. The user writes on each pending one.
+    #[test]
+    fn whichever_statements_are_half_each_payment_is_one_and_keeps_what_was_written_on_it(
+        payments in proptest::collection::vec((0i64..10, 0i64..=10), 1..12),
+        are_whole in proptest::collection::vec(any::<bool>(), 20),
+    ) {
+        let mut kept = Kept::default();
+        let mut whole_at = None;
+        for (now, whole) in (0i64..).zip(are_whole.into_iter().chain([true])) {
+            let made = payments.iter().enumerate().filter(|(_, (made, _))| *made <= now);
+            let tellings: Vec<_> = made.map(|(n, (made, takes))| {
+                let (cents, text, booked) = (-1000 * (n as i64 + 1), format!("Shop {n:02}"), made + takes);
+                if booked > now {
+                    told(&format!("p{n}"), *made, cents, &text, true)
+                } else {
+                    told(&format!("b{n}"), booked, cents, &text, false)
+                }
+            }).collect();
+            kept.told_of(&tellings, Told { whole, whole_at, ..whole_told(-5, now) });
+            whole_at = if whole { Some(day(now)) } else { whole_at };
+            for known in kept.transactions.values_mut().filter(|known| known.value.pending) {
+                known.value.category = Some("mine".to_owned());
+            }
+        }
+        prop_assert_eq!(kept.transactions.len(), payments.len());
+        for (n, (_, takes)) in payments.iter().enumerate() {
+            let id = format!("b{n}");
+            let found = kept.transactions.values().find(|t| t.value.external_id.as_deref() == Some(id.as_str()));
+            prop_assert_eq!(found.map(|t| t.value.category.is_some()), Some(*takes > 0));
+        }
     }
 }
 
@@ -293,6 +570,45 @@ fn of_changes_the_pending_one_that_the_provider_names_is_booked_also_with_anothe
     // And the user can part them: with the amount that it had.
     let (_, apart) = only.unmerged("apart".to_owned(), day(21)).unwrap();
     assert_eq!((apart.amount, apart.external_id.as_deref()), (dollars(-500), Some("p1")));
+}
+
+/// An account with a pending one that the user wrote on and the provider withdrew, and one that it
+/// withdrew that the user did not write on.
+fn withdrawn(on: i64) -> Kept {
+    let mut kept = Kept::default();
+    let (nothing, gone) = (BTreeSet::new(), BTreeSet::from(["p1", "p2"]));
+    let pending = [told("p1", 0, -500, "COFFEE*1", true), told("p2", 0, -700, "Fuel", true)];
+    kept.told_of(&pending, changes(&nothing, 0));
+    kept.write("t1", "food");
+    let postings = kept.told_of(&[], changes(&gone, on));
+    assert_eq!((postings.modified, postings.gone.len()), (0, 1));
+    kept
+}
+
+#[test]
+fn of_changes_what_the_user_wrote_on_a_pending_one_waits_for_what_it_is_booked_as() {
+    let nothing = BTreeSet::new();
+    let named = BankTransaction { replaces: Some("p1".to_owned()), ..told("b1", 12, -575, "Coffee", false) };
+    for (booked, withdrawn_on) in [(named, 12), (told("b1", 2, -500, "Coffee", false), 2)] {
+        let mut kept = withdrawn(withdrawn_on);
+        let postings = kept.told_of(&[booked], changes(&nothing, withdrawn_on + 1));
+        assert_eq!((postings.added, postings.modified, postings.gone.len()), (0, 1, 0));
+        let only = kept.only();
+        assert_eq!((only.pending, only.category.as_deref(), only.withdrawn_at), (false, Some("food"), None));
+    }
+}
+
+#[test]
+fn of_changes_a_pending_one_that_was_withdrawn_goes_in_time_unless_it_is_told_again() {
+    let nothing = BTreeSet::new();
+    let mut kept = withdrawn(3);
+    assert_eq!(kept.told_of(&[], changes(&nothing, 13)), Postings::default());
+    assert_eq!(kept.told_of(&[], changes(&nothing, 14)).gone.len(), 1);
+    assert!(kept.transactions.is_empty());
+    let mut kept = withdrawn(3);
+    kept.told_of(&[told("p1", 0, -500, "COFFEE*1", true)], changes(&nothing, 4));
+    assert_eq!(kept.told_of(&[], changes(&nothing, 30)), Postings::default());
+    assert_eq!(kept.only().category.as_deref(), Some("food"));
 }
 
 #[test]
