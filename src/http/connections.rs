@@ -42,7 +42,7 @@ pub(super) struct ConnectionView {
     /// `provider_down`.
     #[schema(required = true)]
     last_outcome: Option<&'static str>,
-    /// Why it is not active, or why its last run was not complete.
+    /// Why it is not active, why its last run was not complete, or which accounts are never shown.
     #[schema(required = true)]
     reason: Option<String>,
     /// When the last complete run ended.
@@ -95,7 +95,7 @@ struct RunView {
     started_at: Option<Time>,
     #[schema(required = true)]
     finished_at: Option<Time>,
-    /// Why it did not go well.
+    /// Why it did not go well, or which accounts are never shown.
     #[schema(required = true)]
     reason: Option<String>,
 }

@@ -116,7 +116,8 @@ pub struct Connection {
     /// How the last run ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_outcome: Option<Outcome>,
-    /// Why it is not active, or why its last run was not complete; in words for the user.
+    /// Why it is not active, why its last run was not complete, or what its last run brought that is
+    /// never shown; in words for the user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// When the last complete run ended.

@@ -13,6 +13,8 @@ use crate::time::Timestamp;
 pub(super) const MOST_ACCOUNTS: usize = 500;
 /// Characters that are kept of a provider's text.
 const MOST_CHARS: usize = 120;
+/// Characters that are kept of the reason for a result.
+const MOST_OF_REASON: usize = 600;
 /// Complaints that a reason quotes.
 const MOST_COMPLAINTS: usize = 3;
 
@@ -43,7 +45,7 @@ pub(super) fn merge(
         known.iter().filter_map(|account| Some((account.value.external_id.as_deref()?, account))).collect();
     let renamed = renamed(known, &by_external, statement);
     let mut merged = Merged::default();
-    let mut complaints: Vec<String> = statement.partial.iter().map(|reason| short(reason)).collect();
+    let mut complaints: Vec<String> = statement.partial.iter().map(|reason| words(reason)).collect();
     let mut told = BTreeSet::new();
     let mut room = MOST_ACCOUNTS.saturating_sub(known.len());
     for account in &statement.accounts {
@@ -216,6 +218,11 @@ fn details(told: &BankDetails) -> Result<Details, &'static str> {
 
 pub(super) fn short(text: &str) -> String {
     text.chars().filter(is_shown).take(MOST_CHARS).collect()
+}
+
+/// A reason as the user gets to see it.
+pub(super) fn words(reason: &str) -> String {
+    reason.chars().filter(is_shown).take(MOST_OF_REASON).collect()
 }
 
 /// Whether a provider's character is kept.

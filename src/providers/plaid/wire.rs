@@ -3,6 +3,7 @@
 //! [errors](https://plaid.com/docs/errors/). Pure. Whatever is sent, what comes out is bounded and
 //! typed; what makes no sense is left out and named.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -102,6 +103,28 @@ impl Failure {
 pub(super) struct Accounts {
     pub(super) accounts: Vec<BankAccount>,
     pub(super) problems: Vec<String>,
+    /// Those that Steward never shows, by their ids: which they are and why, for the user.
+    pub(super) unsupported: BTreeMap<String, String>,
+}
+
+/// Why something that was told is left out.
+enum Unread<T> {
+    /// It makes no sense; the text says why.
+    Unreadable(String),
+    /// It makes sense, and Steward shows nothing of the kind.
+    Unsupported(T),
+}
+
+impl<T> From<String> for Unread<T> {
+    fn from(why: String) -> Self {
+        Self::Unreadable(why)
+    }
+}
+
+impl<T> From<&str> for Unread<T> {
+    fn from(why: &str) -> Self {
+        Self::Unreadable(why.to_owned())
+    }
 }
 
 #[derive(Deserialize)]
@@ -134,6 +157,7 @@ struct Balances {
     current: Option<Box<RawValue>>,
     limit: Option<Box<RawValue>>,
     iso_currency_code: Option<String>,
+    unofficial_currency_code: Option<String>,
     last_updated_datetime: Option<String>,
 }
 
@@ -151,19 +175,34 @@ pub(super) fn accounts(body: &[u8], now: Timestamp) -> Result<Accounts, String> 
     for (position, account) in read.accounts.iter().enumerate() {
         match self::account(account, &institution, now) {
             Ok(account) => found.accounts.push(account),
-            Err(why) => found.problems.push(format!("account {} cannot be read: {why}", position + 1)),
+            Err(Unread::Unsupported((id, what))) => {
+                found.unsupported.insert(id, what);
+            }
+            Err(Unread::Unreadable(why)) => {
+                found.problems.push(format!("account {} cannot be read: {why}", position + 1))
+            }
         }
     }
-    if found.accounts.is_empty() && told > 0 {
+    if found.accounts.is_empty() && found.unsupported.is_empty() && told > 0 {
         return Err(format!("Plaid's answer makes no sense: {}", found.problems.join("; ")));
     }
     Ok(found)
 }
 
-fn account(raw: &RawValue, institution: &str, now: Timestamp) -> Result<BankAccount, String> {
+fn account(
+    raw: &RawValue,
+    institution: &str,
+    now: Timestamp,
+) -> Result<BankAccount, Unread<(String, String)>> {
     let told: Account = serde_json::from_str(raw.get()).map_err(|error| one_line(&error.to_string()))?;
-    let code = told.balances.iso_currency_code.as_deref().unwrap_or_default();
-    let currency = Currency::from_code(code).ok_or("its currency is not an ISO 4217 code")?;
+    let codes = (&told.balances.iso_currency_code, &told.balances.unofficial_currency_code);
+    let currency = currency(codes).map_err(|unread| match unread {
+        Unread::Unreadable(why) => Unread::Unreadable(why),
+        Unread::Unsupported(()) => {
+            let what = format!("{} is not shown: its currency is not supported", one_line(&told.name));
+            Unread::Unsupported((told.account_id.clone(), what))
+        }
+    })?;
     let amount = |field, raw: &Option<Box<RawValue>>| match raw {
         None => Ok(None),
         Some(raw) => amount(field, raw, currency).map(Some),
@@ -191,7 +230,7 @@ fn account(raw: &RawValue, institution: &str, now: Timestamp) -> Result<BankAcco
         ("depository" | "other", _) => {
             BankDetails::Checking { overdraft_protection: None, routing_number: None }
         }
-        (kind, _) => return Err(format!("its type {:?} is not known", one_line(kind))),
+        (kind, _) => return Err(format!("its type {:?} is not known", one_line(kind)).into()),
     };
     let name = one_line(told.official_name.as_deref().filter(|name| !name.is_empty()).unwrap_or(&told.name));
     let mask = told.mask.as_deref().map(one_line).filter(|mask| !mask.is_empty());
@@ -204,6 +243,7 @@ fn account(raw: &RawValue, institution: &str, now: Timestamp) -> Result<BankAcco
         balance_as_of: as_of.unwrap_or(now),
         details,
         transactions: Vec::new(),
+        whole: true,
     })
 }
 
@@ -216,7 +256,17 @@ pub(super) struct Page {
     pub(super) next_cursor: String,
     pub(super) has_more: bool,
     pub(super) stage: Stage,
-    pub(super) problems: Vec<String>,
+    pub(super) unread: Vec<UnreadPosting>,
+    /// How many are in what is no currency here.
+    pub(super) unsupported: usize,
+}
+
+/// A change that makes no sense.
+#[derive(Debug)]
+pub(super) struct UnreadPosting {
+    /// Its account's id, if that much can be read.
+    pub(super) account: Option<String>,
+    pub(super) why: String,
 }
 
 /// How far the provider is with fetching.
@@ -249,6 +299,7 @@ struct Posting {
     account_id: String,
     amount: Box<RawValue>,
     iso_currency_code: Option<String>,
+    unofficial_currency_code: Option<String>,
     date: String,
     name: Option<String>,
     merchant_name: Option<String>,
@@ -267,12 +318,13 @@ pub(super) fn page(body: &[u8], most: usize) -> Result<Page, String> {
     if read.next_cursor.len() > MOST_CURSOR {
         return Err("Plaid's cursor is too long".to_owned());
     }
-    let mut problems = Vec::new();
+    let (mut unread, mut unsupported) = (Vec::new(), 0);
     let mut told = Vec::with_capacity(read.added.len() + read.modified.len());
     for raw in read.added.iter().chain(&read.modified) {
         match posting(raw) {
             Ok(posting) => told.push(posting),
-            Err(why) => problems.push(format!("a transaction cannot be read: {why}")),
+            Err(Unread::Unsupported(())) => unsupported += 1,
+            Err(Unread::Unreadable(why)) => unread.push(UnreadPosting { account: account_of(raw), why }),
         }
     }
     Ok(Page {
@@ -285,17 +337,36 @@ pub(super) fn page(body: &[u8], most: usize) -> Result<Page, String> {
             Some("INITIAL_UPDATE_COMPLETE") => Stage::Recent,
             _ => Stage::Whole,
         },
-        problems,
+        unread,
+        unsupported,
     })
+}
+
+/// The id of the account of a change that cannot be read otherwise.
+fn account_of(raw: &RawValue) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Owned {
+        account_id: String,
+    }
+    serde_json::from_str::<Owned>(raw.get()).ok().and_then(|owned| id(owned.account_id).ok())
+}
+
+/// The currency by the official code. Others, and what has only an unofficial one (points, coins), are
+/// not supported.
+fn currency((official, unofficial): (&Option<String>, &Option<String>)) -> Result<Currency, Unread<()>> {
+    match (official.as_deref().map(Currency::from_code), unofficial) {
+        (Some(Some(currency)), _) => Ok(currency),
+        (Some(None), _) | (None, Some(_)) => Err(Unread::Unsupported(())),
+        (None, None) => Err("its currency is none".into()),
+    }
 }
 
 /// Characters of a cursor; Plaid says 256.
 const MOST_CURSOR: usize = 1024;
 
-fn posting(raw: &RawValue) -> Result<(String, BankTransaction), String> {
+fn posting(raw: &RawValue) -> Result<(String, BankTransaction), Unread<()>> {
     let told: Posting = serde_json::from_str(raw.get()).map_err(|error| one_line(&error.to_string()))?;
-    let code = told.iso_currency_code.as_deref().unwrap_or_default();
-    let currency = Currency::from_code(code).ok_or("its currency is not an ISO 4217 code")?;
+    let currency = currency((&told.iso_currency_code, &told.unofficial_currency_code))?;
     let left = amount("amount", &told.amount, currency)?;
     // Plaid shows what leaves the account as positive.
     let minor = left.minor.checked_neg().ok_or("its amount is out of range")?;

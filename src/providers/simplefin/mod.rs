@@ -112,13 +112,15 @@ impl Bank for SimpleFinBank {
         let mut since = until.minus(WINDOW).max(from);
         let newest = format!("pending=1&start-date={}", seconds(since));
         let mut statement = self.fetch(&access, &newest).await?;
-        while since > from && statement.partial.is_none() {
+        // What is wrong with an account now says nothing of what was before; a call that fails does.
+        while since > from {
             let (begin, end) = (since.minus(WINDOW).max(from), since);
             let older = format!("start-date={}&end-date={}", seconds(begin), seconds(end));
             match self.fetch(&access, &older).await {
                 Ok(older) => statement::add_older(&mut statement, older),
                 Err(error) => {
-                    statement.partial = Some(format!("transactions before {}: {error}", end.day()));
+                    let why = format!("transactions before {} are missing: {error}", end.day());
+                    statement::end_early(&mut statement, &why);
                     break;
                 }
             }

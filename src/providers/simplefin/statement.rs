@@ -1,9 +1,11 @@
 //! Reads an [account set](https://www.simplefin.org/protocol.html#account-set). Pure.
 //!
 //! Whatever a bank sends, what comes out is bounded and typed. An account that makes no sense is
-//! left out and named; an answer in which nothing makes sense is an error.
+//! left out and named; an answer in which nothing makes sense is an error. What is wrong with one
+//! account says nothing of the others, and neither does a bank's word of a problem: it names no
+//! account, and as a rule is about an institution of which none is told.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -101,30 +103,60 @@ pub(super) fn read(body: &[u8]) -> Result<Statement, String> {
         problems.push("the bank reports a problem".to_owned());
     }
     let told = set.accounts.len();
-    let mut seen = HashSet::new();
-    let mut accounts = Vec::new();
+    let mut unsupported = Vec::new();
+    let mut accounts: Vec<BankAccount> = Vec::new();
+    let mut places = HashMap::new();
     for (position, account) in set.accounts.into_iter().enumerate() {
         match read_account(account, &mut problems) {
-            Ok(account) if seen.insert(account.id.clone()) => accounts.push(account),
-            Ok(account) => problems.push(format!("account {} is told of twice", account.id)),
-            Err(why) => problems.push(format!("account {} cannot be read: {why}", position + 1)),
+            Ok(account) => match places.get(&account.id) {
+                None => {
+                    places.insert(account.id.clone(), accounts.len());
+                    accounts.push(account);
+                }
+                Some(&place) => {
+                    accounts[place].whole = false;
+                    problems.push(format!("{} is told of twice", account.name));
+                }
+            },
+            Err(Unread::Unsupported(what)) => unsupported.push(what),
+            Err(Unread::Unreadable(why)) => {
+                problems.push(format!("account {} cannot be read: {why}", position + 1));
+            }
         }
     }
-    if accounts.is_empty() && told > 0 {
+    if accounts.is_empty() && unsupported.is_empty() && told > 0 {
         return Err(format!("the bank's answer makes no sense: {}", summary(&problems)));
     }
     let partial = (!problems.is_empty()).then(|| summary(&problems));
-    Ok(Statement { accounts, partial, ..Statement::default() })
+    let unsupported = (!unsupported.is_empty()).then(|| summary(&unsupported));
+    Ok(Statement { accounts, partial, unsupported, ..Statement::default() })
 }
 
-/// Takes over the transactions of an older part of the same statement.
+/// Takes over the transactions of an older part of the same statement. An account that this part does
+/// not tell of, or not whole, is not whole.
 pub(super) fn add_older(statement: &mut Statement, older: Statement) {
-    statement.partial = statement.partial.take().or(older.partial);
-    let mut by_id: HashMap<String, Vec<BankTransaction>> =
-        older.accounts.into_iter().map(|account| (account.id, account.transactions)).collect();
+    let mut by_id: HashMap<String, BankAccount> =
+        older.accounts.into_iter().map(|account| (account.id.clone(), account)).collect();
+    let mut missing = None;
     for account in &mut statement.accounts {
-        account.transactions.extend(by_id.remove(&account.id).unwrap_or_default());
+        match by_id.remove(&account.id) {
+            Some(older) => {
+                account.whole &= older.whole;
+                account.transactions.extend(older.transactions);
+            }
+            None => {
+                account.whole = false;
+                missing = Some(format!("older transactions of {} are missing", account.name));
+            }
+        }
     }
+    statement.partial = statement.partial.take().or(older.partial).or(missing);
+}
+
+/// Leaves out what is older than this, as it could not be had.
+pub(super) fn end_early(statement: &mut Statement, why: &str) {
+    let before = statement.partial.take().map(|partial| format!("; {partial}")).unwrap_or_default();
+    statement.partial = Some(format!("{why}{before}"));
 }
 
 fn summary(problems: &[String]) -> String {
@@ -135,19 +167,45 @@ fn summary(problems: &[String]) -> String {
     text
 }
 
-fn read_account(account: Value, problems: &mut Vec<String>) -> Result<BankAccount, String> {
+/// Why an account is not among those that are told.
+enum Unread {
+    /// It makes no sense; the text says why.
+    Unreadable(String),
+    /// It makes sense, and Steward shows no such accounts; the text says which it is.
+    Unsupported(String),
+}
+
+impl From<String> for Unread {
+    fn from(why: String) -> Self {
+        Self::Unreadable(why)
+    }
+}
+
+impl From<&str> for Unread {
+    fn from(why: &str) -> Self {
+        Self::Unreadable(why.to_owned())
+    }
+}
+
+fn read_account(account: Value, problems: &mut Vec<String>) -> Result<BankAccount, Unread> {
     let account: Account = serde_json::from_value(account).map_err(|error| one_line(&error.to_string()))?;
-    let currency =
-        Currency::from_code(&account.currency).ok_or("its currency is not an ISO 4217 code".to_owned())?;
+    let Some(currency) = Currency::from_code(&account.currency) else {
+        if !is_other_unit(&account.currency) {
+            return Err("its currency is none".into());
+        }
+        let name = one_line(&account.name);
+        return Err(Unread::Unsupported(format!("{name} is not shown: its currency is not supported")));
+    };
     let balance = amount("balance", &account.balance, currency)?;
     let balance_as_of = time(account.balance_date).ok_or("its balance-date is no time")?;
     if account.transactions.len() > MOST_TRANSACTIONS {
-        return Err(format!("it has more than {MOST_TRANSACTIONS} transactions"));
+        return Err(format!("it has more than {MOST_TRANSACTIONS} transactions").into());
     }
     let details = details(account.extra, currency)?;
     let owed = matches!(details, BankDetails::Credit { .. } | BankDetails::Loan { .. });
     let name = one_line(&account.name);
     let mut transactions = Vec::with_capacity(account.transactions.len());
+    let told = account.transactions.len();
     for posting in account.transactions {
         match read_transaction(posting, currency) {
             Ok(transaction) => transactions.push(transaction),
@@ -163,8 +221,18 @@ fn read_account(account: Value, problems: &mut Vec<String>) -> Result<BankAccoun
         balance: if owed { Money::new(-balance.minor, currency) } else { balance },
         balance_as_of,
         details,
+        whole: transactions.len() == told,
         transactions,
     })
+}
+
+/// Whether this names something that accounts are kept in, if not a currency: points and miles have an
+/// address [by the protocol](https://www.simplefin.org/protocol.html#custom-currencies), and what is
+/// traded like a currency has a code like one.
+fn is_other_unit(currency: &str) -> bool {
+    let is_code = (3..=5).contains(&currency.len())
+        && currency.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+    is_code || url::Url::parse(currency).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
 }
 
 fn read_transaction(posting: Value, currency: Currency) -> Result<BankTransaction, String> {
@@ -294,7 +362,7 @@ mod tests {
             ("balance", json!(12.5), "string"),
             ("balance-date", json!(i64::MAX), "balance-date"),
             ("balance-date", json!(-1), "balance-date"),
-            ("currency", json!("https://points.example"), "currency"),
+            ("currency", json!("dollars"), "currency"),
             ("id", json!("x".repeat(300)), "id"),
         ] {
             let mut broken = account();
@@ -310,11 +378,69 @@ mod tests {
         }
     }
 
+    fn named(id: &str) -> Value {
+        let mut named = account();
+        named["id"] = id.into();
+        named["name"] = format!("Account {id}").into();
+        named
+    }
+
+    fn spent(id: &str) -> Value {
+        json!({"id": id, "posted": 978_366_000, "amount": "-10.00", "description": "Coffee"})
+    }
+
     #[test]
     fn an_account_told_of_twice_counts_once() {
-        let statement = of(&[account(), account()]).unwrap();
-        assert_eq!(statement.accounts.len(), 1);
+        let statement = of(&[account(), account(), named("other")]).unwrap();
+        assert_eq!(statement.accounts.len(), 2);
         assert!(statement.partial.is_some());
+        assert_eq!(statement.accounts.iter().map(|account| account.whole).collect::<Vec<_>>(), [false, true]);
+    }
+
+    #[test]
+    fn an_account_in_points_or_coins_is_no_gap_and_the_user_is_told() {
+        for unit in ["https://points.example/miles", "BTC"] {
+            let mut points = named("points");
+            points["currency"] = unit.into();
+            let statement = of(&[points.clone(), account()]).unwrap();
+            assert_eq!((statement.accounts.len(), &statement.partial), (1, &None), "{unit}");
+            assert!(statement.accounts[0].whole);
+            let unsupported = statement.unsupported.unwrap();
+            assert!(
+                unsupported.contains("Account points") && unsupported.contains("currency"),
+                "{unsupported}"
+            );
+            assert!(of(&[points]).unwrap().accounts.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_one_account_and_what_the_bank_reports_leaves_the_others_whole() {
+        let mut odd = named("odd");
+        odd["transactions"] = json!([spent("t1"), {"id": "t2"}]);
+        let mut broken = named("broken");
+        broken["balance"] = "much".into();
+        let mut fine = account();
+        fine["transactions"] = json!([spent("t1")]);
+        let set = json!({"errors": ["Connection to Other Bank may need attention"], "accounts": [odd, broken, fine]});
+        let statement = read(set.to_string().as_bytes()).unwrap();
+        assert!(statement.partial.is_some());
+        let told: Vec<_> =
+            statement.accounts.iter().map(|account| (account.whole, account.transactions.len())).collect();
+        assert_eq!(told, [(false, 1), (true, 1)]);
+    }
+
+    #[test]
+    fn an_older_part_makes_only_those_accounts_doubtful_that_it_does_not_tell_whole() {
+        let mut newest = of(&[named("a"), named("b"), named("c")]).unwrap();
+        let (mut a, mut b) = (named("a"), named("b"));
+        a["transactions"] = json!([spent("t1")]);
+        b["transactions"] = json!([{"id": "t2"}]);
+        add_older(&mut newest, of(&[a, b]).unwrap());
+        let told: Vec<_> =
+            newest.accounts.iter().map(|account| (account.whole, account.transactions.len())).collect();
+        assert_eq!(told, [(true, 1), (false, 0), (false, 0)]);
+        assert!(newest.partial.is_some());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The pure decisions: what a statement changes, and when a connection is asked again.
 
 use super::super::merge::{MOST_ACCOUNTS, merge};
-use super::super::settle::{Known, Moment, period, settle};
+use super::super::settle::{Known, Moment, Settled, period, settle};
 use super::*;
 use crate::providers::{BankTransaction, Changes};
 
@@ -66,6 +66,67 @@ fn a_part_of_a_run_leaves_the_cursor_and_what_is_not_whole_is_not_gone_on_with()
     assert!(settled.more && settled.transactions.len() < 7_000);
     assert_eq!(settled.connection.cursor.as_deref(), Some("c1"));
     assert_eq!(period(&settled.connection, NOW).cursor, None, "if it is cut off here, all is told again");
+}
+
+/// A pending one and what it was booked as, of two accounts; told are the bookings.
+fn booked(statement: impl FnOnce(Vec<BankAccount>) -> Statement) -> Settled {
+    let told = |account: &str, id: &str, pending: bool| {
+        let transaction = BankTransaction {
+            id: id.to_owned(),
+            at: NOW,
+            amount: dollars(-1000),
+            description: "Coffee".to_owned(),
+            pending,
+            replaces: None,
+        };
+        BankAccount { transactions: vec![transaction], ..checking(account, 1, NOW) }
+    };
+    let since = Some(NOW.minus(Duration::from_secs(20 * 86_400)));
+    let settled = |known: &Known, statement: Statement| {
+        let statement = Ok(Statement { told_since: since, ..statement });
+        let run = Run::queued("r1".to_owned(), "c1", NOW);
+        let moment = Moment { now: NOW, chance: 0.5 };
+        settle(connection(), run, known, &statement, moment, &SyncOptions::default(), &mut counted())
+    };
+    let first = settled(&Known::default(), whole(vec![told("x1", "p1", true), told("x2", "p2", true)]));
+    let known = Known::default().after(&first);
+    settled(&known, statement(vec![told("x1", "b1", false), told("x2", "b2", false)]))
+}
+
+#[test]
+fn an_account_is_whole_whatever_is_wrong_with_another_and_whatever_the_bank_reports() {
+    // The bank reports a problem that is not of these accounts: each is still the one that was pending.
+    let partial = || Some("Connection to Other Bank may need attention".to_owned());
+    let settled = booked(|accounts| Statement { partial: partial(), ..whole(accounts) });
+    assert_eq!((settled.run.outcome, settled.run.added), (Some(Outcome::Partial), 0));
+    assert_eq!(settled.transactions.len(), 2);
+    assert!(settled.transactions.iter().all(|(one, _)| one.merged_from.len() == 1));
+    assert_eq!(settled.connection.last_success_at, None);
+    // Of one of them not all could be read: nothing is said of what it does not tell of.
+    let settled = booked(|mut accounts| {
+        accounts[0].whole = false;
+        Statement { partial: partial(), ..whole(accounts) }
+    });
+    assert_eq!((settled.run.added, settled.run.modified, settled.gone.len()), (1, 1, 0));
+}
+
+#[test]
+fn what_is_never_shown_is_told_and_holds_nothing_up() {
+    let points = || Some("Miles is not shown: its currency is not supported".to_owned());
+    let settled = booked(|accounts| Statement { unsupported: points(), ..whole(accounts) });
+    assert_eq!((settled.run.outcome, &settled.run.reason), (Some(Outcome::Complete), &points()));
+    assert_eq!((settled.connection.last_success_at, &settled.connection.reason), (Some(NOW), &points()));
+    let partial = Some("one account is away".to_owned());
+    let settled = booked(|accounts| Statement { unsupported: points(), partial, ..whole(accounts) });
+    let reason = settled.run.reason.unwrap();
+    assert!(reason.contains("one account is away") && reason.contains("Miles"), "{reason}");
+}
+
+#[test]
+fn an_account_that_is_told_of_twice_is_taken_over_once() {
+    let settled = booked(|accounts| whole([accounts.clone(), accounts].concat()));
+    assert_eq!((settled.run.outcome, settled.run.added), (Some(Outcome::Partial), 2));
+    assert!(settled.gone.is_empty());
 }
 
 #[test]
