@@ -110,6 +110,10 @@ pub struct Connection {
     /// Something new was told of while a run was under way: another one is due at its end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub again: bool,
+    /// It was linked again, and no statement since then has told of all accounts: known ones may yet be
+    /// told of under other ids.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub relinked: bool,
     /// A run was made and waits until the provider may be asked.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub postponed: bool,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use super::connection::{Claim, Connection, ConnectionStatus};
-use super::merge::{Merged, merge, short, words};
+use super::merge::{Merged, has_all_accounts, merge, short, words};
 use super::options::SyncOptions;
 use super::postings::{Told, post};
 use super::run::{Outcome, Run, RunStatus};
@@ -162,7 +162,7 @@ fn told(
     new_id: &mut dyn FnMut() -> String,
 ) -> Settled {
     let now = moment.now;
-    let mut merged = merge(&connection, &known.accounts, statement, now, new_id);
+    let mut merged = merge(&connection, &known.accounts, &known.transactions, statement, now, new_id);
     if let Some(account) = &known.too_many_of {
         let most = options.most_known;
         merged.leave_out(&format!("{account}: more than {most} transactions are there already"));
@@ -226,6 +226,7 @@ fn told(
         last_success_at: if whole { Some(now) } else { connection.last_success_at },
         due_at: Some(if connection.again { now } else { now.plus(pause) }),
         again: false,
+        relinked: connection.relinked && !has_all_accounts(statement),
         failures: 0,
         claim: None,
         ..connection

@@ -118,6 +118,9 @@ pub struct Statement {
     /// an account that it does not tell of may be there; of which accounts the transactions are whole,
     /// says [`BankAccount::whole`].
     pub partial: Option<String>,
+    /// The accounts are all that there are, although the statement is partial: it is for their
+    /// transactions.
+    pub all_accounts: bool,
     /// What the bank tells and Steward never shows (accounts in points, in what is no currency), in
     /// words for the user. Nothing is missing by that: asking again would bring no more.
     pub unsupported: Option<String>,

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use steward_actors::backoff::Backoff;
 use steward_actors::cluster::Clock;
 use steward_actors::providers::{
-    Bank, BankAccount, BankError, Changes, ClaimError, Credential, LinkToken, Period, Statement,
+    Bank, BankError, Changes, ClaimError, Credential, LinkToken, Period, Statement,
 };
 use steward_actors::time::Timestamp;
 
@@ -225,7 +225,7 @@ impl PlaidBank {
 
     async fn told(&self, access: &Access, period: Period) -> Result<Statement, CallError> {
         let found = match self.accounts(access).await {
-            Err(CallError::NotReady) => return Ok(not_ready(Vec::new())),
+            Err(CallError::NotReady) => return Ok(not_ready(wire::Accounts::default())),
             found => found?,
         };
         let (mut cursor, mut since_begin) = (period.cursor.as_deref(), period.cursor.is_none());
@@ -239,15 +239,15 @@ impl PlaidBank {
         };
         let (walk, next) = match walked {
             Ok(walked) => walked,
-            Err(CallError::NotReady) => return Ok(not_ready(found.accounts)),
+            Err(CallError::NotReady) => return Ok(not_ready(found)),
             Err(CallError::Mutated) => {
                 let reason = "the bank's list kept changing while it was read".to_owned();
-                return Ok(early(found.accounts, reason));
+                return Ok(early(found, reason));
             }
             Err(error) => return Err(error),
         };
         if walk.stage == Stage::NotReady {
-            return Ok(not_ready(found.accounts));
+            return Ok(not_ready(found));
         }
         Ok(put_together(found, walk, next, since_begin))
     }
@@ -256,6 +256,7 @@ impl PlaidBank {
 /// Accounts with their transactions; partial if anything could not be read. An account is whole unless
 /// that was one of its own, or nobody knows whose it was.
 fn put_together(found: wire::Accounts, mut walk: Walk, cursor: String, since_begin: bool) -> Statement {
+    let all_accounts = found.has_all();
     let wire::Accounts { mut accounts, mut problems, unsupported } = found;
     let stage = walk.stage;
     let mut doubtful = stage == Stage::Recent;
@@ -300,7 +301,8 @@ fn put_together(found: wire::Accounts, mut walk: Walk, cursor: String, since_beg
     let changes = Changes { since_begin, removed, cursor };
     let partial = summary(&problems);
     let unsupported = summary(&remarks);
-    Statement { accounts, partial, unsupported, again_after, changes: Some(changes), ..Statement::default() }
+    let changes = Some(changes);
+    Statement { accounts, partial, all_accounts, unsupported, again_after, changes, ..Statement::default() }
 }
 
 fn summary(problems: &[String]) -> Option<String> {
@@ -314,12 +316,19 @@ fn summary(problems: &[String]) -> Option<String> {
 }
 
 /// Accounts without transactions, which are worth asking for again soon.
-fn early(accounts: Vec<BankAccount>, reason: String) -> Statement {
-    Statement { accounts, partial: Some(reason), again_after: Some(SOON), ..Statement::default() }
+fn early(found: wire::Accounts, reason: String) -> Statement {
+    Statement {
+        all_accounts: found.has_all(),
+        unsupported: summary(&found.unsupported.into_values().collect::<Vec<_>>()),
+        accounts: found.accounts,
+        partial: Some(reason),
+        again_after: Some(SOON),
+        ..Statement::default()
+    }
 }
 
-fn not_ready(accounts: Vec<BankAccount>) -> Statement {
-    early(accounts, "the bank is still preparing the transactions".to_owned())
+fn not_ready(found: wire::Accounts) -> Statement {
+    early(found, "the bank is still preparing the transactions".to_owned())
 }
 
 /// A call that brought nothing.

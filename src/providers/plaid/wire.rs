@@ -107,6 +107,13 @@ pub(super) struct Accounts {
     pub(super) unsupported: BTreeMap<String, String>,
 }
 
+impl Accounts {
+    /// Whether there are any, and none that could not be read.
+    pub(super) fn has_all(&self) -> bool {
+        !self.accounts.is_empty() && self.problems.is_empty()
+    }
+}
+
 /// Why something that was told is left out.
 enum Unread<T> {
     /// It makes no sense; the text says why.

@@ -106,6 +106,8 @@ pub(super) fn read(body: &[u8]) -> Result<Statement, String> {
     let mut unsupported = Vec::new();
     let mut accounts: Vec<BankAccount> = Vec::new();
     let mut places = HashMap::new();
+    // An unreadable account may be any, and so may one of which the bank reports a problem.
+    let mut all_accounts = set.errors.is_empty();
     for (position, account) in set.accounts.into_iter().enumerate() {
         match read_account(account, &mut problems) {
             Ok(account) => match places.get(&account.id) {
@@ -120,6 +122,7 @@ pub(super) fn read(body: &[u8]) -> Result<Statement, String> {
             },
             Err(Unread::Unsupported(what)) => unsupported.push(what),
             Err(Unread::Unreadable(why)) => {
+                all_accounts = false;
                 problems.push(format!("account {} cannot be read: {why}", position + 1));
             }
         }
@@ -129,7 +132,7 @@ pub(super) fn read(body: &[u8]) -> Result<Statement, String> {
     }
     let partial = (!problems.is_empty()).then(|| summary(&problems));
     let unsupported = (!unsupported.is_empty()).then(|| summary(&unsupported));
-    Ok(Statement { accounts, partial, unsupported, ..Statement::default() })
+    Ok(Statement { accounts, partial, all_accounts, unsupported, ..Statement::default() })
 }
 
 /// Takes over the transactions of an older part of the same statement. An account that this part does
@@ -424,7 +427,7 @@ mod tests {
         fine["transactions"] = json!([spent("t1")]);
         let set = json!({"errors": ["Connection to Other Bank may need attention"], "accounts": [odd, broken, fine]});
         let statement = read(set.to_string().as_bytes()).unwrap();
-        assert!(statement.partial.is_some());
+        assert!(statement.partial.is_some() && !statement.all_accounts);
         let told: Vec<_> =
             statement.accounts.iter().map(|account| (account.whole, account.transactions.len())).collect();
         assert_eq!(told, [(false, 1), (true, 1)]);
@@ -440,7 +443,7 @@ mod tests {
         let told: Vec<_> =
             newest.accounts.iter().map(|account| (account.whole, account.transactions.len())).collect();
         assert_eq!(told, [(true, 1), (false, 0), (false, 0)]);
-        assert!(newest.partial.is_some());
+        assert!(newest.partial.is_some() && newest.all_accounts);
     }
 
     #[test]

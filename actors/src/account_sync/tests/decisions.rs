@@ -1,6 +1,8 @@
 //! The pure decisions: what a statement changes, and when a connection is asked again.
 
-use super::super::merge::{MOST_ACCOUNTS, merge};
+use std::collections::BTreeMap;
+
+use super::super::merge::{MOST_ACCOUNTS, Merged};
 use super::super::settle::{Known, Moment, Settled, period, settle};
 use super::*;
 use crate::providers::{BankTransaction, Changes};
@@ -21,6 +23,17 @@ fn counted() -> impl FnMut() -> String {
         count += 1;
         format!("new{count}")
     }
+}
+
+/// What is merged while no transactions are known.
+fn merge(
+    connection: &Connection,
+    known: &[Versioned<Account>],
+    statement: &Statement,
+    now: Timestamp,
+    new_id: &mut dyn FnMut() -> String,
+) -> Merged {
+    super::super::merge::merge(connection, known, &BTreeMap::new(), statement, now, new_id)
 }
 
 fn known(statement: &Statement) -> Vec<Versioned<Account>> {
@@ -120,6 +133,72 @@ fn what_is_never_shown_is_told_and_holds_nothing_up() {
     let settled = booked(|accounts| Statement { unsupported: points(), partial, ..whole(accounts) });
     let reason = settled.run.reason.unwrap();
     assert!(reason.contains("one account is away") && reason.contains("Miles"), "{reason}");
+}
+
+/// A known account x1, and what is settled when y1 of the same name is told of instead. Both have had one
+/// transaction, on the same day.
+fn told_instead(connection: Connection, texts: [&str; 2], statement: Statement) -> Settled {
+    let account = |id: &str, text: &str| {
+        let transaction = BankTransaction {
+            id: format!("{id}-{text}"),
+            at: NOW,
+            amount: dollars(-1000),
+            description: text.to_owned(),
+            pending: false,
+            replaces: None,
+        };
+        let name = "Checking".to_owned();
+        BankAccount { name, transactions: vec![transaction], ..checking(id, 1, NOW) }
+    };
+    let since = Some(NOW.minus(Duration::from_secs(20 * 86_400)));
+    let settled = |connection: Connection, known: &Known, statement: Statement| {
+        let statement = Ok(Statement { told_since: since, ..statement });
+        let run = Run::queued("r1".to_owned(), "c1", NOW);
+        let moment = Moment { now: NOW, chance: 0.5 };
+        settle(connection, run, known, &statement, moment, &SyncOptions::default(), &mut counted())
+    };
+    let first = settled(self::connection(), &Known::default(), whole(vec![account("x1", texts[0])]));
+    let known = Known::default().after(&first);
+    settled(connection, &known, Statement { accounts: vec![account("y1", texts[1])], ..statement })
+}
+
+fn is_renamed(settled: &Settled) -> bool {
+    let written = |id: &str| settled.accounts.iter().find(|(one, _)| one.external_id.as_deref() == Some(id));
+    written("y1").is_some_and(|(_, version)| *version > 0)
+}
+
+#[test]
+fn an_account_that_is_told_of_instead_is_another_one_unless_two_of_three_speak_for_it() {
+    let relinked = || Connection { relinked: true, ..connection() };
+    let (same, other) = (["Rent", "Rent"], ["Rent", "Coffee"]);
+    let partial = |all_accounts: bool| Statement {
+        partial: Some("something is away".to_owned()),
+        all_accounts,
+        ..Statement::default()
+    };
+    for (connection, texts, statement, renamed) in [
+        (connection(), other, whole(vec![]), false),
+        (connection(), same, whole(vec![]), true),
+        (connection(), same, partial(true), true),
+        (connection(), same, partial(false), false),
+        (relinked(), other, whole(vec![]), true),
+        (relinked(), other, partial(true), true),
+        (relinked(), other, partial(false), false),
+        (relinked(), same, partial(false), true),
+    ] {
+        let case = format!("{} {texts:?} {statement:?}", connection.relinked);
+        assert_eq!(is_renamed(&told_instead(connection, texts, statement)), renamed, "{case}");
+    }
+}
+
+#[test]
+fn a_new_link_is_remembered_until_a_statement_has_told_of_all_accounts() {
+    let relinked = || Connection { relinked: true, ..connection() };
+    let partial = Statement { partial: Some("something is away".to_owned()), ..Statement::default() };
+    assert!(told_instead(relinked(), ["a", "b"], partial.clone()).connection.relinked);
+    let all = Statement { all_accounts: true, ..partial };
+    assert!(!told_instead(relinked(), ["a", "b"], all).connection.relinked);
+    assert!(!told_instead(relinked(), ["a", "b"], whole(vec![])).connection.relinked);
 }
 
 #[test]
