@@ -49,7 +49,7 @@ struct Account {
 #[derive(Deserialize)]
 struct Posting {
     id: String,
-    posted: i64,
+    posted: Option<i64>,
     amount: String,
     description: String,
     #[serde(default)]
@@ -87,8 +87,9 @@ enum Extra {
     },
 }
 
-/// The statement in `body`; the error is in words for users.
-pub(super) fn read(body: &[u8]) -> Result<Statement, String> {
+/// The statement in `body`, which was asked for `now`; the error is in words for users. Without the present
+/// no pending transaction can be dated of which the bank does not say when it was made.
+pub(super) fn read(body: &[u8], now: Option<Timestamp>) -> Result<Statement, String> {
     let set: AccountSet = serde_json::from_slice(body).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => "the bank's answer is not a list of accounts".to_owned(),
         serde_json::error::Category::Eof => "the bank's answer breaks off".to_owned(),
@@ -109,7 +110,7 @@ pub(super) fn read(body: &[u8]) -> Result<Statement, String> {
     // An unreadable account may be any, and so may one of which the bank reports a problem.
     let mut all_accounts = set.errors.is_empty();
     for (position, account) in set.accounts.into_iter().enumerate() {
-        match read_account(account, &mut problems) {
+        match read_account(account, now, &mut problems) {
             Ok(account) => match places.get(&account.id) {
                 None => {
                     places.insert(account.id.clone(), accounts.len());
@@ -190,7 +191,11 @@ impl From<&str> for Unread {
     }
 }
 
-fn read_account(account: Value, problems: &mut Vec<String>) -> Result<BankAccount, Unread> {
+fn read_account(
+    account: Value,
+    now: Option<Timestamp>,
+    problems: &mut Vec<String>,
+) -> Result<BankAccount, Unread> {
     let account: Account = serde_json::from_value(account).map_err(|error| one_line(&error.to_string()))?;
     let Some(currency) = Currency::from_code(&account.currency) else {
         if !is_other_unit(&account.currency) {
@@ -210,7 +215,7 @@ fn read_account(account: Value, problems: &mut Vec<String>) -> Result<BankAccoun
     let mut transactions = Vec::with_capacity(account.transactions.len());
     let told = account.transactions.len();
     for posting in account.transactions {
-        match read_transaction(posting, currency) {
+        match read_transaction(posting, currency, now) {
             Ok(transaction) => transactions.push(transaction),
             Err(why) => problems.push(format!("{name}: a transaction cannot be read: {why}")),
         }
@@ -238,13 +243,23 @@ fn is_other_unit(currency: &str) -> bool {
     is_code || url::Url::parse(currency).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
 }
 
-fn read_transaction(posting: Value, currency: Currency) -> Result<BankTransaction, String> {
+fn read_transaction(
+    posting: Value,
+    currency: Currency,
+    now: Option<Timestamp>,
+) -> Result<BankTransaction, String> {
     let posting: Posting = serde_json::from_value(posting).map_err(|error| one_line(&error.to_string()))?;
-    // What is not booked yet has 0 there, and says when it was made if the bank knows.
-    let pending = posting.pending || posting.posted == 0;
-    let at = if pending { posting.transacted_at.unwrap_or(posting.posted) } else { posting.posted };
+    // What is not booked yet has 0 there, and says when it was made if the bank knows. If it does not, it
+    // was made by today, and so it is told of until it is booked.
+    let posted = posting.posted.filter(|at| *at != 0);
+    let pending = posting.pending || posted.is_none();
+    let at = if pending { posting.transacted_at.filter(|at| *at != 0).or(posted) } else { posted };
+    let at = match at {
+        Some(at) => time(at).filter(|at| at.as_millis() > 0),
+        None => now,
+    };
     Ok(BankTransaction {
-        at: time(at).filter(|at| at.as_millis() > 0).ok_or("it has no time")?,
+        at: at.ok_or("it has no time")?,
         amount: amount("amount", &posting.amount, currency)?,
         description: one_line(&posting.description),
         pending,
@@ -321,6 +336,9 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
+    /// 2001-01-02, 02:00 UTC.
+    const NOW: Timestamp = Timestamp::from_millis(978_400_800_000);
+
     fn account() -> Value {
         json!({
             "org": {"domain": "mybank.example", "sfin-url": "https://sfin.mybank.example"},
@@ -330,7 +348,7 @@ mod tests {
     }
 
     fn of(accounts: &[Value]) -> Result<Statement, String> {
-        read(json!({"errors": [], "accounts": accounts}).to_string().as_bytes())
+        read(json!({"errors": [], "accounts": accounts}).to_string().as_bytes(), Some(NOW))
     }
 
     #[test]
@@ -393,6 +411,32 @@ mod tests {
     }
 
     #[test]
+    fn a_pending_one_of_which_the_bank_does_not_say_when_is_of_today() {
+        let pending = |posted: Value, made: Value| {
+            json!({
+                "id": "p", "posted": posted, "transacted_at": made, "amount": "-10.00", "description": "Coffee",
+                "pending": true,
+            })
+        };
+        let mut told = account();
+        for (posted, made, day) in [
+            (json!(0), Value::Null, "2001-01-02"),
+            (Value::Null, Value::Null, "2001-01-02"),
+            (json!(0), json!(0), "2001-01-02"),
+            (json!(0), json!(978_200_000), "2000-12-30"),
+            (json!(978_200_000), Value::Null, "2000-12-30"),
+        ] {
+            told["transactions"] = json!([pending(posted, made)]);
+            let statement = of(&[told.clone()]).unwrap();
+            assert_eq!(statement.partial, None);
+            let read = &statement.accounts[0].transactions[0];
+            assert_eq!((read.at.day().as_str(), read.pending), (day, true));
+        }
+        told["transactions"] = json!([pending(json!(-5), Value::Null)]);
+        assert!(of(&[told]).unwrap().partial.is_some());
+    }
+
+    #[test]
     fn an_account_told_of_twice_counts_once() {
         let statement = of(&[account(), account(), named("other")]).unwrap();
         assert_eq!(statement.accounts.len(), 2);
@@ -426,7 +470,7 @@ mod tests {
         let mut fine = account();
         fine["transactions"] = json!([spent("t1")]);
         let set = json!({"errors": ["Connection to Other Bank may need attention"], "accounts": [odd, broken, fine]});
-        let statement = read(set.to_string().as_bytes()).unwrap();
+        let statement = read(set.to_string().as_bytes(), Some(NOW)).unwrap();
         assert!(statement.partial.is_some() && !statement.all_accounts);
         let told: Vec<_> =
             statement.accounts.iter().map(|account| (account.whole, account.transactions.len())).collect();
@@ -449,7 +493,7 @@ mod tests {
     #[test]
     fn the_banks_own_errors_make_it_partial_and_are_bounded() {
         let errors: Vec<String> = (0..50).map(|n| format!("{n}\n{}", "x".repeat(1000))).collect();
-        let statement = read(json!({"errors": errors, "accounts": []}).to_string().as_bytes()).unwrap();
+        let statement = read(json!({"errors": errors, "accounts": []}).to_string().as_bytes(), None).unwrap();
         let partial = statement.partial.unwrap();
         assert!(
             partial.len() < 1000 && !partial.contains('\n') && partial.ends_with("and 47 more"),
@@ -459,9 +503,12 @@ mod tests {
 
     #[test]
     fn half_an_answer_and_no_answer_are_told_apart() {
-        assert_eq!(read(b"{\"accounts\": [").unwrap_err(), "the bank's answer breaks off");
-        assert_eq!(read(b"<html>").unwrap_err(), "the bank's answer is not JSON");
-        assert_eq!(read(b"{\"accounts\": 7}").unwrap_err(), "the bank's answer is not a list of accounts");
+        assert_eq!(read(b"{\"accounts\": [", None).unwrap_err(), "the bank's answer breaks off");
+        assert_eq!(read(b"<html>", None).unwrap_err(), "the bank's answer is not JSON");
+        assert_eq!(
+            read(b"{\"accounts\": 7}", None).unwrap_err(),
+            "the bank's answer is not a list of accounts"
+        );
     }
 
     #[test]
