@@ -12,8 +12,12 @@ use steward_actors::money::{Currency, Money};
 use steward_actors::providers::{BankAccount, BankDetails, BankError, BankTransaction};
 use steward_actors::time::Timestamp;
 
+use crate::providers::bounded::AtMost;
+
 /// Accounts of one item.
 const MOST_ACCOUNTS: usize = 500;
+/// Changes of one page.
+const MOST_ON_PAGE: usize = 500;
 /// Characters of a name, an id or a message.
 const LONGEST: usize = 200;
 
@@ -135,8 +139,9 @@ impl<T> From<&str> for Unread<T> {
 }
 
 #[derive(Deserialize)]
-struct AccountsBody {
-    accounts: Vec<Box<RawValue>>,
+struct AccountsBody<'a> {
+    #[serde(borrow)]
+    accounts: AtMost<'a, MOST_ACCOUNTS>,
     item: Option<Item>,
 }
 
@@ -170,23 +175,24 @@ struct Balances {
 
 /// The accounts in `body`, as of `now` unless they say otherwise; the error is for users.
 pub(super) fn accounts(body: &[u8], now: Timestamp) -> Result<Accounts, String> {
-    let read: AccountsBody =
+    let read: AccountsBody<'_> =
         serde_json::from_slice(body).map_err(|error| no_sense("a list of accounts", &error))?;
-    if read.accounts.len() > MOST_ACCOUNTS {
+    if read.accounts.more > 0 {
         return Err(format!("Plaid's answer has more than {MOST_ACCOUNTS} accounts"));
     }
     let institution = read.item.and_then(|item| item.institution_name.or(item.institution_id));
     let institution = institution.map_or_else(|| "Plaid".to_owned(), |name| one_line(&name));
-    let told = read.accounts.len();
+    let told = read.accounts.kept.len();
     let mut found = Accounts::default();
-    for (position, account) in read.accounts.iter().enumerate() {
+    for (position, account) in read.accounts.kept.iter().enumerate() {
         match self::account(account, &institution, now) {
             Ok(account) => found.accounts.push(account),
             Err(Unread::Unsupported((id, what))) => {
                 found.unsupported.insert(id, what);
             }
             Err(Unread::Unreadable(why)) => {
-                found.problems.push(format!("account {} cannot be read: {why}", position + 1))
+                let whose = name_of(account).unwrap_or_else(|| format!("account {}", position + 1));
+                found.problems.push(format!("{whose} cannot be read: {why}"));
             }
         }
     }
@@ -196,12 +202,22 @@ pub(super) fn accounts(body: &[u8], now: Timestamp) -> Result<Accounts, String> 
     Ok(found)
 }
 
+/// The name of an account that cannot be read otherwise.
+fn name_of(raw: &RawValue) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Named {
+        name: String,
+    }
+    let named = serde_json::from_str::<Named>(raw.get()).ok()?;
+    Some(one_line(&named.name)).filter(|name| !name.is_empty())
+}
+
 fn account(
     raw: &RawValue,
     institution: &str,
     now: Timestamp,
 ) -> Result<BankAccount, Unread<(String, String)>> {
-    let told: Account = serde_json::from_str(raw.get()).map_err(|error| one_line(&error.to_string()))?;
+    let told: Account = serde_json::from_str(raw.get()).map_err(|_| "it is not told of as accounts are")?;
     let codes = (&told.balances.iso_currency_code, &told.balances.unofficial_currency_code);
     let currency = currency(codes).map_err(|unread| match unread {
         Unread::Unreadable(why) => Unread::Unreadable(why),
@@ -286,9 +302,11 @@ pub(super) enum Stage {
 }
 
 #[derive(Deserialize)]
-struct PageBody {
-    added: Vec<Box<RawValue>>,
-    modified: Vec<Box<RawValue>>,
+struct PageBody<'a> {
+    #[serde(borrow)]
+    added: AtMost<'a, MOST_ON_PAGE>,
+    #[serde(borrow)]
+    modified: AtMost<'a, MOST_ON_PAGE>,
     removed: Vec<Removed>,
     next_cursor: String,
     has_more: bool,
@@ -317,17 +335,18 @@ struct Posting {
 
 /// The page in `body`, of at most `most` changes; the error is for users.
 pub(super) fn page(body: &[u8], most: usize) -> Result<Page, String> {
-    let read: PageBody =
+    let read: PageBody<'_> =
         serde_json::from_slice(body).map_err(|error| no_sense("a page of transactions", &error))?;
-    if read.added.len() + read.modified.len() + read.removed.len() > most {
+    let changes = |list: &AtMost<'_, MOST_ON_PAGE>| list.kept.len() + list.more;
+    if changes(&read.added) + changes(&read.modified) + read.removed.len() > most.min(MOST_ON_PAGE) {
         return Err(format!("Plaid's answer has more than {most} changes"));
     }
     if read.next_cursor.len() > MOST_CURSOR {
         return Err("Plaid's cursor is too long".to_owned());
     }
     let (mut unread, mut unsupported) = (Vec::new(), 0);
-    let mut told = Vec::with_capacity(read.added.len() + read.modified.len());
-    for raw in read.added.iter().chain(&read.modified) {
+    let mut told = Vec::with_capacity(read.added.kept.len() + read.modified.kept.len());
+    for raw in read.added.kept.into_iter().chain(read.modified.kept) {
         match posting(raw) {
             Ok(posting) => told.push(posting),
             Err(Unread::Unsupported(())) => unsupported += 1,
@@ -372,7 +391,7 @@ fn currency((official, unofficial): (&Option<String>, &Option<String>)) -> Resul
 const MOST_CURSOR: usize = 1024;
 
 fn posting(raw: &RawValue) -> Result<(String, BankTransaction), Unread<()>> {
-    let told: Posting = serde_json::from_str(raw.get()).map_err(|error| one_line(&error.to_string()))?;
+    let told: Posting = serde_json::from_str(raw.get()).map_err(|_| "something is missing")?;
     let currency = currency((&told.iso_currency_code, &told.unofficial_currency_code))?;
     let left = amount("amount", &told.amount, currency)?;
     // Plaid shows what leaves the account as positive.
