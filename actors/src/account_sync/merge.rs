@@ -51,6 +51,7 @@ pub(super) fn merge(
     let mut complaints: Vec<String> = statement.partial.iter().map(|reason| words(reason)).collect();
     let mut told = BTreeSet::new();
     let mut room = MOST_ACCOUNTS.saturating_sub(known.len());
+    let mut left_out = 0_u32;
     for account in &statement.accounts {
         if !told.insert(account.id.as_str()) {
             complaints.push(format!("{}: told of twice", short(&account.name)));
@@ -59,7 +60,7 @@ pub(super) fn merge(
         let before =
             by_external.get(account.id.as_str()).or_else(|| renamed.get(account.id.as_str())).copied();
         if before.is_none() && room == 0 {
-            complaints.push(format!("more than {MOST_ACCOUNTS} accounts"));
+            left_out += 1;
             continue;
         }
         let details = match details(&account.details) {
@@ -80,6 +81,9 @@ pub(super) fn merge(
                 merged.accounts.push((fresh(connection, account, details, now, new_id()), 0));
             }
         }
+    }
+    if left_out > 0 {
+        complaints.push(format!("more than {MOST_ACCOUNTS} accounts; {left_out} are left out"));
     }
     if complaints.is_empty() {
         merged.note_missing(known, &told, now);
