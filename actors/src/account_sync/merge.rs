@@ -164,14 +164,19 @@ impl Merged {
             external_id: Some(told.id.clone()),
             provider: short(&told.institution),
             provider_name: short(&told.name),
-            balance: told.balance,
-            balance_as_of: old.balance_as_of,
             missing_since: None,
-            details,
             ..old.clone()
         };
+        // What was right before the time of what is known is no news: banks tell from copies of their own.
+        let is_latest = as_of(told, now) >= old.balance_as_of;
+        if is_latest {
+            new.balance = told.balance;
+            new.details = details;
+        }
         let changed = new != *old;
-        new.balance_as_of = as_of(told, now);
+        if is_latest {
+            new.balance_as_of = as_of(told, now);
+        }
         if new == *old {
             return;
         }

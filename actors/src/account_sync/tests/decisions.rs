@@ -219,6 +219,24 @@ fn a_later_as_of_is_written_but_is_no_modification() {
 }
 
 #[test]
+fn a_balance_of_before_the_one_that_is_known_is_no_news() {
+    let before = known(&whole(vec![checking("x1", 50, NOW), credit("x2", "19.99", None, NOW)]));
+    let earlier = NOW.minus(Duration::from_secs(5 * 86_400));
+    let told = vec![checking("x1", 5, earlier), credit("x2", "24.99", None, earlier)];
+    let merged = merge(&connection(), &before, &whole(told.clone()), NOW, &mut counted());
+    assert_eq!((merged.modified, merged.accounts.len(), merged.partial), (0, 0, None));
+    // Its name is, whenever it was told.
+    let renamed = BankAccount { name: "Checking Plus".to_owned(), ..told[0].clone() };
+    let merged = merge(&connection(), &before, &whole(vec![renamed, told[1].clone()]), NOW, &mut counted());
+    let (account, _) = &merged.accounts[0];
+    assert_eq!((merged.modified, account.provider_name.as_str()), (1, "Checking Plus"));
+    assert_eq!((account.balance, account.balance_as_of), (dollars(50), NOW));
+    // At the same time the later telling counts.
+    let same = vec![checking("x1", 51, NOW), credit("x2", "19.99", None, NOW)];
+    assert_eq!(merge(&connection(), &before, &whole(same), NOW, &mut counted()).modified, 1);
+}
+
+#[test]
 fn no_balance_is_as_of_a_time_to_come() {
     let future = NOW.plus(Duration::from_secs(86_400));
     assert_eq!(known(&whole(vec![checking("x1", 1, future)]))[0].value.balance_as_of, NOW);
