@@ -6,6 +6,7 @@
 //! account, and as a rule is about an institution of which none is told.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -27,8 +28,10 @@ const LONGEST: usize = 200;
 const MOST_MESSAGES: usize = 3;
 /// Bytes of what an account has beyond the protocol; of more nothing is read.
 const MOST_EXTRA: usize = 4096;
-/// The end of the year 9999, in Unix seconds.
-const LATEST: i64 = 253_402_300_799;
+/// The latest time that has a day, in Unix seconds: 9999-12-30T21:59:59Z.
+const LATEST: i64 = 253_402_207_199;
+/// How far ahead a transaction may be dated.
+const AHEAD: Duration = Duration::from_secs(366 * 24 * 3600);
 
 #[derive(Deserialize)]
 struct AccountSet<'a> {
@@ -336,9 +339,13 @@ fn read_transaction(
         Some(at) => time(at).filter(|at| at.as_millis() > 0),
         None => now,
     };
+    let at = at.ok_or(NO_TIME)?;
+    if now.is_some_and(|now| at > now.plus(AHEAD)) {
+        return Err("it is dated years ahead".to_owned());
+    }
     let description = sensible::<String>(posting.description).ok_or("it has no description")?;
     Ok(BankTransaction {
-        at: at.ok_or(NO_TIME)?,
+        at,
         amount: amount("amount", posting.amount, currency)?,
         description: one_line(&description),
         pending,
@@ -524,6 +531,26 @@ mod tests {
         }
         told["transactions"] = json!([pending(json!(-5), Value::Null)]);
         assert!(of(&[told]).unwrap().partial.is_some());
+    }
+
+    #[test]
+    fn a_transaction_of_a_time_that_has_no_day_or_of_years_ahead_is_left_out() {
+        let mut told = account();
+        let ahead = |days: i64| NOW.as_millis() / 1000 + days * 86_400;
+        for (posted, read) in [
+            (ahead(30), true),
+            (ahead(3 * 366), false),
+            (LATEST, false),
+            (LATEST + 1, false),
+            (i64::MAX, false),
+        ] {
+            told["transactions"] =
+                json!([{"id": "t", "posted": posted, "amount": "-10.00", "description": "Coffee"}]);
+            let statement = of(&[told.clone()]).unwrap();
+            assert_eq!(statement.accounts[0].transactions.len() == 1, read, "{posted}");
+            assert_eq!(statement.partial.is_none(), read, "{posted}");
+        }
+        assert_eq!(time(LATEST).map(Timestamp::day).as_deref(), Some("9999-12-30"));
     }
 
     #[test]
