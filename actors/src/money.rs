@@ -98,12 +98,16 @@ impl Money {
         Self::from_decimal_text(&number.to_string(), currency)
     }
 
-    /// Reads decimal text such as `1200.45`, as providers send it.
+    /// Reads decimal text such as `1200.45`, as providers send it: digits on both sides of a point, if
+    /// there is one, perhaps a minus before and an exponent behind.
     ///
     /// # Errors
     /// [`AmountError::TooManyDecimals`], [`AmountError::TooLarge`] (also for text that is no
     /// decimal number).
     pub fn from_decimal_text(text: &str, currency: Currency) -> Result<Self, AmountError> {
+        if !is_decimal(text) {
+            return Err(AmountError::TooLarge);
+        }
         let exact = Decimal::from_str_exact(text)
             .or_else(|_| Decimal::from_scientific(text))
             .map_err(|_| AmountError::TooLarge)?
@@ -164,6 +168,17 @@ impl Money {
     }
 }
 
+/// Whether text is a number as JSON writes them, leading zeros aside. What reads it would also take
+/// `1_000`, `.5` and `+5`: what a provider means by those is anyone's guess.
+fn is_decimal(text: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (number, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    digits(whole.strip_prefix('-').unwrap_or(whole))
+        && digits(fraction)
+        && digits(exponent.strip_prefix(['+', '-']).unwrap_or(exponent))
+}
+
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let exact = Decimal::new(self.minor, self.currency.exponent());
@@ -195,6 +210,22 @@ mod tests {
         assert_eq!(read("1.5", "JPY"), Err(AmountError::TooManyDecimals(0)));
         assert_eq!(read("1e300", "USD"), Err(AmountError::TooLarge));
         assert_eq!(read("99999999999999.99", "USD"), Err(AmountError::TooLarge));
+    }
+
+    #[test]
+    fn text_is_read_only_if_it_is_a_plain_number() {
+        let read = |text: &str| Money::from_decimal_text(text, currency("USD")).map(|money| money.minor);
+        for (text, minor) in
+            [("5", 500), ("-0.50", -50), ("007.5", 750), ("12.50", 1250), ("1e2", 10_000), ("5E-1", 50)]
+        {
+            assert_eq!(read(text), Ok(minor), "{text}");
+        }
+        for text in [
+            "", "-", ".", ".5", "5.", "+5", "--5", "1_000", "1,5", " 5", "5 ", "0x5", "NaN", "1e", "1e1.5",
+            "٥",
+        ] {
+            assert_eq!(read(text), Err(AmountError::TooLarge), "{text}");
+        }
     }
 
     #[test]

@@ -42,7 +42,8 @@ pub(super) struct ConnectionView {
     /// `provider_down`.
     #[schema(required = true)]
     last_outcome: Option<&'static str>,
-    /// Why it is not active, why its last run was not complete, or why the present one waits.
+    /// Why it is not active, why its last run was not complete, why the present one waits, or which
+    /// accounts are never shown.
     #[schema(required = true)]
     reason: Option<String>,
     /// When the last complete run ended.
@@ -95,7 +96,8 @@ struct RunView {
     started_at: Option<Time>,
     #[schema(required = true)]
     finished_at: Option<Time>,
-    /// Why it did not go well; of a run that is queued after it was cut off too often, why it waits.
+    /// Why it did not go well, or which accounts are never shown; of a run that is queued after it was cut
+    /// off too often, why it waits.
     #[schema(required = true)]
     reason: Option<String>,
 }

@@ -4,6 +4,7 @@
 //! Who makes them: the composition root. What never happens here: an unknown outcome told as a
 //! failure, an answer read without a bound, a redirect followed, a secret printed.
 
+mod bounded;
 mod courier;
 mod ecb;
 mod http;

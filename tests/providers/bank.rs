@@ -8,8 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use steward::providers::{Courier, SimpleFinBank, Timeouts};
-use steward_actors::providers::{Bank, BankDetails, BankError, ClaimError, Credential, Statement};
+use steward_actors::providers::{Bank, BankDetails, BankError, ClaimError, Credential, Period, Statement};
 use steward_actors::testing::MemoryStore;
+use steward_actors::time::Timestamp;
 use tokio::net::TcpListener;
 
 use crate::support::{World, answering, bank_at, impatient, nobody, silent};
@@ -101,6 +102,47 @@ async fn broken_pages_are_partial_or_break_off() {
         let half = bank.statement(&credential, None).await;
         assert_eq!(half, Err(BankError::Unusable("the bank's answer breaks off".to_owned())));
     }
+}
+
+/// A year.
+fn year() -> Period {
+    let until = Timestamp::from_millis(1_750_000_000_000);
+    Period { from: until.minus(Duration::from_secs(365 * 24 * 3600)), until, cursor: None }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_an_account_keeps_no_older_transactions_back() {
+    let world = World::new().await;
+    let credential = world.bank().claim("sandbox", "user-1").await.unwrap();
+    let account = |id: &str, balance: &str| {
+        json!({
+            "id": id, "name": id, "currency": "USD", "balance": balance, "balance-date": 1_749_000_000,
+            "transactions": [],
+        })
+    };
+    let body = json!({"errors": ["Connection to Other Bank may need attention"],
+        "accounts": [account("Fine", "1.00"), account("Odd", "much")]});
+    let body = body.to_string();
+    let answer =
+        format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let bank = bank_at(&answering(answer).await, Timeouts::default());
+    let told = bank.statement(&credential, Some(year())).await.unwrap();
+    assert_eq!(told.told_since, Some(year().from), "{told:?}");
+    let partial = told.partial.unwrap();
+    assert!(partial.contains("Other Bank") && partial.contains("Odd cannot be read"), "{partial}");
+    assert!(told.accounts.len() == 1 && told.accounts[0].whole);
+}
+
+#[tokio::test]
+async fn a_call_for_older_transactions_that_fails_ends_the_statement_where_it_was() {
+    let world = World::new().await;
+    let bank = world.bank();
+    let credential = bank.claim("sandbox-broken-pages", "user-1").await.unwrap();
+    let told = bank.statement(&credential, Some(year())).await.unwrap();
+    assert_eq!(told.told_since, Some(year().until.minus(Duration::from_secs(90 * 24 * 3600))));
+    let partial = told.partial.unwrap();
+    assert!(partial.contains("savings") && partial.contains("are missing"), "{partial}");
+    assert!(told.accounts.iter().all(|account| account.whole) && !told.all_accounts);
 }
 
 #[tokio::test]

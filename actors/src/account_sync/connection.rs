@@ -110,14 +110,18 @@ pub struct Connection {
     /// Something new was told of while a run was under way: another one is due at its end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub again: bool,
+    /// It was linked again, and no statement since then has told of all accounts: known ones may yet be
+    /// told of under other ids.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub relinked: bool,
     /// A run was made and waits until the provider may be asked, or until it is tried again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub postponed: bool,
     /// How the last run ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_outcome: Option<Outcome>,
-    /// Why it is not active, why its last run was not complete, or why the present one waits; in words
-    /// for the user.
+    /// Why it is not active, why its last run was not complete, why the present one waits, or what the last
+    /// one brought that is never shown; in words for the user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// When the last complete run ended.

@@ -157,6 +157,7 @@ async fn intend(parts: &SyncParts, request: &LinkRequest) -> Result<Option<Linke
         cursor: None,
         provisional_since: None,
         again: false,
+        relinked: false,
         postponed: false,
         last_outcome: None,
         reason: None,

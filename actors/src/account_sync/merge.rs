@@ -1,10 +1,11 @@
 //! What a statement changes of the accounts that are known. Pure.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::connection::Connection;
-use crate::accounts::{Account, Details, ExactDecimal};
-use crate::providers::{BankAccount, BankDetails, Statement};
+use crate::accounts::{Account, Details, ExactDecimal, Transaction};
+use crate::money::Money;
+use crate::providers::{BankAccount, BankDetails, BankTransaction, Statement};
 use crate::store::Versioned;
 use crate::text::is_control;
 use crate::time::Timestamp;
@@ -13,6 +14,8 @@ use crate::time::Timestamp;
 pub(super) const MOST_ACCOUNTS: usize = 500;
 /// Characters that are kept of a provider's text.
 const MOST_CHARS: usize = 120;
+/// Characters that are kept of the reason for a result.
+const MOST_OF_REASON: usize = 600;
 /// Complaints that a reason quotes.
 const MOST_COMPLAINTS: usize = 3;
 
@@ -31,21 +34,24 @@ pub(super) struct Merged {
 }
 
 /// Takes over what a statement tells, account by account. What the user chose stays; what cannot
-/// be read leaves its account as it was and makes the result partial.
+/// be read leaves its account as it was and makes the result partial. Of the known transactions, by
+/// account, only those count that may show which account is which.
 pub(super) fn merge(
     connection: &Connection,
     known: &[Versioned<Account>],
+    transactions: &BTreeMap<String, Vec<Versioned<Transaction>>>,
     statement: &Statement,
     now: Timestamp,
     new_id: &mut dyn FnMut() -> String,
 ) -> Merged {
     let by_external: HashMap<&str, &Versioned<Account>> =
         known.iter().filter_map(|account| Some((account.value.external_id.as_deref()?, account))).collect();
-    let renamed = renamed(known, &by_external, statement);
+    let renamed = renamed(connection, known, &by_external, transactions, statement);
     let mut merged = Merged::default();
-    let mut complaints: Vec<String> = statement.partial.iter().map(|reason| short(reason)).collect();
+    let mut complaints: Vec<String> = statement.partial.iter().map(|reason| words(reason)).collect();
     let mut told = BTreeSet::new();
     let mut room = MOST_ACCOUNTS.saturating_sub(known.len());
+    let mut left_out = 0_u32;
     for account in &statement.accounts {
         if !told.insert(account.id.as_str()) {
             complaints.push(format!("{}: told of twice", short(&account.name)));
@@ -54,7 +60,7 @@ pub(super) fn merge(
         let before =
             by_external.get(account.id.as_str()).or_else(|| renamed.get(account.id.as_str())).copied();
         if before.is_none() && room == 0 {
-            complaints.push(format!("more than {MOST_ACCOUNTS} accounts"));
+            left_out += 1;
             continue;
         }
         let details = match details(&account.details) {
@@ -76,6 +82,9 @@ pub(super) fn merge(
             }
         }
     }
+    if left_out > 0 {
+        complaints.push(format!("more than {MOST_ACCOUNTS} accounts; {left_out} are left out"));
+    }
     if complaints.is_empty() {
         merged.note_missing(known, &told, now);
     }
@@ -84,11 +93,21 @@ pub(super) fn merge(
     merged
 }
 
+/// Whether no account is there that the statement does not tell of.
+pub(super) fn has_all_accounts(statement: &Statement) -> bool {
+    statement.partial.is_none() || statement.all_accounts
+}
+
 /// Known accounts that are told of under another id, by that id: of the same institution, name, type and
-/// currency, where that leaves no choice. A new link gives every account another id.
+/// currency, where that leaves no choice. That is not enough, as a bank may give a new account the name of
+/// one that is closed, or that it does not tell of this time. Two of three must speak for it: that the
+/// known one would be told of if it still had its id, that the connection was linked again, which gives
+/// every account another id, and a transaction that both have.
 fn renamed<'a>(
+    connection: &Connection,
     known: &'a [Versioned<Account>],
     by_external: &HashMap<&str, &Versioned<Account>>,
+    transactions: &BTreeMap<String, Vec<Versioned<Transaction>>>,
     statement: &'a Statement,
 ) -> HashMap<&'a str, &'a Versioned<Account>> {
     let told: BTreeSet<&str> = statement.accounts.iter().map(|account| account.id.as_str()).collect();
@@ -102,15 +121,34 @@ fn renamed<'a>(
             && details(&told.details).is_ok_and(|details| details.account_type() == account.account_type())
     };
     let new = || statement.accounts.iter().filter(|told| !by_external.contains_key(told.id.as_str()));
+    let (all, relinked) = (has_all_accounts(statement), connection.relinked);
     let mut renamed = HashMap::new();
+    if !all && !relinked {
+        return renamed;
+    }
     for told in new() {
         let mut likely = known.iter().filter(untold).filter(|account| is_same(&account.value, told));
         let (Some(account), None) = (likely.next(), likely.next()) else { continue };
-        if new().filter(|other| is_same(&account.value, other)).count() == 1 {
+        if new().filter(|other| is_same(&account.value, other)).count() != 1 {
+            continue;
+        }
+        let before = transactions.get(&account.value.id).map_or(&[][..], Vec::as_slice);
+        if (all && relinked) || share_one(before, &told.transactions) {
             renamed.insert(told.id.as_str(), account);
         }
     }
     renamed
+}
+
+/// Whether a transaction of the same day, amount and description is among both.
+fn share_one(known: &[Versioned<Transaction>], told: &[BankTransaction]) -> bool {
+    let known = known.iter().map(|known| &known.value);
+    let known: HashSet<(&str, Money, &str)> =
+        known.map(|known| (known.date.as_str(), known.amount, known.description.as_str())).collect();
+    told.iter().any(|told| {
+        let description: String = told.description.chars().filter(is_shown).collect();
+        known.contains(&(told.at.day().as_str(), told.amount, description.as_str()))
+    })
 }
 
 impl Merged {
@@ -126,14 +164,19 @@ impl Merged {
             external_id: Some(told.id.clone()),
             provider: short(&told.institution),
             provider_name: short(&told.name),
-            balance: told.balance,
-            balance_as_of: old.balance_as_of,
             missing_since: None,
-            details,
             ..old.clone()
         };
+        // What was right before the time of what is known is no news: banks tell from copies of their own.
+        let is_latest = as_of(told, now) >= old.balance_as_of;
+        if is_latest {
+            new.balance = told.balance;
+            new.details = details;
+        }
         let changed = new != *old;
-        new.balance_as_of = as_of(told, now);
+        if is_latest {
+            new.balance_as_of = as_of(told, now);
+        }
         if new == *old {
             return;
         }
@@ -216,6 +259,11 @@ fn details(told: &BankDetails) -> Result<Details, &'static str> {
 
 pub(super) fn short(text: &str) -> String {
     text.chars().filter(is_shown).take(MOST_CHARS).collect()
+}
+
+/// A reason as the user gets to see it.
+pub(super) fn words(reason: &str) -> String {
+    reason.chars().filter(is_shown).take(MOST_OF_REASON).collect()
 }
 
 /// Whether a provider's character is kept.

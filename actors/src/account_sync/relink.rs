@@ -106,6 +106,8 @@ fn renewed(connection: Connection, credential: &SealedCredential, reference: &Op
         failures: 0,
         claim: None,
         again: false,
+        // Under the same name there the accounts have the same ids.
+        relinked: connection.relinked || !same,
         ..connection
     }
 }

@@ -48,7 +48,7 @@ pub enum RunStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// All accounts were told of and taken over.
+    /// All accounts were told of, and taken over as far as Steward shows such accounts.
     Complete,
     /// Some were.
     Partial,
@@ -100,7 +100,8 @@ pub struct Run {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
-    /// Why it did not go well, or why it waits, in words for the user.
+    /// Why it did not go well, why it waits, or what it brought that is never shown; in words for the
+    /// user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// How often it was begun since it was last left alone, or a part of its result was stored: 1, and

@@ -1,11 +1,11 @@
 //! The decisions of account sync: what to do with a connection that somebody looks at, and what a
 //! bank's answer makes of it. Pure: time, chance and ids are passed in.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use super::connection::{Claim, Connection, ConnectionStatus};
-use super::merge::{Merged, merge, short};
+use super::merge::{Merged, has_all_accounts, merge, short, words};
 use super::options::SyncOptions;
 use super::postings::{Told, post};
 use super::run::{Outcome, Run, RunStatus};
@@ -160,7 +160,7 @@ fn told(
     new_id: &mut dyn FnMut() -> String,
 ) -> Settled {
     let now = moment.now;
-    let mut merged = merge(&connection, &known.accounts, statement, now, new_id);
+    let mut merged = merge(&connection, &known.accounts, &known.transactions, statement, now, new_id);
     if let Some(account) = &known.too_many_of {
         let most = options.most_known;
         merged.leave_out(&format!("{account}: more than {most} transactions are there already"));
@@ -168,7 +168,7 @@ fn told(
     let removed = statement.changes.iter().flat_map(|changes| &changes.removed).map(String::as_str).collect();
     let mut posted = Posted::default();
     if known.too_many_of.is_none()
-        && let Some(told) = said(statement, merged.partial.is_none(), &connection, &removed, now)
+        && let Some(told) = said(statement, &connection, &removed, now)
     {
         posted = post_all(&merged, known, statement, told, options.most_postings, new_id);
     }
@@ -203,6 +203,9 @@ fn told(
     }
     let outcome = if merged.partial.is_some() { Outcome::Partial } else { Outcome::Complete };
     let whole = outcome == Outcome::Complete;
+    // What is never shown is no gap, but the user is told.
+    let remarks = merged.partial.into_iter().chain(statement.unsupported.as_deref().map(words));
+    let reason = Some(remarks.collect::<Vec<_>>().join("; ")).filter(|reason| !reason.is_empty());
     let (cursor, provisional_since) = match &statement.changes {
         Some(changes) if whole => (Some(changes.cursor.clone()), None),
         // None of them was taken over.
@@ -219,17 +222,18 @@ fn told(
         cursor,
         provisional_since,
         last_outcome: Some(outcome),
-        reason: merged.partial.clone(),
+        reason: reason.clone(),
         last_success_at: if whole { Some(now) } else { connection.last_success_at },
         due_at: Some(if connection.again { now } else { now.plus(pause) }),
         again: false,
+        relinked: connection.relinked && !has_all_accounts(statement),
         failures: 0,
         claim: None,
         ..connection
     };
     Settled {
         connection,
-        run: run.finished(outcome, merged.partial, now),
+        run: run.finished(outcome, reason, now),
         accounts: merged.accounts,
         transactions: posted.writes,
         gone: posted.gone,
@@ -237,18 +241,17 @@ fn told(
     }
 }
 
-/// What a statement says of the transactions that it does not tell of; `None` if it says nothing of
-/// transactions at all.
+/// What a statement says of the transactions of an account that is told whole by not telling of them;
+/// `None` if it says nothing of transactions at all.
 fn said<'a>(
     statement: &Statement,
-    whole: bool,
     connection: &Connection,
     removed: &'a BTreeSet<&'a str>,
     now: Timestamp,
 ) -> Option<Told<'a>> {
     let told = Told {
         since: Timestamp::default(),
-        whole,
+        whole: true,
         whole_at: connection.last_success_at,
         removed: None,
         provisional_since: None,
@@ -256,7 +259,7 @@ fn said<'a>(
     };
     Some(match (&statement.changes, statement.told_since) {
         (Some(changes), _) if changes.since_begin => {
-            Told { provisional_since: connection.provisional_since.filter(|_| whole), ..told }
+            Told { provisional_since: connection.provisional_since, ..told }
         }
         (Some(_), _) => Told { removed: Some(removed), ..told },
         (None, Some(since)) => Told { since, ..told },
@@ -294,7 +297,19 @@ fn post_all(
     let by_external: HashMap<&str, &Account> =
         accounts.filter_map(|account| Some((account.external_id.as_deref()?, account))).collect();
     let mut posted = Posted::default();
+    let (mut once, mut again) = (HashSet::new(), HashSet::new());
     for account in &statement.accounts {
+        if !once.insert(account.id.as_str()) {
+            again.insert(account.id.as_str());
+        }
+    }
+    for account in &statement.accounts {
+        // Of an account that is told of twice the first telling counts, and nobody knows if it is whole.
+        if !once.remove(account.id.as_str()) {
+            continue;
+        }
+        let whole = account.whole && !again.contains(account.id.as_str());
+        let told = Told { whole, provisional_since: told.provisional_since.filter(|_| whole), ..told };
         let Some(ours) = by_external.get(account.id.as_str()) else { continue };
         let before = known.transactions.get(&ours.id).map_or(&[][..], Vec::as_slice);
         let postings = post(ours, before, &account.transactions, told, new_id);

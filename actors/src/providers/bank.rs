@@ -33,6 +33,10 @@ pub struct BankAccount {
     /// Its transactions in the period that [`Statement::told_since`] begins, or those of
     /// [`Statement::changes`] that are there; in any order.
     pub transactions: Vec<BankTransaction>,
+    /// These are all that the statement is to tell of this account: what is not among them is not
+    /// there. `false` if one of them, or a part of their time, could not be read. That other accounts
+    /// could not be read, or that the bank reports some problem, does not make it `false`.
+    pub whole: bool,
 }
 
 /// What a bank says of one transaction.
@@ -110,10 +114,19 @@ pub enum BankDetails {
 pub struct Statement {
     /// The accounts that were told of.
     pub accounts: Vec<BankAccount>,
-    /// Why the statement is not whole, in words for the user; `None` if it is whole.
+    /// Why the statement is not whole, in words for the user; `None` if it is whole. If it is not,
+    /// an account that it does not tell of may be there; of which accounts the transactions are whole,
+    /// says [`BankAccount::whole`].
     pub partial: Option<String>,
-    /// From this time on the transactions of the accounts told are whole (if `partial` is `None`);
-    /// `None`: nothing is said about transactions, but perhaps in `changes`.
+    /// The accounts are all that there are, although the statement is partial: it is for their
+    /// transactions.
+    pub all_accounts: bool,
+    /// What the bank tells and Steward never shows (accounts in points, in what is no currency), in
+    /// words for the user. Nothing is missing by that: asking again would bring no more.
+    pub unsupported: Option<String>,
+    /// From this time on the transactions of the accounts told are whole (of those that
+    /// [`BankAccount::whole`] says so of); `None`: nothing is said about transactions, but perhaps in
+    /// `changes`.
     pub told_since: Option<Timestamp>,
     /// What changed in the transactions, from a provider that tells of that.
     pub changes: Option<Changes>,

@@ -19,11 +19,11 @@ use serde_json::{Value, json};
 use steward_actors::backoff::Backoff;
 use steward_actors::cluster::Clock;
 use steward_actors::providers::{
-    Bank, BankAccount, BankError, Changes, ClaimError, Credential, LinkToken, Period, Statement,
+    Bank, BankError, Changes, ClaimError, Credential, LinkToken, Period, Statement,
 };
 use steward_actors::time::Timestamp;
 
-use self::changes::Walk;
+use self::changes::{Unread, Walk};
 use self::wire::{CallError, Stage};
 use super::courier::{Courier, Unsent};
 use super::http::{self, BodyError, SetupError, Timeouts, Trust};
@@ -226,7 +226,7 @@ impl PlaidBank {
 
     async fn told(&self, access: &Access, period: Period) -> Result<Statement, CallError> {
         let found = match self.accounts(access).await {
-            Err(CallError::NotReady) => return Ok(not_ready(Vec::new())),
+            Err(CallError::NotReady) => return Ok(not_ready(wire::Accounts::default())),
             found => found?,
         };
         let (mut cursor, mut since_begin) = (period.cursor.as_deref(), period.cursor.is_none());
@@ -240,30 +240,55 @@ impl PlaidBank {
         };
         let (walk, next) = match walked {
             Ok(walked) => walked,
-            Err(CallError::NotReady) => return Ok(not_ready(found.accounts)),
+            Err(CallError::NotReady) => return Ok(not_ready(found)),
             Err(CallError::Mutated) => {
                 let reason = "the bank's list kept changing while it was read".to_owned();
-                return Ok(early(found.accounts, reason));
+                return Ok(early(found, reason));
             }
             Err(error) => return Err(error),
         };
         if walk.stage == Stage::NotReady {
-            return Ok(not_ready(found.accounts));
+            return Ok(not_ready(found));
         }
         Ok(put_together(found, walk, next, since_begin))
     }
 }
 
-/// Accounts with their transactions; partial if anything could not be read.
+/// Accounts with their transactions; partial if anything could not be read. An account is whole unless
+/// that was one of its own, or nobody knows whose it was.
 fn put_together(found: wire::Accounts, mut walk: Walk, cursor: String, since_begin: bool) -> Statement {
-    let (mut accounts, mut problems) = (found.accounts, found.problems);
-    problems.append(&mut walk.problems);
+    let all_accounts = found.has_all();
+    let wire::Accounts { mut accounts, mut problems, unsupported } = found;
     let stage = walk.stage;
+    let mut doubtful = stage == Stage::Recent;
+    for (id, Unread { count, why }) in std::mem::take(&mut walk.unread) {
+        if id.as_ref().is_some_and(|id| unsupported.contains_key(id)) {
+            continue;
+        }
+        let account = accounts.iter_mut().find(|account| id.as_ref() == Some(&account.id));
+        let whose = account.as_ref().map(|account| format!("{}: ", account.name)).unwrap_or_default();
+        problems.push(format!("{whose}some transactions cannot be read ({count}): {why}"));
+        match account {
+            Some(account) => account.whole = false,
+            None => doubtful = true,
+        }
+    }
+    if doubtful {
+        accounts.iter_mut().for_each(|account| account.whole = false);
+    }
+    let mut remarks: Vec<String> = unsupported.values().cloned().collect();
+    if walk.unsupported > 0 && unsupported.is_empty() {
+        remarks.push(format!(
+            "{} transactions are not shown: their currency is not supported",
+            walk.unsupported
+        ));
+    }
     let (told, removed) = walk.into_changes();
     let mut foreign = 0_u32;
     for (account_id, transaction) in told {
         match accounts.iter_mut().find(|account| account.id == account_id) {
             Some(account) => account.transactions.push(transaction),
+            None if unsupported.contains_key(&account_id) => {}
             None => foreign += 1,
         }
     }
@@ -276,7 +301,9 @@ fn put_together(found: wire::Accounts, mut walk: Walk, cursor: String, since_beg
     let again_after = (stage == Stage::Recent).then_some(SOON);
     let changes = Changes { since_begin, removed, cursor };
     let partial = summary(&problems);
-    Statement { accounts, partial, again_after, changes: Some(changes), ..Statement::default() }
+    let unsupported = summary(&remarks);
+    let changes = Some(changes);
+    Statement { accounts, partial, all_accounts, unsupported, again_after, changes, ..Statement::default() }
 }
 
 fn summary(problems: &[String]) -> Option<String> {
@@ -290,12 +317,19 @@ fn summary(problems: &[String]) -> Option<String> {
 }
 
 /// Accounts without transactions, which are worth asking for again soon.
-fn early(accounts: Vec<BankAccount>, reason: String) -> Statement {
-    Statement { accounts, partial: Some(reason), again_after: Some(SOON), ..Statement::default() }
+fn early(found: wire::Accounts, reason: String) -> Statement {
+    Statement {
+        all_accounts: found.has_all(),
+        unsupported: summary(&found.unsupported.into_values().collect::<Vec<_>>()),
+        accounts: found.accounts,
+        partial: Some(reason),
+        again_after: Some(SOON),
+        ..Statement::default()
+    }
 }
 
-fn not_ready(accounts: Vec<BankAccount>) -> Statement {
-    early(accounts, "the bank is still preparing the transactions".to_owned())
+fn not_ready(found: wire::Accounts) -> Statement {
+    early(found, "the bank is still preparing the transactions".to_owned())
 }
 
 /// A call that brought nothing.
@@ -386,7 +420,8 @@ impl Bank for PlaidBank {
             None => {
                 let found = self.accounts(&access).await.map_err(CallError::into_bank)?;
                 let partial = summary(&found.problems);
-                Ok(Statement { accounts: found.accounts, partial, ..Statement::default() })
+                let unsupported = summary(&found.unsupported.into_values().collect::<Vec<_>>());
+                Ok(Statement { accounts: found.accounts, partial, unsupported, ..Statement::default() })
             }
         }
     }
@@ -441,5 +476,63 @@ impl Bank for PlaidBank {
         let expires_at =
             expires_at.ok_or_else(|| BankError::Unusable("Plaid's answer is no link token".to_owned()))?;
         Ok(Some(LinkToken { token: made.link_token, expires_at }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn walked(added: &[Value], status: &str) -> Statement {
+        let account = |id: &str, iso: Option<&str>, unofficial: Option<&str>| {
+            let balances =
+                json!({"current": 1, "iso_currency_code": iso, "unofficial_currency_code": unofficial});
+            json!({"account_id": id, "name": id, "type": "depository", "balances": balances})
+        };
+        let told = [
+            account("a", Some("USD"), None),
+            account("b", Some("USD"), None),
+            account("c", None, Some("BTC")),
+        ];
+        let body = json!({ "accounts": told }).to_string();
+        let found = wire::accounts(body.as_bytes(), Timestamp::from_millis(1_750_000_000_000)).unwrap();
+        let page = json!({
+            "added": added, "modified": [], "removed": [], "next_cursor": "c", "has_more": false,
+            "transactions_update_status": status,
+        });
+        let mut walk = Walk::new();
+        walk.take(wire::page(page.to_string().as_bytes(), PAGE).unwrap());
+        put_together(found, walk, "c".to_owned(), true)
+    }
+
+    fn posting(id: &str, account: &str, iso: Option<&str>, unofficial: Option<&str>) -> Value {
+        json!({
+            "transaction_id": id, "account_id": account, "amount": 1, "date": "2025-06-01", "name": "Shop",
+            "iso_currency_code": iso, "unofficial_currency_code": unofficial,
+        })
+    }
+
+    fn whole(statement: &Statement) -> Vec<bool> {
+        statement.accounts.iter().map(|account| account.whole).collect()
+    }
+
+    #[test]
+    fn an_account_in_coins_is_no_gap_and_the_user_is_told() {
+        let told = [posting("t1", "a", Some("USD"), None), posting("t2", "c", None, Some("BTC"))];
+        let statement = walked(&told, "HISTORICAL_UPDATE_COMPLETE");
+        assert_eq!((statement.partial.as_deref(), whole(&statement)), (None, vec![true, true]));
+        assert_eq!(statement.unsupported.as_deref(), Some("c is not shown: its currency is not supported"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_makes_its_own_account_doubtful_and_what_is_nobodys_all() {
+        let mut odd = posting("t1", "a", Some("USD"), None);
+        odd["amount"] = "much".into();
+        let statement = walked(&[odd.clone()], "HISTORICAL_UPDATE_COMPLETE");
+        assert!(statement.partial.as_ref().is_some_and(|why| why.starts_with("a: ")), "{statement:?}");
+        assert_eq!(whole(&statement), [false, true]);
+        odd["account_id"] = 7.into();
+        assert_eq!(whole(&walked(&[odd], "HISTORICAL_UPDATE_COMPLETE")), [false, false]);
+        assert_eq!(whole(&walked(&[], "INITIAL_UPDATE_COMPLETE")), [false, false]);
     }
 }

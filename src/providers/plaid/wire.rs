@@ -3,6 +3,7 @@
 //! [errors](https://plaid.com/docs/errors/). Pure. Whatever is sent, what comes out is bounded and
 //! typed; what makes no sense is left out and named.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -11,8 +12,12 @@ use steward_actors::money::{Currency, Money};
 use steward_actors::providers::{BankAccount, BankDetails, BankError, BankTransaction};
 use steward_actors::time::Timestamp;
 
+use crate::providers::bounded::AtMost;
+
 /// Accounts of one item.
 const MOST_ACCOUNTS: usize = 500;
+/// Changes of one page.
+const MOST_ON_PAGE: usize = 500;
 /// Characters of a name, an id or a message.
 const LONGEST: usize = 200;
 
@@ -105,11 +110,41 @@ impl Failure {
 pub(super) struct Accounts {
     pub(super) accounts: Vec<BankAccount>,
     pub(super) problems: Vec<String>,
+    /// Those that Steward never shows, by their ids: which they are and why, for the user.
+    pub(super) unsupported: BTreeMap<String, String>,
+}
+
+impl Accounts {
+    /// Whether there are any, and none that could not be read.
+    pub(super) fn has_all(&self) -> bool {
+        !self.accounts.is_empty() && self.problems.is_empty()
+    }
+}
+
+/// Why something that was told is left out.
+enum Unread<T> {
+    /// It makes no sense; the text says why.
+    Unreadable(String),
+    /// It makes sense, and Steward shows nothing of the kind.
+    Unsupported(T),
+}
+
+impl<T> From<String> for Unread<T> {
+    fn from(why: String) -> Self {
+        Self::Unreadable(why)
+    }
+}
+
+impl<T> From<&str> for Unread<T> {
+    fn from(why: &str) -> Self {
+        Self::Unreadable(why.to_owned())
+    }
 }
 
 #[derive(Deserialize)]
-struct AccountsBody {
-    accounts: Vec<Box<RawValue>>,
+struct AccountsBody<'a> {
+    #[serde(borrow)]
+    accounts: AtMost<'a, MOST_ACCOUNTS>,
     item: Option<Item>,
 }
 
@@ -137,36 +172,63 @@ struct Balances {
     current: Option<Box<RawValue>>,
     limit: Option<Box<RawValue>>,
     iso_currency_code: Option<String>,
+    unofficial_currency_code: Option<String>,
     last_updated_datetime: Option<String>,
 }
 
 /// The accounts in `body`, as of `now` unless they say otherwise; the error is for users.
 pub(super) fn accounts(body: &[u8], now: Timestamp) -> Result<Accounts, String> {
-    let read: AccountsBody =
+    let read: AccountsBody<'_> =
         serde_json::from_slice(body).map_err(|error| no_sense("a list of accounts", &error))?;
-    if read.accounts.len() > MOST_ACCOUNTS {
+    if read.accounts.more > 0 {
         return Err(format!("Plaid's answer has more than {MOST_ACCOUNTS} accounts"));
     }
     let institution = read.item.and_then(|item| item.institution_name.or(item.institution_id));
     let institution = institution.map_or_else(|| "Plaid".to_owned(), |name| one_line(&name));
-    let told = read.accounts.len();
+    let told = read.accounts.kept.len();
     let mut found = Accounts::default();
-    for (position, account) in read.accounts.iter().enumerate() {
+    for (position, account) in read.accounts.kept.iter().enumerate() {
         match self::account(account, &institution, now) {
             Ok(account) => found.accounts.push(account),
-            Err(why) => found.problems.push(format!("account {} cannot be read: {why}", position + 1)),
+            Err(Unread::Unsupported((id, what))) => {
+                found.unsupported.insert(id, what);
+            }
+            Err(Unread::Unreadable(why)) => {
+                let whose = name_of(account).unwrap_or_else(|| format!("account {}", position + 1));
+                found.problems.push(format!("{whose} cannot be read: {why}"));
+            }
         }
     }
-    if found.accounts.is_empty() && told > 0 {
+    if found.accounts.is_empty() && found.unsupported.is_empty() && told > 0 {
         return Err(format!("Plaid's answer makes no sense: {}", found.problems.join("; ")));
     }
     Ok(found)
 }
 
-fn account(raw: &RawValue, institution: &str, now: Timestamp) -> Result<BankAccount, String> {
-    let told: Account = serde_json::from_str(raw.get()).map_err(|error| one_line(&error.to_string()))?;
-    let code = told.balances.iso_currency_code.as_deref().unwrap_or_default();
-    let currency = Currency::from_code(code).ok_or("its currency is not an ISO 4217 code")?;
+/// The name of an account that cannot be read otherwise.
+fn name_of(raw: &RawValue) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Named {
+        name: String,
+    }
+    let named = serde_json::from_str::<Named>(raw.get()).ok()?;
+    Some(one_line(&named.name)).filter(|name| !name.is_empty())
+}
+
+fn account(
+    raw: &RawValue,
+    institution: &str,
+    now: Timestamp,
+) -> Result<BankAccount, Unread<(String, String)>> {
+    let told: Account = serde_json::from_str(raw.get()).map_err(|_| "it is not told of as accounts are")?;
+    let codes = (&told.balances.iso_currency_code, &told.balances.unofficial_currency_code);
+    let currency = currency(codes).map_err(|unread| match unread {
+        Unread::Unreadable(why) => Unread::Unreadable(why),
+        Unread::Unsupported(()) => {
+            let what = format!("{} is not shown: its currency is not supported", one_line(&told.name));
+            Unread::Unsupported((told.account_id.clone(), what))
+        }
+    })?;
     let amount = |field, raw: &Option<Box<RawValue>>| match raw {
         None => Ok(None),
         Some(raw) => amount(field, raw, currency).map(Some),
@@ -194,7 +256,7 @@ fn account(raw: &RawValue, institution: &str, now: Timestamp) -> Result<BankAcco
         ("depository" | "other", _) => {
             BankDetails::Checking { overdraft_protection: None, routing_number: None }
         }
-        (kind, _) => return Err(format!("its type {:?} is not known", one_line(kind))),
+        (kind, _) => return Err(format!("its type {:?} is not known", one_line(kind)).into()),
     };
     let name = one_line(told.official_name.as_deref().filter(|name| !name.is_empty()).unwrap_or(&told.name));
     let mask = told.mask.as_deref().map(one_line).filter(|mask| !mask.is_empty());
@@ -207,6 +269,7 @@ fn account(raw: &RawValue, institution: &str, now: Timestamp) -> Result<BankAcco
         balance_as_of: as_of.unwrap_or(now),
         details,
         transactions: Vec::new(),
+        whole: true,
     })
 }
 
@@ -219,7 +282,17 @@ pub(super) struct Page {
     pub(super) next_cursor: String,
     pub(super) has_more: bool,
     pub(super) stage: Stage,
-    pub(super) problems: Vec<String>,
+    pub(super) unread: Vec<UnreadPosting>,
+    /// How many are in what is no currency here.
+    pub(super) unsupported: usize,
+}
+
+/// A change that makes no sense.
+#[derive(Debug)]
+pub(super) struct UnreadPosting {
+    /// Its account's id, if that much can be read.
+    pub(super) account: Option<String>,
+    pub(super) why: String,
 }
 
 /// How far the provider is with fetching.
@@ -232,9 +305,11 @@ pub(super) enum Stage {
 }
 
 #[derive(Deserialize)]
-struct PageBody {
-    added: Vec<Box<RawValue>>,
-    modified: Vec<Box<RawValue>>,
+struct PageBody<'a> {
+    #[serde(borrow)]
+    added: AtMost<'a, MOST_ON_PAGE>,
+    #[serde(borrow)]
+    modified: AtMost<'a, MOST_ON_PAGE>,
     removed: Vec<Removed>,
     next_cursor: String,
     has_more: bool,
@@ -252,6 +327,7 @@ struct Posting {
     account_id: String,
     amount: Box<RawValue>,
     iso_currency_code: Option<String>,
+    unofficial_currency_code: Option<String>,
     date: String,
     name: Option<String>,
     merchant_name: Option<String>,
@@ -262,20 +338,22 @@ struct Posting {
 
 /// The page in `body`, of at most `most` changes; the error is for users.
 pub(super) fn page(body: &[u8], most: usize) -> Result<Page, String> {
-    let read: PageBody =
+    let read: PageBody<'_> =
         serde_json::from_slice(body).map_err(|error| no_sense("a page of transactions", &error))?;
-    if read.added.len() + read.modified.len() + read.removed.len() > most {
+    let changes = |list: &AtMost<'_, MOST_ON_PAGE>| list.kept.len() + list.more;
+    if changes(&read.added) + changes(&read.modified) + read.removed.len() > most.min(MOST_ON_PAGE) {
         return Err(format!("Plaid's answer has more than {most} changes"));
     }
     if read.next_cursor.len() > MOST_CURSOR {
         return Err("Plaid's cursor is too long".to_owned());
     }
-    let mut problems = Vec::new();
-    let mut told = Vec::with_capacity(read.added.len() + read.modified.len());
-    for raw in read.added.iter().chain(&read.modified) {
+    let (mut unread, mut unsupported) = (Vec::new(), 0);
+    let mut told = Vec::with_capacity(read.added.kept.len() + read.modified.kept.len());
+    for raw in read.added.kept.into_iter().chain(read.modified.kept) {
         match posting(raw) {
             Ok(posting) => told.push(posting),
-            Err(why) => problems.push(format!("a transaction cannot be read: {why}")),
+            Err(Unread::Unsupported(())) => unsupported += 1,
+            Err(Unread::Unreadable(why)) => unread.push(UnreadPosting { account: account_of(raw), why }),
         }
     }
     Ok(Page {
@@ -288,17 +366,36 @@ pub(super) fn page(body: &[u8], most: usize) -> Result<Page, String> {
             Some("INITIAL_UPDATE_COMPLETE") => Stage::Recent,
             _ => Stage::Whole,
         },
-        problems,
+        unread,
+        unsupported,
     })
+}
+
+/// The id of the account of a change that cannot be read otherwise.
+fn account_of(raw: &RawValue) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Owned {
+        account_id: String,
+    }
+    serde_json::from_str::<Owned>(raw.get()).ok().and_then(|owned| id(owned.account_id).ok())
+}
+
+/// The currency by the official code. Others, and what has only an unofficial one (points, coins), are
+/// not supported.
+fn currency((official, unofficial): (&Option<String>, &Option<String>)) -> Result<Currency, Unread<()>> {
+    match (official.as_deref().map(Currency::from_code), unofficial) {
+        (Some(Some(currency)), _) => Ok(currency),
+        (Some(None), _) | (None, Some(_)) => Err(Unread::Unsupported(())),
+        (None, None) => Err("its currency is none".into()),
+    }
 }
 
 /// Characters of a cursor; Plaid says 256.
 const MOST_CURSOR: usize = 1024;
 
-fn posting(raw: &RawValue) -> Result<(String, BankTransaction), String> {
-    let told: Posting = serde_json::from_str(raw.get()).map_err(|error| one_line(&error.to_string()))?;
-    let code = told.iso_currency_code.as_deref().unwrap_or_default();
-    let currency = Currency::from_code(code).ok_or("its currency is not an ISO 4217 code")?;
+fn posting(raw: &RawValue) -> Result<(String, BankTransaction), Unread<()>> {
+    let told: Posting = serde_json::from_str(raw.get()).map_err(|_| "something is missing")?;
+    let currency = currency((&told.iso_currency_code, &told.unofficial_currency_code))?;
     let left = amount("amount", &told.amount, currency)?;
     // Plaid shows what leaves the account as positive.
     let minor = left.minor.checked_neg().ok_or("its amount is out of range")?;

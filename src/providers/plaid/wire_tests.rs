@@ -108,8 +108,35 @@ fn a_transaction_that_makes_no_sense_is_a_problem_and_no_guess() {
         ("pending_transaction_id", json!("a\u{0}b")),
     ] {
         let page = one_page(|posting| posting[field] = bad.clone()).unwrap();
-        assert_eq!((page.told.len(), page.problems.len()), (0, 1), "{field} {bad}");
+        assert_eq!((page.told.len(), page.unread.len()), (0, 1), "{field} {bad}");
+        assert_eq!(page.unread[0].account.as_deref(), Some("a1"), "{field} {bad}");
+        let internal = ["expected", "invalid type", "struct", "i64", "line"];
+        assert!(internal.iter().all(|word| !page.unread[0].why.contains(word)), "{}", page.unread[0].why);
     }
+}
+
+#[test]
+fn what_is_in_points_or_coins_is_no_problem() {
+    let page = one_page(|posting| {
+        posting["iso_currency_code"] = Value::Null;
+        posting["unofficial_currency_code"] = "BTC".into();
+    });
+    let page = page.unwrap();
+    assert_eq!((page.told.len(), page.unread.len(), page.unsupported), (0, 0, 1));
+    let account = |id: &str, iso: Value, unofficial: Value| {
+        let balances =
+            json!({"current": 1, "iso_currency_code": iso, "unofficial_currency_code": unofficial});
+        json!({"account_id": id, "name": id, "type": "depository", "balances": balances})
+    };
+    let told = [
+        account("usd", "USD".into(), Value::Null),
+        account("btc", Value::Null, "BTC".into()),
+        account("none", Value::Null, Value::Null),
+    ];
+    let found = accounts(json!({ "accounts": told }).to_string().as_bytes(), NOW).unwrap();
+    assert_eq!(found.accounts.len(), 1);
+    assert_eq!(found.problems, ["none cannot be read: its currency is none"]);
+    assert!(found.unsupported["btc"].contains("currency is not supported"), "{:?}", found.unsupported);
 }
 
 #[test]

@@ -119,18 +119,20 @@ impl Bank for SimpleFinBank {
     ) -> Result<Statement, BankError> {
         let access = self.origins.restored(credential.0.expose_secret()).map_err(BankError::NeedsReauth)?;
         let Some(Period { from, until, .. }) = period else {
-            return self.fetch(&access, "balances-only=1").await;
+            return self.fetch(&access, "balances-only=1", None).await;
         };
         let mut since = until.minus(WINDOW).max(from);
         let newest = format!("pending=1&start-date={}", seconds(since));
-        let mut statement = self.fetch(&access, &newest).await?;
-        while since > from && statement.partial.is_none() {
+        let mut statement = self.fetch(&access, &newest, Some(until)).await?;
+        // What is wrong with an account now says nothing of what was before; a call that fails does.
+        while since > from {
             let (begin, end) = (since.minus(WINDOW).max(from), since);
             let older = format!("start-date={}&end-date={}", seconds(begin), seconds(end));
-            match self.fetch(&access, &older).await {
+            match self.fetch(&access, &older, Some(until)).await {
                 Ok(older) => statement::add_older(&mut statement, older),
                 Err(error) => {
-                    statement.partial = Some(format!("transactions before {}: {error}", end.day()));
+                    let why = format!("transactions before {} are missing: {error}", end.day());
+                    statement::end_early(&mut statement, &why);
                     break;
                 }
             }
@@ -157,7 +159,12 @@ impl SimpleFinBank {
         self.origins.has_many_hosts().then(|| url.host_str().unwrap_or_default().to_owned())
     }
 
-    async fn fetch(&self, access: &Access, query: &str) -> Result<Statement, BankError> {
+    async fn fetch(
+        &self,
+        access: &Access,
+        query: &str,
+        now: Option<Timestamp>,
+    ) -> Result<Statement, BankError> {
         let Access { url, username, password } = access;
         let mut url = url.clone();
         let path = format!("{}/accounts", url.path().trim_end_matches('/'));
@@ -188,7 +195,7 @@ impl SimpleFinBank {
             }
             Err(BodyError::Lost(error)) => return Err(down(&error)),
         };
-        statement::read(&body).map_err(BankError::Unusable)
+        statement::read(&body, now).map_err(BankError::Unusable)
     }
 }
 

@@ -268,13 +268,15 @@ fn a_new_link_finds_the_accounts_and_transactions_again_under_their_new_ids() {
         let relinked = connections.relink(request).await.unwrap();
         assert_eq!((relinked.id.as_str(), relinked.status), (id, ConnectionStatus::Active));
         assert_eq!(relinked.cursor, None, "that was of the former access");
+        assert!(relinked.relinked);
         let jobs = Query::by(&JOBS, "status").equal("due");
         let (jobs, _) = crate::store::find::<Job>(world.store.as_ref(), jobs).await.unwrap();
         assert_eq!(jobs.iter().map(|job| job.value.kind()).collect::<Vec<_>>(), [BANK_REVOCATION]);
         let run = world.finished(id, 3).await;
         assert_eq!((run.outcome, run.added, run.modified), (Some(Outcome::Complete), 2, 6));
         assert_eq!((world.accounts_of("u1").await.len(), world.kept().await.len()), (1, 7));
-        assert_eq!(world.connection(id).await.cursor.as_deref(), Some("d1"));
+        let after = world.connection(id).await;
+        assert_eq!((after.cursor.as_deref(), after.relinked), (Some("d1"), false));
         assert_eq!(world.bank.scripted.claims().last().unwrap().0, "again");
         let credential = world.connection(id).await.credential.unwrap();
         let opened = credential.open(&WeakSealer::default(), id).unwrap();

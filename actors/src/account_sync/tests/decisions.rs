@@ -1,7 +1,9 @@
 //! The pure decisions: what a statement changes, and when a connection is asked again.
 
-use super::super::merge::{MOST_ACCOUNTS, merge};
-use super::super::settle::{Known, Look, MOST_ATTEMPTS, Moment, look, period, settle};
+use std::collections::BTreeMap;
+
+use super::super::merge::{MOST_ACCOUNTS, Merged};
+use super::super::settle::{Known, Look, MOST_ATTEMPTS, Moment, Settled, look, period, settle};
 use super::*;
 use crate::providers::{BankTransaction, Changes};
 
@@ -21,6 +23,17 @@ fn counted() -> impl FnMut() -> String {
         count += 1;
         format!("new{count}")
     }
+}
+
+/// What is merged while no transactions are known.
+fn merge(
+    connection: &Connection,
+    known: &[Versioned<Account>],
+    statement: &Statement,
+    now: Timestamp,
+    new_id: &mut dyn FnMut() -> String,
+) -> Merged {
+    merge::merge(connection, known, &BTreeMap::new(), statement, now, new_id)
 }
 
 fn known(statement: &Statement) -> Vec<Versioned<Account>> {
@@ -66,6 +79,133 @@ fn a_part_of_a_run_leaves_the_cursor_and_what_is_not_whole_is_not_gone_on_with()
     assert!(settled.more && settled.transactions.len() < 7_000);
     assert_eq!(settled.connection.cursor.as_deref(), Some("c1"));
     assert_eq!(period(&settled.connection, NOW).cursor, None, "if it is cut off here, all is told again");
+}
+
+/// A pending one and what it was booked as, of two accounts; told are the bookings.
+fn booked(statement: impl FnOnce(Vec<BankAccount>) -> Statement) -> Settled {
+    let told = |account: &str, id: &str, pending: bool| {
+        let transaction = BankTransaction {
+            id: id.to_owned(),
+            at: NOW,
+            amount: dollars(-1000),
+            description: "Coffee".to_owned(),
+            pending,
+            replaces: None,
+        };
+        BankAccount { transactions: vec![transaction], ..checking(account, 1, NOW) }
+    };
+    let since = Some(NOW.minus(Duration::from_secs(20 * 86_400)));
+    let settled = |known: &Known, statement: Statement| {
+        let statement = Ok(Statement { told_since: since, ..statement });
+        let run = Run::queued("r1".to_owned(), "c1", NOW);
+        let moment = Moment { now: NOW, chance: 0.5 };
+        settle(connection(), run, known, &statement, moment, &SyncOptions::default(), &mut counted())
+    };
+    let first = settled(&Known::default(), whole(vec![told("x1", "p1", true), told("x2", "p2", true)]));
+    let known = Known::default().after(&first);
+    settled(&known, statement(vec![told("x1", "b1", false), told("x2", "b2", false)]))
+}
+
+#[test]
+fn an_account_is_whole_whatever_is_wrong_with_another_and_whatever_the_bank_reports() {
+    // The bank reports a problem that is not of these accounts: each is still the one that was pending.
+    let partial = || Some("Connection to Other Bank may need attention".to_owned());
+    let settled = booked(|accounts| Statement { partial: partial(), ..whole(accounts) });
+    assert_eq!((settled.run.outcome, settled.run.added), (Some(Outcome::Partial), 0));
+    assert_eq!(settled.transactions.len(), 2);
+    assert!(settled.transactions.iter().all(|(one, _)| one.merged_from.len() == 1));
+    assert_eq!(settled.connection.last_success_at, None);
+    // Of one of them not all could be read: nothing is said of what it does not tell of.
+    let settled = booked(|mut accounts| {
+        accounts[0].whole = false;
+        Statement { partial: partial(), ..whole(accounts) }
+    });
+    assert_eq!((settled.run.added, settled.run.modified, settled.gone.len()), (1, 1, 0));
+}
+
+#[test]
+fn what_is_never_shown_is_told_and_holds_nothing_up() {
+    let points = || Some("Miles is not shown: its currency is not supported".to_owned());
+    let settled = booked(|accounts| Statement { unsupported: points(), ..whole(accounts) });
+    assert_eq!((settled.run.outcome, &settled.run.reason), (Some(Outcome::Complete), &points()));
+    assert_eq!((settled.connection.last_success_at, &settled.connection.reason), (Some(NOW), &points()));
+    let partial = Some("one account is away".to_owned());
+    let settled = booked(|accounts| Statement { unsupported: points(), partial, ..whole(accounts) });
+    let reason = settled.run.reason.unwrap();
+    assert!(reason.contains("one account is away") && reason.contains("Miles"), "{reason}");
+}
+
+/// A known account x1, and what is settled when y1 of the same name is told of instead. Both have had one
+/// transaction, on the same day.
+fn told_instead(connection: Connection, texts: [&str; 2], statement: Statement) -> Settled {
+    let account = |id: &str, text: &str| {
+        let transaction = BankTransaction {
+            id: format!("{id}-{text}"),
+            at: NOW,
+            amount: dollars(-1000),
+            description: text.to_owned(),
+            pending: false,
+            replaces: None,
+        };
+        let name = "Checking".to_owned();
+        BankAccount { name, transactions: vec![transaction], ..checking(id, 1, NOW) }
+    };
+    let since = Some(NOW.minus(Duration::from_secs(20 * 86_400)));
+    let settled = |connection: Connection, known: &Known, statement: Statement| {
+        let statement = Ok(Statement { told_since: since, ..statement });
+        let run = Run::queued("r1".to_owned(), "c1", NOW);
+        let moment = Moment { now: NOW, chance: 0.5 };
+        settle(connection, run, known, &statement, moment, &SyncOptions::default(), &mut counted())
+    };
+    let first = settled(self::connection(), &Known::default(), whole(vec![account("x1", texts[0])]));
+    let known = Known::default().after(&first);
+    settled(connection, &known, Statement { accounts: vec![account("y1", texts[1])], ..statement })
+}
+
+fn is_renamed(settled: &Settled) -> bool {
+    let written = |id: &str| settled.accounts.iter().find(|(one, _)| one.external_id.as_deref() == Some(id));
+    written("y1").is_some_and(|(_, version)| *version > 0)
+}
+
+#[test]
+fn an_account_that_is_told_of_instead_is_another_one_unless_two_of_three_speak_for_it() {
+    let relinked = || Connection { relinked: true, ..connection() };
+    let (same, other) = (["Rent", "Rent"], ["Rent", "Coffee"]);
+    let partial = |all_accounts: bool| Statement {
+        partial: Some("something is away".to_owned()),
+        all_accounts,
+        ..Statement::default()
+    };
+    for (connection, texts, statement, renamed) in [
+        (connection(), other, whole(vec![]), false),
+        (connection(), same, whole(vec![]), true),
+        (connection(), same, partial(true), true),
+        (connection(), same, partial(false), false),
+        (relinked(), other, whole(vec![]), true),
+        (relinked(), other, partial(true), true),
+        (relinked(), other, partial(false), false),
+        (relinked(), same, partial(false), true),
+    ] {
+        let case = format!("{} {texts:?} {statement:?}", connection.relinked);
+        assert_eq!(is_renamed(&told_instead(connection, texts, statement)), renamed, "{case}");
+    }
+}
+
+#[test]
+fn a_new_link_is_remembered_until_a_statement_has_told_of_all_accounts() {
+    let relinked = || Connection { relinked: true, ..connection() };
+    let partial = Statement { partial: Some("something is away".to_owned()), ..Statement::default() };
+    assert!(told_instead(relinked(), ["a", "b"], partial.clone()).connection.relinked);
+    let all = Statement { all_accounts: true, ..partial };
+    assert!(!told_instead(relinked(), ["a", "b"], all).connection.relinked);
+    assert!(!told_instead(relinked(), ["a", "b"], whole(vec![])).connection.relinked);
+}
+
+#[test]
+fn an_account_that_is_told_of_twice_is_taken_over_once() {
+    let settled = booked(|accounts| whole([accounts.clone(), accounts].concat()));
+    assert_eq!((settled.run.outcome, settled.run.added), (Some(Outcome::Partial), 2));
+    assert!(settled.gone.is_empty());
 }
 
 #[test]
@@ -152,7 +292,8 @@ fn in_a_run_of_many_commits_a_record_goes_with_the_one_that_takes_its_id_over() 
         Statement { told_since: Some(NOW), ..whole(vec![account]) }
     };
     let booked = vec![told("b1", -500, false), told("b2", -700, false)];
-    let half = Statement { partial: Some("a bank is away".to_owned()), ..statement(booked.clone()) };
+    let mut half = Statement { partial: Some("a bank is away".to_owned()), ..statement(booked.clone()) };
+    half.accounts[0].whole = false;
     let others = vec![told("b3", -3, false), told("b4", -4, false)];
     let tellings = [
         statement(vec![told("p1", -500, true), told("p2", -700, true)]),
@@ -200,6 +341,24 @@ fn a_later_as_of_is_written_but_is_no_modification() {
     assert_eq!((merged.modified, merged.accounts.len()), (0, 1));
     let (account, version) = &merged.accounts[0];
     assert_eq!((account.balance_as_of, account.last_updated, *version), (later, later, 1));
+}
+
+#[test]
+fn a_balance_of_before_the_one_that_is_known_is_no_news() {
+    let before = known(&whole(vec![checking("x1", 50, NOW), credit("x2", "19.99", None, NOW)]));
+    let earlier = NOW.minus(Duration::from_secs(5 * 86_400));
+    let told = vec![checking("x1", 5, earlier), credit("x2", "24.99", None, earlier)];
+    let merged = merge(&connection(), &before, &whole(told.clone()), NOW, &mut counted());
+    assert_eq!((merged.modified, merged.accounts.len(), merged.partial), (0, 0, None));
+    // Its name is, whenever it was told.
+    let renamed = BankAccount { name: "Checking Plus".to_owned(), ..told[0].clone() };
+    let merged = merge(&connection(), &before, &whole(vec![renamed, told[1].clone()]), NOW, &mut counted());
+    let (account, _) = &merged.accounts[0];
+    assert_eq!((merged.modified, account.provider_name.as_str()), (1, "Checking Plus"));
+    assert_eq!((account.balance, account.balance_as_of), (dollars(50), NOW));
+    // At the same time the later telling counts.
+    let same = vec![checking("x1", 51, NOW), credit("x2", "19.99", None, NOW)];
+    assert_eq!(merge(&connection(), &before, &whole(same), NOW, &mut counted()).modified, 1);
 }
 
 #[test]
@@ -256,7 +415,7 @@ fn a_provider_cannot_make_more_accounts_than_a_connection_may_have() {
     let first = known(&many(0));
     let merged = merge(&connection(), &first, &many(400), NOW, &mut counted());
     assert_eq!(first.len() + merged.accounts.len(), MOST_ACCOUNTS);
-    assert!(merged.partial.unwrap().contains("more than 500 accounts"));
+    assert_eq!(merged.partial.as_deref(), Some("more than 500 accounts; 300 are left out"));
 }
 
 #[test]

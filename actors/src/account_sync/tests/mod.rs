@@ -223,6 +223,7 @@ fn checking(id: &str, cents: i64, as_of: Timestamp) -> BankAccount {
             routing_number: Some("123456789".to_owned()),
         },
         transactions: Vec::new(),
+        whole: true,
     }
 }
 
