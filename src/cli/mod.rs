@@ -11,6 +11,7 @@ mod oversight;
 use std::fmt::Display;
 use std::future::Future;
 use std::io::{Write, stderr, stdout};
+use std::panic;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -250,7 +251,13 @@ fn in_system<F: Future>(command: F) -> F::Output {
         Ok(runtime) => runtime,
         Err(error) => panic!("the system gives no threads: {error}"),
     };
-    actix_rt::System::with_tokio_rt(several_threads).block_on(command)
+    let system = actix_rt::System::with_tokio_rt(several_threads);
+    let done = system.block_on(command);
+    // A client's tasks that are cut off by the end of the threads may panic on each other's. Nobody waits
+    // for them, and what they would say is about nothing that anybody could mend.
+    panic::set_hook(Box::new(|_| {}));
+    drop(system);
+    done
 }
 
 fn listing(loaded: &Loaded) -> String {
