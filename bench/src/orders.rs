@@ -11,7 +11,7 @@ use futures_util::future::try_join_all;
 use secrecy::{ExposeSecret, SecretString};
 use steward::app::schema::SCHEMA;
 use steward::storage::mongo::MongoStore;
-use steward_actors::order_saga::{ORDERS, Order, OrderEvent, OrderStatus};
+use steward_actors::order_saga::{EventRecord, ORDERS, Order, OrderEvent, OrderStatus};
 use steward_actors::store::{Query, Store, find};
 use steward_actors::supervision::lock;
 use tokio::sync::oneshot;
@@ -261,14 +261,15 @@ impl World {
         let last = orders.iter().map(|order| order.updated_at).max().ok_or("no order")?;
         let mut steps: BTreeMap<String, (u32, Duration)> = BTreeMap::new();
         for order in confirmed.iter().take(LOOKED_AT) {
-            let query = OrderEvent::behind(&order.id, 0).limit(100);
-            let (events, _) = find::<OrderEvent>(self.store.as_ref(), query).await?;
+            let query = EventRecord::behind(&order.id, 0).limit(100);
+            let (found, _) = find::<EventRecord>(self.store.as_ref(), query).await?;
+            let events: Vec<OrderEvent> =
+                found.into_iter().flat_map(|record| record.value.events()).collect();
             for two in events.windows(2) {
-                let name =
-                    serde_json::to_value(&two[1].value.event)?["type"].as_str().unwrap_or("?").to_owned();
+                let name = serde_json::to_value(&two[1].event)?["type"].as_str().unwrap_or("?").to_owned();
                 let entry = steps.entry(name).or_default();
                 entry.0 += 1;
-                entry.1 += two[1].value.at.since(two[0].value.at);
+                entry.1 += two[1].decided_at.since(two[0].decided_at);
             }
         }
         Ok(Measured {

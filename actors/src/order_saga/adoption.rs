@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use super::event::Event;
 use super::order::{ORDERS, Order};
+use super::order_event::with_events;
 use super::orders::Orders;
 use super::state::apply;
 use crate::cluster::Membership;
@@ -143,15 +144,16 @@ impl Adoption {
         let ports = &self.orders.ports;
         let mut order = found.value.clone();
         let event = Event::Adopted { by: ports.incarnation.clone() };
-        let record = match apply(&mut order, event, 0, ports.clock.now()) {
-            Ok(record) => record,
+        let now = ports.clock.now();
+        let adopted = match apply(&mut order, event, 0, now) {
+            Ok(adopted) => adopted,
             Err(impossible) => {
                 tracing::error!(order = order.id, %impossible, "an order cannot be taken over");
                 return false;
             }
         };
         ports.crash_points.pass("adopt.before_commit");
-        let batch = Batch::shared().change(&found, &order).insert(&record);
+        let batch = with_events(Batch::shared().change(&found, &order), &[adopted], now);
         let committed = ports.store.commit(batch).await;
         ports.crash_points.pass("adopt.after_commit");
         match committed {

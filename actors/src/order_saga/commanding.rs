@@ -12,6 +12,7 @@ use super::command::{CommandRefusal, OrderCommand, RequestRefund, decide_command
 use super::event::Event;
 use super::mails;
 use super::order::Order;
+use super::order_event::with_events;
 use super::orders::Orders;
 use super::refund::{REFUNDS, Refund};
 use super::state::{Impossible, apply};
@@ -252,20 +253,19 @@ impl Orders {
     ) -> Result<(Batch, bool), Impossible> {
         let now = self.ports.clock.now();
         let progress = events.iter().any(|event| !event.is_note());
-        let mut records = Vec::with_capacity(events.len() + 1);
+        let mut happened = Vec::with_capacity(events.len() + 1);
         for event in events {
-            records.push(apply(order, event, 1, now)?);
+            happened.push(apply(order, event, 1, now)?);
         }
         let to_do = progress && order.step.is_some();
         let owner = self.prospective_owner();
         if to_do && order.owner.as_deref() != Some(owner) {
-            records.push(apply(order, Event::Adopted { by: owner.to_owned() }, 1, now)?);
+            happened.push(apply(order, Event::Adopted { by: owner.to_owned() }, 1, now)?);
         }
-        let mut batch = batch.change(found, order);
-        for record in &records {
-            batch = batch.insert(record);
-            batch = mails::job(record).iter().fold(batch, Batch::insert);
-            if let Event::RefundRequested { refund } = &record.event {
+        let mut batch = with_events(batch.change(found, order), &happened, now);
+        for happened in &happened {
+            batch = mails::job(happened).iter().fold(batch, Batch::insert);
+            if let Event::RefundRequested { refund } = &happened.event {
                 batch = batch.insert(&**refund);
             }
         }

@@ -6,6 +6,7 @@ use super::command::{OrderCommand, decide_command};
 use super::commanding::CommandError;
 use super::event::Event;
 use super::order::{Order, Reason};
+use super::order_event::with_events;
 use super::retry::RetryError;
 use super::state::apply;
 use crate::audit::{AuditEntry, By};
@@ -28,8 +29,9 @@ pub async fn retry_from_outside(
     let entry =
         AuditEntry::new(by, "saga.retry", &format!("order/{order_id}"), now).with("step", step.name());
     let left = apply(&mut order, Event::Adopted { by: String::new() }, 0, now);
-    let record = left.map_err(|_| RetryError::Settled)?;
-    store.commit(Batch::new().replace(&order, version).insert(&record).insert(&entry)).await?;
+    let left = left.map_err(|_| RetryError::Settled)?;
+    let batch = with_events(Batch::new().replace(&order, version), &[left], now);
+    store.commit(batch.insert(&entry)).await?;
     Ok(())
 }
 
@@ -51,11 +53,11 @@ pub async fn cancel_from_outside(
         return Ok(());
     }
     events.push(Event::Adopted { by: String::new() });
-    let mut records = Vec::with_capacity(events.len());
+    let mut happened = Vec::with_capacity(events.len());
     for event in events {
-        records.push(apply(&mut order, event, 1, now)?);
+        happened.push(apply(&mut order, event, 1, now)?);
     }
     let entry = AuditEntry::new(by, cancel.act(), &format!("order/{order_id}"), now);
-    let batch = records.iter().fold(Batch::new().replace(&order, version), Batch::insert);
+    let batch = with_events(Batch::new().replace(&order, version), &happened, now);
     store.commit(batch.insert(&entry)).await.map_err(|error| CommandError::Unavailable(error.to_string()))
 }

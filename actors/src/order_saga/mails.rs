@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::crash_points::CrashPoints;
 use super::event::Event;
-use super::order::{Order, OrderEvent, OrderStatus};
+use super::order::{Order, OrderStatus};
+use super::order_event::OrderEvent;
 use super::refund::{Refund, RefundStatus};
 use crate::money::Money;
 use crate::outbox::{Job, JobError, Performer, Recipient, Recipients};
@@ -48,16 +49,16 @@ struct Payload {
 }
 
 /// The job that is committed with this event, if there is something to tell.
-pub(super) fn job(record: &OrderEvent) -> Option<Job> {
-    let (occasion, refund_id) = match &record.event {
+pub(super) fn job(happened: &OrderEvent) -> Option<Job> {
+    let (occasion, refund_id) = match &happened.event {
         Event::Confirmed => (Occasion::Confirmed, None),
         Event::Shipped { .. } => (Occasion::Shipped, None),
         Event::RefundSucceeded { refund_id, .. } => (Occasion::Refunded, Some(refund_id.clone())),
         _ => return None,
     };
-    let order_id = record.order_id.clone();
+    let order_id = happened.order_id.clone();
     let id = format!("{}.{}", occasion.kind(), refund_id.as_ref().unwrap_or(&order_id));
-    Some(Job::new(id, occasion.kind(), &Payload { order_id, refund_id }, record.at))
+    Some(Job::new(id, occasion.kind(), &Payload { order_id, refund_id }, happened.decided_at))
 }
 
 /// Sends mails about orders to the accounts' addresses.

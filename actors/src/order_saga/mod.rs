@@ -38,6 +38,7 @@ mod hub;
 mod mails;
 pub mod notice;
 mod order;
+mod order_event;
 mod orders;
 mod reading;
 mod refund;
@@ -60,9 +61,8 @@ pub use from_outside::{cancel_from_outside, retry_from_outside};
 pub use hub::{Hub, Watched, Watching};
 pub use mails::OrderMails;
 pub use notice::{Claim, Heed, NOTICES, Notice};
-pub use order::{
-    Line, ORDER_EVENTS, ORDERS, Order, OrderEvent, OrderStatus, Payment, PaymentStatus, Reason, Waiting,
-};
+pub use order::{Line, ORDERS, Order, OrderStatus, Payment, PaymentStatus, Reason, Waiting};
+pub use order_event::{EventRecord, ORDER_EVENTS, OrderEvent};
 pub use orders::{AcceptError, AcceptOrder, Accepted, Orders, OrdersOptions, OrdersParts};
 pub use refund::{REFUNDS, Refund, RefundStatus};
 pub use retry::RetryError;

@@ -1,7 +1,6 @@
-//! The order and its events, as they are stored.
+//! The order as it is stored.
 
 use std::fmt;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -11,13 +10,13 @@ use super::refund::Refund;
 use super::state::Step;
 use crate::inventory::HoldLine;
 use crate::money::{AmountError, Currency, Money};
-use crate::store::{Body, Collection, Entity, Field, Index, Kind, PRIMARY, Query, fields_of};
+use crate::store::{Body, Collection, Entity, Field, Index, Kind, fields_of};
 use crate::time::Timestamp;
 
 /// The field by which orders are found by status: see [`OrderStatus::standing`].
 const STANDING: &str = "standing";
 
-/// Orders: the projection of [`ORDER_EVENTS`].
+/// Orders: the projection of [`super::ORDER_EVENTS`].
 pub static ORDERS: Collection = Collection {
     name: "orders",
     fields: &[
@@ -46,27 +45,6 @@ pub static ORDERS: Collection = Collection {
         Index::by("standing", &[STANDING, "createdAt"]),
         Index::by("owner", &["owner"]),
         Index::by("stuck", &["stuckSince"]),
-    ],
-    words: &[],
-    expires: None,
-};
-
-/// What happened to orders, one record an event, numbered from 1 in each order.
-pub static ORDER_EVENTS: Collection = Collection {
-    name: "order_events",
-    fields: &[
-        Field::required("id", Kind::Text),
-        Field::required("orderId", Kind::Text),
-        Field::required("userId", Kind::Text),
-        Field::required("number", Kind::Integer),
-        Field::required("at", Kind::Time),
-        Field::required("attempt", Kind::Integer),
-        Field::required("event", Kind::Object),
-    ],
-    indexes: &[
-        // An order's events are a range of ids, so `id` is their unique index.
-        Index::by("user", &["userId", "at"]),
-        Index::by("at", &["at"]),
     ],
     words: &[],
     expires: None,
@@ -446,86 +424,13 @@ impl Entity for Order {
     }
 }
 
-/// One event of one order.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct OrderEvent {
-    /// `{orderId}:{number}`, the number padded so that ids sort.
-    pub id: String,
-    /// The order.
-    pub order_id: String,
-    /// Whose order it is; empty in records from before it was kept.
-    #[serde(default)]
-    pub user_id: String,
-    /// 1 for the first.
-    pub number: u64,
-    /// When it was decided; if its commit was long in coming, when that was last begun. Who follows
-    /// all orders goes by it.
-    pub at: Timestamp,
-    /// When it was decided, if that is not `at`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub decided_at: Option<Timestamp>,
-    /// The step that the order was at; absent for its acceptance.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub step: Option<Step>,
-    /// How often the owner had tried that step, this time included.
-    pub attempt: u32,
-    /// What happened.
-    pub event: Event,
-}
-
-impl OrderEvent {
-    pub(super) fn new(order: &Order, at: Timestamp, attempt: u32, event: Event) -> Self {
-        let number = order.events + 1;
-        let id = Self::id_of(&order.id, number);
-        let (order_id, user_id) = (order.id.clone(), order.user_id.clone());
-        Self { id, order_id, user_id, number, at, decided_at: None, step: order.step, attempt, event }
-    }
-
-    /// As it is to be committed now.
-    pub(super) fn committed_at(&self, now: Timestamp) -> Self {
-        /// What is younger is found by who follows all orders anyway.
-        const SOON: Duration = Duration::from_millis(250);
-        match now.since(self.at) > SOON {
-            true => Self { at: now, decided_at: Some(self.decided_at()), ..self.clone() },
-            false => self.clone(),
-        }
-    }
-
-    /// When it was decided.
-    pub fn decided_at(&self) -> Timestamp {
-        self.decided_at.unwrap_or(self.at)
-    }
-
-    fn id_of(order_id: &str, number: u64) -> String {
-        format!("{order_id}:{number:06}")
-    }
-
-    /// Finds the events of an order behind event `number`, oldest first.
-    pub fn behind(order_id: &str, number: u64) -> Query {
-        let from = Self::id_of(order_id, number.saturating_add(1));
-        // The next character after the colon: no id of this order is behind it.
-        Query::by(&ORDER_EVENTS, PRIMARY).range(Some(from.into()), Some(format!("{order_id};").into()))
-    }
-}
-
-impl Entity for OrderEvent {
-    fn collection() -> &'static Collection {
-        &ORDER_EVENTS
-    }
-    fn id(&self) -> &str {
-        &self.id
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_collections_are_declared_well() {
+    fn the_collection_is_declared_well() {
         assert_eq!(ORDERS.mistakes(), Vec::<String>::new());
-        assert_eq!(ORDER_EVENTS.mistakes(), Vec::<String>::new());
     }
 
     #[test]

@@ -17,7 +17,8 @@ use super::crash_points::CrashPoints;
 use super::decide::{Attempt, Patience, pause};
 use super::event::Event;
 use super::hub::Hub;
-use super::order::{Line, ORDERS, Order, OrderEvent, OrderStatus, Payment};
+use super::order::{Line, ORDERS, Order, OrderStatus, Payment};
+use super::order_event::{OrderEvent, with_events};
 use super::state::Step;
 use super::steps::Ports;
 use crate::cluster::Clock;
@@ -323,7 +324,7 @@ impl Orders {
         taken: Option<&Versioned<Hold>>,
     ) -> Result<(), CommitError> {
         const ATTEMPTS: u32 = 3;
-        let batch = events.iter().fold(Batch::shared().insert(order), |batch, event| batch.insert(event));
+        let batch = with_events(Batch::shared().insert(order), events, self.ports.clock.now());
         let batch = taken.into_iter().fold(batch, |batch, hold| batch.replace(&hold.value, hold.version));
         let mut unknown = None;
         for number in 1..=ATTEMPTS {

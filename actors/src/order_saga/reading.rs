@@ -4,7 +4,8 @@
 //! order shown to somebody else than its user where the user is named.
 
 use super::hub::{Watched, Watching};
-use super::order::{ORDER_EVENTS, ORDERS, Order, OrderEvent, OrderStatus};
+use super::order::{ORDERS, Order, OrderStatus};
+use super::order_event::{EventRecord, ORDER_EVENTS, OrderEvent};
 use super::orders::Orders;
 use super::survey::find_standing;
 use super::timeline::{EventEntry, Timeline, entry};
@@ -13,7 +14,7 @@ use crate::time::Timestamp;
 
 /// Events that a timeline tells of at most: an order has a dozen, and two more for each refund.
 pub(super) const MOST_TOLD: usize = 10_000;
-/// Events that are read at once for it.
+/// Records of events that are read at once for it.
 const PAGE: usize = 1000;
 
 impl Orders {
@@ -82,7 +83,7 @@ impl Orders {
         self.ports.clock.now()
     }
 
-    /// What happened to an order behind event `number`, oldest first; `limit` 1 to 1,000.
+    /// What happened to an order behind event `number`, oldest first; `limit` 1 to 900.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -92,13 +93,15 @@ impl Orders {
         number: u64,
         limit: usize,
     ) -> Result<Vec<EventEntry>, StoreError> {
-        let query = OrderEvent::behind(order_id, number).limit(limit);
-        let (found, _) = find::<OrderEvent>(self.ports.store.as_ref(), query).await?;
-        Ok(found.into_iter().map(|event| EventEntry::of(event.value)).collect())
+        let query = EventRecord::behind(order_id, number).limit(limit + EventRecord::MOST_BEFORE);
+        let (found, _) = find::<EventRecord>(self.ports.store.as_ref(), query).await?;
+        let events = found.into_iter().flat_map(|record| record.value.events());
+        Ok(events.filter(|event| event.number > number).take(limit).map(EventEntry::of).collect())
     }
 
-    /// What happened to the orders of a user, or of everybody, at `since` or later, oldest first;
-    /// `limit` 1 to 1,000. An event of another replica may show up later than younger ones.
+    /// What happened to the orders of a user, or of everybody, at `since` or later, oldest first: what
+    /// `limit` commits told, 1 to 1,000. An event of another replica may show up later than younger
+    /// ones.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -110,7 +113,10 @@ impl Orders {
         after: Option<Cursor>,
     ) -> Result<(Vec<EventEntry>, Option<Cursor>), StoreError> {
         let query = events_query(user_id).range(Some(since.as_millis().into()), None);
-        self.find_events(query.limit(limit).after(after)).await
+        let query = query.limit(limit).after(after);
+        let (found, next) = find::<EventRecord>(self.ports.store.as_ref(), query).await?;
+        let events = found.into_iter().flat_map(|record| record.value.events());
+        Ok((events.map(EventEntry::of).collect(), next))
     }
 
     /// What happened to the orders of a user, or of everybody, newest first; `limit` 1 to 1,000.
@@ -123,12 +129,17 @@ impl Orders {
         limit: usize,
         after: Option<Cursor>,
     ) -> Result<(Vec<EventEntry>, Option<Cursor>), StoreError> {
-        self.find_events(events_query(user_id).descending().limit(limit).after(after)).await
-    }
-
-    async fn find_events(&self, query: Query) -> Result<(Vec<EventEntry>, Option<Cursor>), StoreError> {
-        let (found, next) = find::<OrderEvent>(self.ports.store.as_ref(), query).await?;
-        Ok((found.into_iter().map(|event| EventEntry::of(event.value)).collect(), next))
+        let query = events_query(user_id).descending().limit(limit).after(after.clone());
+        let (found, mut next) = find::<EventRecord>(self.ports.store.as_ref(), query).await?;
+        let events = found.into_iter().flat_map(|record| record.value.events().rev());
+        // The last page may have ended within a record, which is then found again.
+        let told = |event: &OrderEvent| after.as_ref().is_some_and(|after| !event.is_before(after));
+        let mut events: Vec<OrderEvent> = events.skip_while(told).collect();
+        if events.len() > limit {
+            events.truncate(limit);
+            next = events.last().map(OrderEvent::cursor);
+        }
+        Ok((events.into_iter().map(EventEntry::of).collect(), next))
     }
 
     /// What happened to an order. Who may see the order is for the caller to ask first
@@ -139,11 +150,14 @@ impl Orders {
     pub async fn timeline(&self, order_id: &str) -> Result<Timeline, StoreError> {
         let (mut entries, mut after) = (Vec::new(), None);
         loop {
-            let query = OrderEvent::behind(order_id, 0).limit(PAGE).after(after);
-            let (events, next) = find::<OrderEvent>(self.ports.store.as_ref(), query).await?;
-            entries.extend(events.iter().map(|event| entry(&event.value)));
+            let query = EventRecord::behind(order_id, 0).limit(PAGE).after(after);
+            let (found, next) = find::<EventRecord>(self.ports.store.as_ref(), query).await?;
+            let events = found.into_iter().flat_map(|record| record.value.events());
+            entries.extend(events.map(|event| entry(&event)));
             if next.is_none() || entries.len() >= MOST_TOLD {
-                return Ok(Timeline { entries, is_whole: next.is_none() });
+                let is_whole = next.is_none() && entries.len() <= MOST_TOLD;
+                entries.truncate(MOST_TOLD);
+                return Ok(Timeline { entries, is_whole });
             }
             after = next;
         }

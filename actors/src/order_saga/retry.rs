@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::event::Event;
 use super::order::Order;
+use super::order_event::with_events;
 use super::orders::Orders;
 use super::state::apply;
 use crate::audit::{self, AuditEntry, By};
@@ -57,8 +58,9 @@ impl Orders {
         }
         // A replica that runs no sagas leaves it to nobody, whom adoption finds at once.
         let by = if self.options.runs_sagas { me } else { String::new() };
-        let record = apply(&mut order, Event::Adopted { by }, 0, now).map_err(|_| RetryError::Settled)?;
-        self.ports.store.commit(Batch::new().replace(&order, version).insert(&record).insert(&entry)).await?;
+        let adopted = apply(&mut order, Event::Adopted { by }, 0, now).map_err(|_| RetryError::Settled)?;
+        let batch = with_events(Batch::new().replace(&order, version), &[adopted], now);
+        self.ports.store.commit(batch.insert(&entry)).await?;
         self.resume(order_id);
         Ok(Versioned { value: order, version: version + 1 })
     }

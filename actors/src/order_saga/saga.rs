@@ -10,7 +10,8 @@ use std::time::Duration;
 use super::decide::{Attempt, Decision, decide, pause};
 use super::event::Event;
 use super::mails;
-use super::order::{Order, OrderEvent, OrderStatus};
+use super::order::{Order, OrderStatus};
+use super::order_event::{OrderEvent, with_events};
 use super::state::{Step, apply};
 use super::steps::{Keys, Ports, perform};
 use crate::cluster::Clock;
@@ -165,7 +166,7 @@ impl Saga {
     fn happened(&mut self, event: Event, now: Timestamp) -> bool {
         let (is_note, is_repeatable) = (event.is_note(), event.is_repeatable());
         match apply(&mut self.order, event, self.attempts, now) {
-            Ok(record) => self.unrecorded.push(record),
+            Ok(happened) => self.unrecorded.push(happened),
             Err(impossible) => {
                 tracing::error!(order = self.order.id, %impossible, "an order cannot go on");
                 return false;
@@ -185,18 +186,18 @@ impl Saga {
     }
 
     async fn record(&mut self) -> Recorded {
-        let mut batch = Batch::shared().change(&self.stored, &self.order);
-        for record in &self.unrecorded {
-            batch = batch.insert(&record.committed_at(self.ports.clock.now()));
-            let due = self.stored.value.refund_of(&record.event);
-            batch = match (&record.event, due) {
+        let batch = Batch::shared().change(&self.stored, &self.order);
+        let mut batch = with_events(batch, &self.unrecorded, self.ports.clock.now());
+        for happened in &self.unrecorded {
+            let due = self.stored.value.refund_of(&happened.event);
+            batch = match (&happened.event, due) {
                 (Event::RefundRequested { refund }, _) => batch.insert(&**refund),
                 // A refund is written when it is asked for and when it ends.
                 (Event::RefundSucceeded { reference, .. }, Some(due)) => {
-                    batch.replace(&due.ended(Ok(reference), record.at), 1)
+                    batch.replace(&due.ended(Ok(reference), happened.decided_at), 1)
                 }
                 (Event::RefundFailed { reason, .. }, Some(due)) => {
-                    batch.replace(&due.ended(Err(reason), record.at), 1)
+                    batch.replace(&due.ended(Err(reason), happened.decided_at), 1)
                 }
                 _ => batch,
             };

@@ -37,7 +37,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::event::Event;
-use super::order::{Order, OrderEvent, OrderStatus, PaymentStatus, Reason, Waiting};
+use super::order::{Order, OrderStatus, PaymentStatus, Reason, Waiting};
+use super::order_event::OrderEvent;
 use crate::time::Timestamp;
 
 /// What is to be done next for an order. Each is one call to the outside that counts once however
@@ -201,15 +202,15 @@ fn after_refund(order: &Order, event: &Event) -> Option<Step> {
     }
 }
 
-/// Takes `order` on by one event and returns the event's record.
+/// Takes `order` on by one event and returns it with its number.
 ///
 /// # Errors
 /// [`Impossible`]; the order is as it was.
 pub fn apply(order: &mut Order, event: Event, attempt: u32, at: Timestamp) -> Result<OrderEvent, Impossible> {
     let next = after(order, &event)?;
-    let record = OrderEvent::new(order, at, attempt, event);
-    project(order, &record.event, at);
-    if !record.event.is_note() {
+    let happened = OrderEvent::new(order, at, attempt, event);
+    project(order, &happened.event, at);
+    if !happened.event.is_note() {
         order.waiting = None;
         order.stuck_since = None;
     }
@@ -217,9 +218,9 @@ pub fn apply(order: &mut Order, event: Event, attempt: u32, at: Timestamp) -> Re
     if next.is_none() {
         order.owner = None;
     }
-    order.events = record.number;
+    order.events = happened.number;
     order.updated_at = at;
-    Ok(record)
+    Ok(happened)
 }
 
 fn project(order: &mut Order, event: &Event, at: Timestamp) {

@@ -5,7 +5,8 @@
 //! sweep or a withdrawal at the same moment either came first or finds it taken.
 
 use super::event::Event;
-use super::order::{Order, OrderEvent};
+use super::order::Order;
+use super::order_event::OrderEvent;
 use super::orders::{AcceptError, Orders};
 use super::state::apply;
 use crate::inventory::{Hold, TakeError};

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::event::Event;
-use super::order::OrderEvent;
+use super::order_event::OrderEvent;
 use super::state::Step;
 use crate::time::Timestamp;
 
@@ -73,19 +73,19 @@ pub struct EventEntry {
 }
 
 impl EventEntry {
-    pub(super) fn of(record: OrderEvent) -> Self {
-        let kind = serde_json::to_value(&record.event).ok();
+    pub(super) fn of(happened: OrderEvent) -> Self {
+        let kind = serde_json::to_value(&happened.event).ok();
         let kind = kind.as_ref().and_then(|event| event["type"].as_str()).unwrap_or_default().to_owned();
-        let entry = entry(&record);
-        Self { id: record.id, order_id: record.order_id, at: record.at, number: record.number, kind, entry }
+        let (id, entry) = (happened.id(), entry(&happened));
+        Self { id, order_id: happened.order_id, at: happened.at, number: happened.number, kind, entry }
     }
 }
 
 /// The entry of one event.
-pub(super) fn entry(record: &OrderEvent) -> TimelineEntry {
+pub(super) fn entry(happened: &OrderEvent) -> TimelineEntry {
     use TimelineStatus as S;
-    let done = if record.step.is_some_and(Step::is_compensation) { S::Compensated } else { S::Done };
-    let (status, detail) = match &record.event {
+    let done = if happened.step.is_some_and(Step::is_compensation) { S::Compensated } else { S::Done };
+    let (status, detail) = match &happened.event {
         Event::Accepted
         | Event::StockHeld
         | Event::Authorized
@@ -112,14 +112,14 @@ pub(super) fn entry(record: &OrderEvent) -> TimelineEntry {
         Event::Stuck { reason } => (S::Stuck, Some(reason.clone())),
         Event::Adopted { .. } => (S::TakenOver, None),
     };
-    let step = match &record.event {
+    let step = match &happened.event {
         Event::CancelRequested { .. } => "cancel",
         // One that comes back does so at rest as well.
         Event::RefundRequested { .. } | Event::RefundReversed { .. } => "refund",
         Event::ChargedLate { .. } => "capture",
         Event::Shipped { .. } => "ship",
         Event::Delivered => "deliver",
-        _ => record.step.map_or("accept", Step::name),
+        _ => happened.step.map_or("accept", Step::name),
     };
-    TimelineEntry { at: record.decided_at(), step, status, attempt: record.attempt, detail }
+    TimelineEntry { at: happened.decided_at, step, status, attempt: happened.attempt, detail }
 }

@@ -11,8 +11,8 @@ use crate::cluster::Clock;
 use crate::inventory::HoldStatus;
 use crate::money::{Currency, Money};
 use crate::order_saga::{
-    AcceptOrder, Adoption, CrashPoints, Line, Liveness, Order, OrderEvent, OrderMails, OrderStatus, Orders,
-    OrdersOptions, OrdersParts, Patience, Payment, RefundStatus, Step,
+    AcceptOrder, Adoption, CrashPoints, EventRecord, Line, Liveness, Order, OrderEvent, OrderMails,
+    OrderStatus, Orders, OrdersOptions, OrdersParts, Patience, Payment, RefundStatus, Step,
 };
 use crate::outbox::{Outbox, OutboxOptions, Recipient, Recipients, Waker};
 use crate::providers::Payments;
@@ -298,16 +298,15 @@ impl World {
 
     /// The order's events as stored, by name.
     pub(super) async fn events(&self, id: &str) -> Vec<String> {
-        let query = OrderEvent::behind(id, 0).limit(1000);
-        let (events, next) = find::<OrderEvent>(self.store.as_ref(), query).await.unwrap();
+        let query = EventRecord::behind(id, 0).limit(1000);
+        let (found, next) = find::<EventRecord>(self.store.as_ref(), query).await.unwrap();
         assert!(next.is_none());
-        for (n, event) in events.iter().enumerate() {
-            assert_eq!(event.value.number, n as u64 + 1);
-        }
-        let name = |event: &OrderEvent| {
+        let events = found.into_iter().flat_map(|record| record.value.events());
+        let name = |(n, event): (u64, OrderEvent)| {
+            assert_eq!(event.number, n);
             serde_json::to_value(&event.event).unwrap()["type"].as_str().unwrap().to_owned()
         };
-        events.iter().map(|event| name(&event.value)).collect()
+        (1..).zip(events).map(name).collect()
     }
 
     /// Performs jobs until none is left, letting leases lapse.
