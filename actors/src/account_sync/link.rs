@@ -91,7 +91,17 @@ pub(super) async fn link(parts: &SyncParts, request: LinkRequest) -> Result<Link
             withdraw(parts, &request.id).await;
             Err(LinkError::ProviderUnavailable { reason: short(&reason), retry_after })
         }
+        Err(ClaimError::Resting { after }) => {
+            withdraw(parts, &request.id).await;
+            Err(not_asked(after))
+        }
     }
+}
+
+/// The provider is asked nothing now.
+pub(super) fn not_asked(after: Duration) -> LinkError {
+    let reason = "it is not asked now".to_owned();
+    LinkError::ProviderUnavailable { reason, retry_after: Some(after) }
 }
 
 /// Refuses what no provider gives out.

@@ -9,7 +9,7 @@ use super::connection::{Connection, ConnectionStatus};
 use super::connections::SyncParts;
 use super::credential::SealedCredential;
 use super::errors::LinkError;
-use super::link::{claim, fits};
+use super::link::{claim, fits, not_asked};
 use super::merge::short;
 use super::revocation;
 use super::run::{RUNS, Run};
@@ -64,6 +64,7 @@ pub(super) async fn relink(parts: &SyncParts, request: RelinkRequest) -> Result<
         Err(ClaimError::Unavailable { reason, retry_after }) => {
             return Err(LinkError::ProviderUnavailable { reason: short(&reason), retry_after });
         }
+        Err(ClaimError::Resting { after }) => return Err(not_asked(after)),
     };
     let (run_id, command_id) = (ids::new_id(), ids::new_id());
     let mut last = LinkError::OutcomeUnknown;

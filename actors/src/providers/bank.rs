@@ -169,6 +169,12 @@ pub enum ClaimError {
         /// When to try again, if anybody said so; a day at most.
         retry_after: Option<Duration>,
     },
+    /// Nobody was asked: the provider was asked as often as may be. The token is not used up.
+    #[error("the provider is not asked now")]
+    Resting {
+        /// When to try again.
+        after: Duration,
+    },
     /// The claim was sent and its answer lost: the token may be used up.
     #[error("the outcome of the claim is unknown: {0}")]
     OutcomeUnknown(String),

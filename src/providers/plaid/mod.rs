@@ -377,10 +377,7 @@ impl Bank for PlaidBank {
         let asked = json!({"public_token": public_token});
         let body = match self.call("claim", "/item/public_token/exchange", &asked).await {
             Ok(body) => body,
-            Err(Failed::Held(after)) => {
-                let reason = "it is not asked now".to_owned();
-                return Err(ClaimError::Unavailable { reason, retry_after: Some(after) });
-            }
+            Err(Failed::Held(after)) => return Err(ClaimError::Resting { after }),
             Err(Failed::Lost(error)) if error.is_connect() || error.is_builder() => {
                 tracing::info!(cause = http::cause(&error), "a claim did not reach Plaid");
                 let reason = "Plaid could not be reached".to_owned();
