@@ -10,7 +10,6 @@ use super::connections::SyncParts;
 use super::credential::SealedCredential;
 use super::errors::LinkError;
 use super::merge::short;
-use super::run::Run;
 use super::settle::{lost, wanted};
 use super::under_way::Held;
 use super::work::BACKOFF;
@@ -174,6 +173,7 @@ async fn intend(parts: &SyncParts, request: &LinkRequest) -> Result<Option<Linke
         last_success_at: None,
         // If nobody has concluded by then, nobody will.
         due_at: Some(now.plus(parts.options.claim_deadline + parts.options.lease)),
+        rest_until: None,
         failures: 0,
         epoch: 0,
         claim: None,
@@ -223,8 +223,7 @@ async fn conclude(
                     if value.credential.is_none() =>
                 {
                     let now = parts.clock.now();
-                    let active = wanted(linked(value, claimed), now);
-                    let run = Run::queued(run_id.clone(), id, now);
+                    let (active, run) = wanted(linked(value, claimed), &run_id, now);
                     let batch = Batch::new().replace(&active, version).insert(&run);
                     (active, batch)
                 }

@@ -132,6 +132,9 @@ pub struct Statement {
     pub changes: Option<Changes>,
     /// The rest is worth asking for after this span already.
     pub again_after: Option<Duration>,
+    /// Why the rest could not be had, if the provider said so when it was asked for it; the statement is
+    /// partial then. What it told before that counts.
+    pub cut_short: Option<BankError>,
 }
 
 /// What changed in the transactions since a cursor; [`BankAccount::transactions`] has those that are
@@ -249,7 +252,8 @@ pub trait Bank: Send + Sync + 'static {
     async fn claim(&self, setup_token: &str, user_id: &str) -> Result<Credential, ClaimError>;
 
     /// Fetches the accounts and their balances, and their transactions if a period is given. A
-    /// statement that could not be had back to its begin is partial.
+    /// statement that could not be had back to its begin is partial, and says why
+    /// ([`Statement::cut_short`]).
     ///
     /// # Errors
     /// [`BankError`].

@@ -129,7 +129,7 @@ impl Bank for SimpleFinBank {
                 Ok(older) => statement::add_older(&mut statement, older),
                 Err(error) => {
                     let why = format!("transactions before {} are missing: {error}", end.day());
-                    statement::end_early(&mut statement, &why);
+                    statement::end_early(&mut statement, &why, error);
                     break;
                 }
             }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use steward_actors::money::{Currency, Money};
-use steward_actors::providers::{BankAccount, BankDetails, BankTransaction, Statement};
+use steward_actors::providers::{BankAccount, BankDetails, BankError, BankTransaction, Statement};
 use steward_actors::time::Timestamp;
 
 use crate::providers::bounded::{AtMost, Problems};
@@ -219,10 +219,12 @@ pub(super) fn add_older(statement: &mut Statement, older: Statement) {
     statement.partial = statement.partial.take().or(older.partial).or(missing);
 }
 
-/// Leaves out what is older than this, as it could not be had.
-pub(super) fn end_early(statement: &mut Statement, why: &str) {
+/// Leaves out what is older than this, as it could not be had: `error` says what was in the way, `why` tells
+/// the user.
+pub(super) fn end_early(statement: &mut Statement, why: &str, error: BankError) {
     let before = statement.partial.take().map(|partial| format!("; {partial}")).unwrap_or_default();
     statement.partial = Some(format!("{why}{before}"));
+    statement.cut_short = Some(error);
 }
 
 /// Why an account is not among those that are told.
