@@ -97,6 +97,21 @@ fn nobody_asks_for_the_rest_of_a_history_before_the_provider_wants_to_be_asked()
 }
 
 #[test]
+fn a_new_link_does_not_wait_because_the_former_access_was_used_too_often() {
+    system(async {
+        let world = World::new();
+        let connections = world.replica("a");
+        world.script([BankFault::Fails(BankError::RateLimited { retry_after: Some(2 * HOUR) })]);
+        let id = world.linked(&connections).await.id;
+        assert_eq!(world.connection(&id).await.last_outcome, Some(Outcome::RateLimited));
+        world.clock.advance(Duration::from_secs(1));
+        let (user_id, connection_id, token) = ("u1".to_owned(), id.clone(), SecretString::from("again"));
+        connections.relink(RelinkRequest { user_id, connection_id, provider: None, token }).await.unwrap();
+        assert_eq!(world.finished(&id, 2).await.outcome, Some(Outcome::Complete));
+    });
+}
+
+#[test]
 fn a_connection_that_needs_reauth_is_active_again_once_it_works() {
     system(async {
         let world = World::new();
