@@ -103,8 +103,8 @@ pub(super) fn lost(connection: Connection) -> Connection {
 pub(super) struct Known {
     /// All of them.
     pub(super) accounts: Vec<Versioned<Account>>,
-    /// Their transactions in the time told of and [`OVERLAP`] before it, and those that are named, by
-    /// account.
+    /// Their transactions in the time told of and [`OVERLAP`] before it, those that are pending, and those
+    /// that are named, by account.
     pub(super) transactions: BTreeMap<String, Vec<Versioned<Transaction>>>,
     /// The name of an account that has more transactions than can be known.
     pub(super) too_many_of: Option<String>,

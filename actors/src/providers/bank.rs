@@ -55,6 +55,8 @@ pub struct BankTransaction {
     pub pending: bool,
     /// The id of the pending one that was booked as this, if the provider says so.
     pub replaces: Option<String>,
+    /// The provider does not say when it was made, as it is pending: `at` is when it was told of.
+    pub undated: bool,
 }
 
 /// The transactions that are wanted: of some time, or what changed in them.

@@ -65,6 +65,7 @@ fn a_part_of_a_run_leaves_the_cursor_and_what_is_not_whole_is_not_gone_on_with()
         description: String::new(),
         pending: false,
         replaces: None,
+        undated: false,
     };
     let account =
         BankAccount { transactions: (0..7_000).map(transaction).collect(), ..checking("x1", 1, NOW) };
@@ -91,6 +92,7 @@ fn booked(statement: impl FnOnce(Vec<BankAccount>) -> Statement) -> Settled {
             description: "Coffee".to_owned(),
             pending,
             replaces: None,
+            undated: false,
         };
         BankAccount { transactions: vec![transaction], ..checking(account, 1, NOW) }
     };
@@ -146,6 +148,7 @@ fn told_instead(connection: Connection, texts: [&str; 2], statement: Statement) 
             description: text.to_owned(),
             pending: false,
             replaces: None,
+            undated: false,
         };
         let name = "Checking".to_owned();
         BankAccount { name, transactions: vec![transaction], ..checking(id, 1, NOW) }
@@ -240,6 +243,7 @@ fn a_run_that_never_ends_waits_longer_each_time_and_what_it_stored_counts_for_it
         description: String::new(),
         pending: false,
         replaces: None,
+        undated: false,
     });
     let account = BankAccount { transactions: transactions.collect(), ..checking("x1", 1, NOW) };
     let statement = Ok(Statement { told_since: Some(NOW), ..whole(vec![account]) });
@@ -259,6 +263,7 @@ fn what_others_keep_writing_is_written_last() {
         description: String::new(),
         pending: false,
         replaces: None,
+        undated: false,
     };
     let statement = |cents: i64| {
         let transactions = (0..4).map(|n| told(n, cents + n)).collect();
@@ -286,6 +291,7 @@ fn in_a_run_of_many_commits_a_record_goes_with_the_one_that_takes_its_id_over() 
         description: String::new(),
         pending,
         replaces: None,
+        undated: false,
     };
     let statement = |transactions: Vec<BankTransaction>| {
         let account = BankAccount { transactions, ..checking("x1", 1, NOW) };
@@ -439,6 +445,7 @@ fn cut_short(connection: Connection, by: BankError) -> Settled {
         description: String::new(),
         pending: false,
         replaces: None,
+        undated: false,
     };
     let account = BankAccount { transactions: (0..2).map(transaction).collect(), ..checking("x1", 1, NOW) };
     let statement = Statement {
