@@ -303,6 +303,22 @@ fn a_large_statement_waits_for_its_turn_keeps_its_claim_and_asks_again_if_there_
 }
 
 #[test]
+fn a_statement_that_is_not_large_waits_for_no_large_one() {
+    system(async {
+        let mut world = World::new();
+        world.options.most_known = 1_000;
+        let connections = world.replica("a");
+        let now = world.clock.now();
+        let turn = connections.desk.large.acquire().await.unwrap();
+        world.script([BankFault::Answers(changes(vec![with(0..200, "x1", now)], true, &[], "c1"))]);
+        let connection = connections.link(request("u1")).await.unwrap().connection;
+        let run = world.finished(&connection.id, 1).await;
+        assert_eq!((run.outcome, run.added), (Some(Outcome::Complete), 201));
+        drop(turn);
+    });
+}
+
+#[test]
 fn a_new_link_finds_the_accounts_and_transactions_again_under_their_new_ids() {
     system(async {
         let world = World::new();
