@@ -208,8 +208,10 @@ struct SyncAccepted {
     run_id: String,
 }
 
-/// Wants a run; joins one that is queued or running. It waits if the provider has said that it does not want
-/// to be asked yet; `nextAttemptAt` of the connection says until when.
+/// Wants a run; joins one that is queued or running.
+///
+/// It waits if the provider has said that it does not want to be asked yet; `nextAttemptAt` of the connection
+/// says until when.
 #[utoipa::path(
     tag = "accounts",
     params(("id" = String, Path)),
