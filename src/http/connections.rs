@@ -96,8 +96,8 @@ struct RunView {
     started_at: Option<Time>,
     #[schema(required = true)]
     finished_at: Option<Time>,
-    /// Why it did not go well, or which accounts are never shown; of a run that is queued after it was cut
-    /// off too often, why it waits.
+    /// Why it did not go well, or which accounts are never shown; of a run that is queued, why it waits, if
+    /// it was cut off too often, or if the provider does not want to be asked yet.
     #[schema(required = true)]
     reason: Option<String>,
 }
@@ -209,6 +209,9 @@ struct SyncAccepted {
 }
 
 /// Wants a run; joins one that is queued or running.
+///
+/// It waits if the provider has said that it does not want to be asked yet; `nextAttemptAt` of the connection
+/// says until when.
 #[utoipa::path(
     tag = "accounts",
     params(("id" = String, Path)),

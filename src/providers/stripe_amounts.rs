@@ -83,6 +83,14 @@ pub(crate) fn least(code: &str) -> i64 {
     }
 }
 
+/// What Stripe's amounts of a currency are a multiple of, in its units: of three decimals the last is always 0,
+/// and of two that a currency does not have by ISO 4217 both are
+/// (<https://docs.stripe.com/currencies#special-cases>).
+pub(crate) fn multiple(currency: Currency) -> i64 {
+    let (ours, theirs) = (currency.exponent(), exponent(currency));
+    if theirs == 3 { 10 } else { 10i64.pow(theirs.saturating_sub(ours)) }
+}
+
 /// An amount in Stripe's units; `None` if it is none of `currency`.
 pub(super) fn from_stripe(amount: i64, currency: Currency) -> Option<Money> {
     let (ours, theirs) = (currency.exponent(), exponent(currency));
@@ -126,6 +134,18 @@ mod tests {
         let most = "is more than 9999999999.99 USD, the most that can be charged at once";
         assert!(why(MOST + 1, "USD").ends_with(most), "{}", why(MOST + 1, "USD"));
         assert!(why(MOST, "ISK").contains("the most that can be charged"));
+    }
+
+    #[test]
+    fn what_stripe_takes_is_what_our_amounts_come_to() {
+        for (code, theirs) in [("USD", 1), ("JPY", 1), ("KWD", 10), ("TND", 10), ("ISK", 100), ("MGA", 1)] {
+            let (step, currency) = (multiple(money(0, code).currency), money(0, code).currency);
+            assert_eq!(step, theirs, "{code}");
+            for amount in 1..=3 * step {
+                let ours = from_stripe(amount, currency).filter(|ours| to_stripe(*ours) == Ok(amount));
+                assert_eq!(ours.is_some(), amount % step == 0, "{amount} {code}");
+            }
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use steward_actors::testing::MemoryStore;
 use steward_actors::time::Timestamp;
 use tokio::net::TcpListener;
 
-use crate::support::{World, answering, bank_at, impatient, nobody, silent};
+use crate::support::{World, answering, answering_in_turn, bank_at, good, impatient, nobody, silent};
 
 async fn statement(world: &World, token: &str) -> Result<Statement, BankError> {
     let bank = world.bank();
@@ -125,11 +125,8 @@ async fn what_is_wrong_with_an_account_keeps_no_older_transactions_back() {
             "transactions": [],
         })
     };
-    let body = json!({"errors": ["Connection to Other Bank may need attention"],
-        "accounts": [account("Fine", "1.00"), account("Odd", "much")]});
-    let body = body.to_string();
-    let answer =
-        format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let answer = good(&json!({"errors": ["Connection to Other Bank may need attention"],
+        "accounts": [account("Fine", "1.00"), account("Odd", "much")]}));
     let bank = bank_at(&answering(answer).await, Timeouts::default());
     let told = bank.statement(&credential, Some(year())).await.unwrap();
     assert_eq!(told.told_since, Some(year().from), "{told:?}");
@@ -148,6 +145,29 @@ async fn a_call_for_older_transactions_that_fails_ends_the_statement_where_it_wa
     let partial = told.partial.unwrap();
     assert!(partial.contains("savings") && partial.contains("are missing"), "{partial}");
     assert!(told.accounts.iter().all(|account| account.whole) && !told.all_accounts);
+}
+
+#[tokio::test]
+async fn a_bank_that_is_asked_too_often_for_older_transactions_says_when_to_come_again() {
+    let world = World::new().await;
+    let credential = world.bank().claim("sandbox", "user-1").await.unwrap();
+    let account = json!({
+        "id": "a", "name": "A", "currency": "USD", "balance": "1.00", "balance-date": 1_749_000_000,
+        "transactions": [{"id": "t", "posted": 1_749_000_000, "amount": "-10.00", "description": "Coffee"}],
+    });
+    let told = good(&json!({"errors": [], "accounts": [account]}));
+    for (said, retry_after) in [("Retry-After: 77\r\n", Some(Duration::from_secs(77))), ("", None)] {
+        let answers = vec![told.clone(), told.clone(), status_with(429, said)];
+        let bank = bank_at(&answering_in_turn(answers).await, Timeouts::default());
+        let told = bank.statement(&credential, Some(year())).await.unwrap();
+        assert_eq!(told.cut_short, Some(BankError::RateLimited { retry_after }));
+        // What was had before is there, and says back to when it is whole.
+        let two_parts = year().until.minus(Duration::from_secs(2 * 90 * 24 * 3600));
+        assert_eq!((told.told_since, told.accounts[0].whole), (Some(two_parts), true));
+        assert_eq!(told.accounts[0].transactions.len(), 2, "each part has told of it");
+        let partial = told.partial.unwrap();
+        assert!(partial.contains(&two_parts.day()) && partial.contains("too many requests"), "{partial}");
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 use steward_actors::money::{Currency, Money};
 use steward_actors::providers::{
     IntentRequest, IntentStatus, PaymentError, Payments, ProviderRefundStatus, RefundRequest,
@@ -142,6 +142,8 @@ async fn an_unknown_method_or_intent_is_refused_with_the_parameter() {
         ),
         ("amount", json!({"amount": 0, "currency": "usd", "capture_method": "manual"})),
         ("amount", json!({"amount": "1e3", "currency": "usd", "capture_method": "manual"})),
+        ("amount", json!({"amount": 5124, "currency": "kwd", "capture_method": "manual"})),
+        ("amount", json!({"amount": 550, "currency": "isk", "capture_method": "manual"})),
         ("amount", json!({"currency": "usd", "capture_method": "manual"})),
         ("currency", json!({"amount": 500, "currency": "abc", "capture_method": "manual"})),
         ("capture_method", json!({"amount": 500, "currency": "usd", "capture_method": "automatic"})),
@@ -154,6 +156,28 @@ async fn an_unknown_method_or_intent_is_refused_with_the_parameter() {
         assert_eq!((status, error["param"].as_str()), (400, Some(param)), "{form}");
     }
     assert!(world.get("/v1/payment_intents").await["data"].as_array().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn of_three_decimals_the_last_is_0_in_a_part_too() {
+    let world = World::new().await;
+    let payments = world.payments();
+    let amount = Money::new(5120, Currency::from_code("KWD").unwrap());
+    let intent = payments.create(&IntentRequest { amount, ..request("o1", "pm_card_visa") }).await.unwrap();
+    payments.confirm(&intent.id, "c").await.unwrap();
+    let asked = async |path: &str, form: Value| {
+        let response = world.post(path).form(&form).send().await.unwrap();
+        let (status, error) = error(response).await;
+        (status, error["param"].as_str().map(str::to_owned))
+    };
+    let capture = format!("/v1/payment_intents/{}/capture", intent.id);
+    let refused = asked(&capture, json!({"amount_to_capture": 5115})).await;
+    assert_eq!(refused, (400, Some("amount_to_capture".to_owned())));
+    payments.capture(&intent.id, "t").await.unwrap();
+    let refund = |amount: i64| json!({"payment_intent": intent.id, "amount": amount});
+    assert_eq!(asked("/v1/refunds", refund(5)).await, (400, Some("amount".to_owned())));
+    assert_eq!(asked("/v1/refunds", refund(10)).await, (200, None));
+    assert_eq!(world.ledger("o1").await["refunded"], 10);
 }
 
 #[tokio::test]

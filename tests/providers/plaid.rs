@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::support::{World, answering, anywhere, impatient, nobody, silent};
+use crate::support::{World, answering, answering_in_turn, anywhere, good, impatient, nobody, silent};
 
 fn plaid_at(url: &str, timeouts: Timeouts) -> PlaidBank {
     let settings = PlaidSettings {
@@ -199,6 +199,49 @@ async fn each_fault_becomes_its_honest_error() {
     let hanging = linked(&world, "public-sandbox-hanging").await;
     let late = plaid_at(world.sandbox.url(), impatient()).statement(&hanging, since(None)).await;
     assert_eq!(late, Err(BankError::Down("Plaid did not answer in time".to_owned())));
+}
+
+#[tokio::test]
+async fn what_was_told_before_too_many_requests_is_kept_and_of_changes_the_balances_are() {
+    let world = World::new().await;
+    let credential = linked(&world, &minted(&world, "u1", None).await).await;
+    let accounts = good(&json!({"accounts": [{
+        "account_id": "a", "name": "A", "type": "depository", "subtype": "checking",
+        "balances": {"current": 12.5, "iso_currency_code": "USD"},
+    }]}));
+    let posting = json!({
+        "transaction_id": "t", "account_id": "a", "amount": 1, "date": "2025-06-01", "name": "Shop",
+        "iso_currency_code": "USD",
+    });
+    let page = good(&json!({
+        "added": [posting], "modified": [], "removed": [], "next_cursor": "c1", "has_more": true,
+        "transactions_update_status": "HISTORICAL_UPDATE_COMPLETE",
+    }));
+    let too_many = "HTTP/1.1 429 Status\r\nRetry-After: 77\r\nContent-Length: 0\r\n\r\n".to_owned();
+    let limited = BankError::RateLimited { retry_after: Some(Duration::from_secs(77)) };
+    let of = async |answers: &[&String], cursor: Option<&str>| {
+        let answers = answers.iter().map(|&answer| answer.clone()).collect();
+        let bank = plaid_at(&answering_in_turn(answers).await, Timeouts::default());
+        bank.statement(&credential, since(cursor)).await
+    };
+
+    // From the begin: a part that is not whole, and a cursor that nobody goes on with.
+    let told = of(&[&accounts, &page, &too_many], None).await.unwrap();
+    assert_eq!((&told.cut_short, told.again_after), (&Some(limited.clone()), None));
+    let account = &told.accounts[0];
+    assert_eq!((account.balance.minor, account.transactions.len(), account.whole), (1250, 1, false));
+    assert!(told.changes.unwrap().since_begin && told.partial.unwrap().contains("too many requests"));
+
+    // Since a cursor: the next walk tells it again from there, so that nothing has to be told from the begin.
+    for answers in [vec![&accounts, &page, &too_many], vec![&accounts, &too_many]] {
+        let told = of(&answers, Some("c0")).await.unwrap();
+        assert_eq!((&told.cut_short, &told.changes), (&Some(limited.clone()), &None));
+        let account = &told.accounts[0];
+        assert_eq!((account.balance.minor, account.transactions.len()), (1250, 0));
+        assert!(told.partial.is_some());
+    }
+    // Nothing was told at all.
+    assert_eq!(of(&[&too_many], None).await, Err(limited));
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use steward_actors::providers::IntentRequest;
 use steward_actors::store::Store;
 use steward_actors::testing::MemoryStore;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 pub const KEY: &str = "sk_test_sandbox";
 
@@ -130,6 +130,43 @@ pub async fn answering(bytes: impl Into<Vec<u8>>) -> String {
         }
     });
     url
+}
+
+/// A server that answers each request with the next of these, and with the last of them from then on.
+pub async fn answering_in_turn(answers: Vec<String>) -> String {
+    let listener = TcpListener::bind(anywhere()).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        for turn in 0_usize.. {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            take_request(&mut socket).await;
+            let _ = socket.write_all(answers[turn.min(answers.len() - 1)].as_bytes()).await;
+            let _ = socket.shutdown().await;
+        }
+    });
+    url
+}
+
+/// Reads a request to its end.
+async fn take_request(socket: &mut TcpStream) {
+    let mut request = Vec::new();
+    loop {
+        let head = request.windows(4).position(|window| window == b"\r\n\r\n");
+        let length = head.map_or(usize::MAX, |head| {
+            let lines = String::from_utf8_lossy(&request[..head]).to_lowercase();
+            let length = lines.lines().find_map(|line| line.strip_prefix("content-length:"));
+            head + 4 + length.map_or(0, |length| length.trim().parse::<usize>().unwrap())
+        });
+        if request.len() >= length || socket.read_buf(&mut request).await.unwrap_or(0) == 0 {
+            return;
+        }
+    }
+}
+
+/// What answers with this JSON, and hangs up.
+pub fn good(body: &Value) -> String {
+    let body = body.to_string();
+    format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
 /// A server that accepts and says nothing.

@@ -26,6 +26,7 @@ pub static CONNECTIONS: Collection = Collection {
         Field::optional("reference", Kind::Text),
         Field::optional("cursor", Kind::Text),
         Field::optional("provisionalSince", Kind::Time),
+        Field::optional("restUntil", Kind::Time),
     ],
     indexes: &[
         Index::by("listed", &["listedFor"]),
@@ -131,7 +132,12 @@ pub struct Connection {
     /// been abandoned by then. Absent: nobody has to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<Timestamp>,
-    /// Failures since the last run that brought a statement, the provider's and our own.
+    /// Before this the provider does not want to be asked, by its own word (`Retry-After`): whoever wants
+    /// a run, none begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rest_until: Option<Timestamp>,
+    /// Failures since the last run that brought a statement, the provider's and our own. A statement that
+    /// ended where the provider wanted to be asked less often counts as one.
     pub failures: u32,
     /// The epoch of its slot under which a run was last begun. It only rises.
     #[serde(default)]

@@ -56,6 +56,7 @@ impl Work {
             Some(from) if !from.is_empty() && known.accounts.len() > 1 => self.of_user(&known, from).await?,
             _ => None,
         };
+        let mut pending = self.pending_before(&known, from.as_deref()).await?;
         for account in &known.accounts {
             let id = account.value.id.as_str();
             let found = match (&mut at_once, &from) {
@@ -67,6 +68,7 @@ impl Work {
                 known.too_many_of = Some(account.value.name().to_owned());
                 break;
             };
+            found.extend(pending.remove(id).unwrap_or_default());
             let there: BTreeSet<String> =
                 found.iter().filter_map(|found| found.value.external_id.clone()).collect();
             for named in wanted.named.iter().filter(|named| !there.contains(**named)) {
@@ -98,6 +100,40 @@ impl Work {
             by_account.entry(one.value.account_id.clone()).or_default().push(one);
         }
         Ok(Some(by_account))
+    }
+
+    /// What is pending and of before this day (of any, if there is none), by account. However long ago it
+    /// was made, it is told of again, booked, or gone.
+    async fn pending_before(
+        &self,
+        known: &Known,
+        day: Option<&str>,
+    ) -> Result<HashMap<String, Vec<Versioned<Transaction>>>, StoreError> {
+        let mut by_account: HashMap<String, Vec<Versioned<Transaction>>> = HashMap::new();
+        let Some(user_id) = known.accounts.first().map(|account| account.value.user_id.as_str()) else {
+            return Ok(by_account);
+        };
+        // From the first day on all are read anyway.
+        if day == Some("") {
+            return Ok(by_account);
+        }
+        let (mut count, mut after) = (0, None);
+        loop {
+            let query = Query::by(&TRANSACTIONS, "pending").equal(user_id).limit(PAGE).after(after);
+            let query = match day {
+                Some(day) => query.range(None, Some(day.into())),
+                None => query,
+            };
+            let (page, next) = find::<Transaction>(self.store(), query).await?;
+            count += page.len();
+            for one in page {
+                by_account.entry(one.value.account_id.clone()).or_default().push(one);
+            }
+            after = next;
+            if after.is_none() || count >= self.desk.parts.options.most_known {
+                return Ok(by_account);
+            }
+        }
     }
 
     /// The transactions of an account from a day on; `None` if they are more than [`super::SyncOptions::most_known`].

@@ -10,7 +10,6 @@ use super::connections::SyncParts;
 use super::credential::SealedCredential;
 use super::errors::LinkError;
 use super::merge::short;
-use super::run::Run;
 use super::settle::{lost, wanted};
 use super::under_way::Held;
 use super::work::BACKOFF;
@@ -91,7 +90,17 @@ pub(super) async fn link(parts: &SyncParts, request: LinkRequest) -> Result<Link
             withdraw(parts, &request.id).await;
             Err(LinkError::ProviderUnavailable { reason: short(&reason), retry_after })
         }
+        Err(ClaimError::Resting { after }) => {
+            withdraw(parts, &request.id).await;
+            Err(not_asked(after))
+        }
     }
+}
+
+/// The provider is asked nothing now.
+pub(super) fn not_asked(after: Duration) -> LinkError {
+    let reason = "it is not asked now".to_owned();
+    LinkError::ProviderUnavailable { reason, retry_after: Some(after) }
 }
 
 /// Refuses what no provider gives out.
@@ -164,6 +173,7 @@ async fn intend(parts: &SyncParts, request: &LinkRequest) -> Result<Option<Linke
         last_success_at: None,
         // If nobody has concluded by then, nobody will.
         due_at: Some(now.plus(parts.options.claim_deadline + parts.options.lease)),
+        rest_until: None,
         failures: 0,
         epoch: 0,
         claim: None,
@@ -213,8 +223,7 @@ async fn conclude(
                     if value.credential.is_none() =>
                 {
                     let now = parts.clock.now();
-                    let active = wanted(linked(value, claimed), now);
-                    let run = Run::queued(run_id.clone(), id, now);
+                    let (active, run) = wanted(linked(value, claimed), &run_id, now);
                     let batch = Batch::new().replace(&active, version).insert(&run);
                     (active, batch)
                 }

@@ -100,8 +100,7 @@ impl Work {
             let batch = Batch::new().insert(&heard);
             let (batch, begins) = match self.unfinished().await? {
                 None => {
-                    let run = Run::queued(run_id.to_owned(), self.connection_id(), now);
-                    let due = wanted(found.value, now);
+                    let (due, run) = wanted(found.value, run_id, now);
                     (batch.replace(&due, found.version).insert(&run), true)
                 }
                 Some(run) if run.value.status == RunStatus::Queued => (batch, false),

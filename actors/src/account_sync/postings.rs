@@ -144,8 +144,9 @@ struct Rest<'a> {
     telling: Telling,
 }
 
-/// By id. Pages that overlap tell of some twice: a booked one counts more than a pending one, then
-/// the later one, then the one of the larger amount, so that in any order the same one counts.
+/// By id. Pages that overlap tell of some twice: a booked one counts more than a pending one, then one
+/// that is dated, then the later one, then the one of the larger amount, so that in any order the same one
+/// counts.
 fn distinct(told: &[BankTransaction]) -> BTreeMap<&str, &BankTransaction> {
     let mut distinct: BTreeMap<&str, &BankTransaction> = BTreeMap::new();
     for telling in told {
@@ -158,8 +159,9 @@ fn distinct(told: &[BankTransaction]) -> BTreeMap<&str, &BankTransaction> {
 }
 
 /// What tells which of two tellings counts.
-fn weight(telling: &BankTransaction) -> (Reverse<bool>, Timestamp, i64, &str) {
-    (Reverse(telling.pending), telling.at, telling.amount.minor, telling.description.as_str())
+fn weight(telling: &BankTransaction) -> (Reverse<bool>, Reverse<bool>, Timestamp, i64, &str) {
+    let BankTransaction { pending, undated, at, amount, description, .. } = telling;
+    (Reverse(*pending), Reverse(*undated), *at, amount.minor, description.as_str())
 }
 
 /// What is known of the account, by the ways in which it is looked up.
@@ -377,12 +379,15 @@ struct Telling {
     amount: crate::money::Money,
     description: String,
     pending: bool,
+    /// The date is only that of its being told.
+    undated: bool,
 }
 
 impl Telling {
     fn of(told: &BankTransaction) -> Self {
         let description = told.description.chars().filter(is_shown).take(MOST_CHARS).collect();
-        Self { date: told.at.day(), amount: told.amount, description, pending: told.pending }
+        let BankTransaction { amount, pending, undated, .. } = *told;
+        Self { date: told.at.day(), amount, description, pending, undated }
     }
 
     /// How alike a known transaction of the same amount is, the least first; `None` if it is another
@@ -434,7 +439,9 @@ impl Telling {
 
 impl Postings {
     fn update(&mut self, before: &Versioned<Transaction>, telling: Telling, now: Timestamp) {
-        let Telling { date, amount, description, pending } = telling;
+        let Telling { date, amount, description, pending, undated } = telling;
+        // It is no younger for being told of again.
+        let date = if undated && before.value.pending { before.value.date.clone() } else { date };
         let told = Transaction { date, amount, description, pending, ..before.value.clone() };
         let new = Transaction { withdrawn_at: None, ..told };
         if new != before.value {

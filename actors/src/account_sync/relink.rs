@@ -9,7 +9,7 @@ use super::connection::{Connection, ConnectionStatus};
 use super::connections::SyncParts;
 use super::credential::SealedCredential;
 use super::errors::LinkError;
-use super::link::{claim, fits};
+use super::link::{claim, fits, not_asked};
 use super::merge::short;
 use super::revocation;
 use super::run::{RUNS, Run};
@@ -64,6 +64,7 @@ pub(super) async fn relink(parts: &SyncParts, request: RelinkRequest) -> Result<
         Err(ClaimError::Unavailable { reason, retry_after }) => {
             return Err(LinkError::ProviderUnavailable { reason: short(&reason), retry_after });
         }
+        Err(ClaimError::Resting { after }) => return Err(not_asked(after)),
     };
     let (run_id, command_id) = (ids::new_id(), ids::new_id());
     let mut last = LinkError::OutcomeUnknown;
@@ -78,16 +79,16 @@ pub(super) async fn relink(parts: &SyncParts, request: RelinkRequest) -> Result<
         let is_other = reference.is_none() || reference != found.value.reference;
         let former = Some(&found.value).filter(|_| is_other);
         let revocation = former.and_then(|former| revocation::job(&parts.banks, former, &command_id, now));
-        let connection = renewed(found.value.clone(), &credential, &reference);
-        let mut batch = Batch::new().replace(&wanted(connection.clone(), now), found.version);
+        let (connection, run) = wanted(renewed(found.value.clone(), &credential, &reference), &run_id, now);
+        let mut batch = Batch::new().replace(&connection, found.version);
         let query = Query::by(&RUNS, "unfinished").equal(found.value.id.as_str()).limit(1);
         let (unfinished, _) = find::<Run>(parts.store.as_ref(), query).await?;
         // Its record is taken out, so that this one tells that the commit counted.
         batch = unfinished.iter().fold(batch, Batch::delete);
-        batch = batch.insert(&Run::queued(run_id.clone(), &found.value.id, now));
+        batch = batch.insert(&run);
         batch = revocation.iter().fold(batch, Batch::insert);
         match parts.store.commit(batch).await {
-            Ok(()) => return Ok(wanted(connection, now)),
+            Ok(()) => return Ok(connection),
             Err(error) => last = error.into(),
         }
     }
@@ -103,6 +104,8 @@ fn renewed(connection: Connection, credential: &SealedCredential, reference: &Op
         cursor: connection.cursor.filter(|_| same),
         reference: reference.clone(),
         reason: None,
+        // What was asked too often is the former access.
+        rest_until: None,
         failures: 0,
         claim: None,
         again: false,

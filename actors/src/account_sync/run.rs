@@ -52,7 +52,7 @@ pub enum Outcome {
     Complete,
     /// Some were.
     Partial,
-    /// The provider wants to be asked less often.
+    /// The provider wants to be asked less often. What it told before it said so was taken over.
     RateLimited,
     /// The user must link again.
     NeedsReauth,

@@ -18,6 +18,8 @@ use crate::time::Timestamp;
 pub(super) const MOST_ATTEMPTS: u32 = 5;
 /// The longest pause that a provider can ask for.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// Why nobody asks a provider that has said when it wants to be asked again.
+const RESTS: &str = "the provider does not want to be asked before that";
 /// Why a connection has no credential although its token was claimed.
 pub(super) const REPLY_LOST: &str = "the provider's answer was lost; link again";
 
@@ -64,6 +66,13 @@ pub(super) fn look(
     if overtaken || connection.is_claimed_by_another(&claim.owner, now, lives) {
         return Look::Nothing;
     }
+    if let Some(until) = connection.rest_until.filter(|until| now < *until) {
+        if !is_due {
+            return Look::Nothing;
+        }
+        let waiting = Connection { due_at: Some(until), claim: None, postponed: true, ..connection };
+        return Look::Record(Box::new(waiting), None);
+    }
     let (run, version) = match unfinished {
         Some(run) => (run.value, run.version),
         None if is_due => (Run::queued(new_id(), &connection.id, now), 0),
@@ -94,8 +103,8 @@ pub(super) fn lost(connection: Connection) -> Connection {
 pub(super) struct Known {
     /// All of them.
     pub(super) accounts: Vec<Versioned<Account>>,
-    /// Their transactions in the time told of and [`OVERLAP`] before it, and those that are named, by
-    /// account.
+    /// Their transactions in the time told of and [`OVERLAP`] before it, those that are pending, and those
+    /// that are named, by account.
     pub(super) transactions: BTreeMap<String, Vec<Versioned<Transaction>>>,
     /// The name of an account that has more transactions than can be known.
     pub(super) too_many_of: Option<String>,
@@ -201,8 +210,12 @@ fn told(
             more: true,
         };
     }
-    let outcome = if merged.partial.is_some() { Outcome::Partial } else { Outcome::Complete };
-    let whole = outcome == Outcome::Complete;
+    let outcome = match &statement.cut_short {
+        Some(BankError::RateLimited { .. }) => Outcome::RateLimited,
+        None if merged.partial.is_none() => Outcome::Complete,
+        _ => Outcome::Partial,
+    };
+    let (whole, limited) = (outcome == Outcome::Complete, outcome == Outcome::RateLimited);
     // What is never shown is no gap, but the user is told.
     let remarks = merged.partial.into_iter().chain(statement.unsupported.as_deref().map(words));
     let reason = Some(remarks.collect::<Vec<_>>().join("; ")).filter(|reason| !reason.is_empty());
@@ -214,8 +227,14 @@ fn told(
         Some(_) => (connection.cursor, begun_provisionally),
         None => (connection.cursor, connection.provisional_since),
     };
+    let failures = if limited { connection.failures.saturating_add(1) } else { 0 };
+    let rest = statement.cut_short.as_ref().and_then(rest_of);
     let soon = statement.again_after.map_or(options.interval, |after| after.min(options.interval));
-    let pause = options.jittered(soon, moment.chance);
+    let pause =
+        if limited { options.retry(failures, moment.chance) } else { options.jittered(soon, moment.chance) };
+    // What is new waits, too, if the provider wants to be asked less often.
+    let pause = if connection.again && !limited { Duration::ZERO } else { pause };
+    let pause = pause.max(rest.unwrap_or_default());
     let connection = Connection {
         status: ConnectionStatus::Active,
         institution: merged.institution.or(connection.institution),
@@ -224,10 +243,11 @@ fn told(
         last_outcome: Some(outcome),
         reason: reason.clone(),
         last_success_at: if whole { Some(now) } else { connection.last_success_at },
-        due_at: Some(if connection.again { now } else { now.plus(pause) }),
+        due_at: Some(now.plus(pause)),
+        rest_until: rest.map(|rest| now.plus(rest)),
         again: false,
         relinked: connection.relinked && !has_all_accounts(statement),
-        failures: 0,
+        failures,
         claim: None,
         ..connection
     };
@@ -364,6 +384,14 @@ fn held_over(connection: Connection, run: Run, moment: Moment, options: &SyncOpt
     (Connection { claim: None, due_at, postponed: true, failures, reason, ..connection }, run)
 }
 
+/// For how long the provider wants to be left alone, by its own word.
+fn rest_of(error: &BankError) -> Option<Duration> {
+    match error {
+        BankError::Resting { .. } => None,
+        error => error.retry_after().map(|span| span.min(LONGEST_RETRY_AFTER)),
+    }
+}
+
 fn failed(
     connection: Connection,
     run: Run,
@@ -373,37 +401,32 @@ fn failed(
 ) -> Settled {
     let now = moment.now;
     let failures = connection.failures.saturating_add(1);
-    let retry = options.retry(failures, moment.chance);
+    let rest = rest_of(error);
+    let retry = options.retry(failures, moment.chance).max(rest.unwrap_or_default());
     let (outcome, reason, pause) = match error {
         BankError::NeedsReauth(reason) => (Outcome::NeedsReauth, short(reason), None),
-        BankError::RateLimited { retry_after } => {
-            let asked = retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
-            (
-                Outcome::RateLimited,
-                "the provider wants to be asked less often".to_owned(),
-                Some(retry.max(asked)),
-            )
+        BankError::RateLimited { .. } => {
+            (Outcome::RateLimited, "the provider wants to be asked less often".to_owned(), Some(retry))
         }
         BankError::Resting { .. } => unreachable!("it is postponed"),
-        BankError::DownFor { reason, retry_after } => {
-            let asked = (*retry_after).min(LONGEST_RETRY_AFTER);
-            (Outcome::ProviderDown, short(reason), Some(retry.max(asked)))
-        }
-        BankError::Institution(reason) | BankError::Down(reason) | BankError::Unusable(reason) => {
-            (Outcome::ProviderDown, short(reason), Some(retry))
-        }
+        BankError::DownFor { reason, .. }
+        | BankError::Institution(reason)
+        | BankError::Down(reason)
+        | BankError::Unusable(reason) => (Outcome::ProviderDown, short(reason), Some(retry)),
     };
     let needs_reauth = outcome == Outcome::NeedsReauth || connection.status == ConnectionStatus::NeedsReauth;
+    let pause = match (connection.again, outcome) {
+        (true, Outcome::RateLimited) => pause,
+        (true, _) => Some(rest.unwrap_or_default()),
+        // Asking on a schedule is no use until the user has been there again.
+        (false, _) => pause.filter(|_| !needs_reauth),
+    };
     let connection = Connection {
         status: if needs_reauth { ConnectionStatus::NeedsReauth } else { ConnectionStatus::Active },
         last_outcome: Some(outcome),
         reason: Some(reason.clone()),
-        // Asking on a schedule is no use until the user has been there again.
-        due_at: if connection.again {
-            Some(now)
-        } else {
-            pause.filter(|_| !needs_reauth).map(|pause| now.plus(pause))
-        },
+        due_at: pause.map(|pause| now.plus(pause)),
+        rest_until: rest.map(|rest| now.plus(rest)),
         again: false,
         failures,
         claim: None,
@@ -419,9 +442,17 @@ fn failed(
     }
 }
 
-/// A connection of which a run is wanted: due at once.
-pub(super) fn wanted(connection: Connection, now: Timestamp) -> Connection {
-    Connection { due_at: Some(now), ..connection }
+/// A connection of which a run is wanted, and that run: due at once, or when the provider wants to be asked
+/// again.
+pub(super) fn wanted(connection: Connection, run_id: &str, now: Timestamp) -> (Connection, Run) {
+    let run = Run::queued(run_id.to_owned(), &connection.id, now);
+    match connection.rest_until.filter(|until| now < *until) {
+        None => (Connection { due_at: Some(now), ..connection }, run),
+        Some(until) => {
+            let waiting = Connection { due_at: Some(until), postponed: true, ..connection };
+            (waiting, Run { reason: Some(RESTS.to_owned()), ..run })
+        }
+    }
 }
 
 /// A connection that is deleted: no credential, nothing due, shown to nobody.

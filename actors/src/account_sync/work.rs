@@ -117,7 +117,7 @@ impl Work {
     }
 
     /// Makes the run with this id wanted, or joins the one that is unfinished. The flag says
-    /// whether somebody has to begin it.
+    /// whether somebody has to begin it. While the provider wants to be left alone, the run waits.
     pub(super) async fn request(&self, user_id: &str, run_id: &str) -> Result<(Run, bool), SyncError> {
         let _turn = self.turn.lock().await;
         let mut last = SyncError::OutcomeUnknown;
@@ -131,8 +131,7 @@ impl Work {
                 return Ok((run.value, false));
             }
             let now = self.desk.parts.clock.now();
-            let run = Run::queued(run_id.to_owned(), &self.connection_id, now);
-            let due = wanted(connection.value, now);
+            let (due, run) = wanted(connection.value, run_id, now);
             let batch = Batch::new().replace(&due, connection.version).insert(&run);
             match again(self.store().commit(batch).await)? {
                 Ok(()) => return Ok((run, true)),

@@ -3,8 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::money::Money;
-use crate::store::{Collection, Entity, Field, Index, Kind};
+use crate::store::{Body, Collection, Entity, Field, Index, Kind, fields_of};
 use crate::time::Timestamp;
+
+/// The user again of those that are pending, so that these few are found among all.
+const PENDING_OF: &str = "pendingOf";
 
 /// Transactions of all accounts.
 pub static TRANSACTIONS: Collection = Collection {
@@ -24,11 +27,13 @@ pub static TRANSACTIONS: Collection = Collection {
         Field::optional("mergedFrom", Kind::List),
         Field::optional("command", Kind::Text),
         Field::optional("withdrawnAt", Kind::Time),
+        Field::optional(PENDING_OF, Kind::Text),
     ],
     indexes: &[
         Index::by("user", &["userId", "date"]).narrow(),
         Index::by("account", &["accountId", "date"]).narrow(),
         Index::unique("external", &["accountId", "externalId"]),
+        Index::by("pending", &[PENDING_OF, "date"]),
     ],
     words: &["description"],
     expires: None,
@@ -47,7 +52,8 @@ pub struct Transaction {
     /// The provider's id for it, unique within its account; `None` for one kept by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
-    /// The day, `YYYY-MM-DD`: of the booking, or of the payment while it is pending.
+    /// The day, `YYYY-MM-DD`: of the booking, or of the payment while it is pending; if the provider does not
+    /// say when that was, the day on which it was first told of.
     pub date: String,
     /// Negative: it left the holder.
     pub amount: Money,
@@ -121,6 +127,13 @@ impl Entity for Transaction {
     }
     fn id(&self) -> &str {
         &self.id
+    }
+    fn body(&self) -> Body {
+        let mut body = fields_of(self);
+        if self.pending {
+            body.insert(PENDING_OF.to_owned(), self.user_id.as_str().into());
+        }
+        body
     }
 }
 

@@ -55,6 +55,8 @@ pub struct BankTransaction {
     pub pending: bool,
     /// The id of the pending one that was booked as this, if the provider says so.
     pub replaces: Option<String>,
+    /// The provider does not say when it was made, as it is pending: `at` is when it was told of.
+    pub undated: bool,
 }
 
 /// The transactions that are wanted: of some time, or what changed in them.
@@ -132,6 +134,9 @@ pub struct Statement {
     pub changes: Option<Changes>,
     /// The rest is worth asking for after this span already.
     pub again_after: Option<Duration>,
+    /// Why the rest could not be had, if the provider said so when it was asked for it; the statement is
+    /// partial then. What it told before that counts.
+    pub cut_short: Option<BankError>,
 }
 
 /// What changed in the transactions since a cursor; [`BankAccount::transactions`] has those that are
@@ -168,6 +173,12 @@ pub enum ClaimError {
         reason: String,
         /// When to try again, if anybody said so; a day at most.
         retry_after: Option<Duration>,
+    },
+    /// Nobody was asked: the provider was asked as often as may be. The token is not used up.
+    #[error("the provider is not asked now")]
+    Resting {
+        /// When to try again.
+        after: Duration,
     },
     /// The claim was sent and its answer lost: the token may be used up.
     #[error("the outcome of the claim is unknown: {0}")]
@@ -243,7 +254,8 @@ pub trait Bank: Send + Sync + 'static {
     async fn claim(&self, setup_token: &str, user_id: &str) -> Result<Credential, ClaimError>;
 
     /// Fetches the accounts and their balances, and their transactions if a period is given. A
-    /// statement that could not be had back to its begin is partial.
+    /// statement that could not be had back to its begin is partial, and says why
+    /// ([`Statement::cut_short`]).
     ///
     /// # Errors
     /// [`BankError`].

@@ -39,6 +39,17 @@ impl Default for BreakerOptions {
     }
 }
 
+/// What a call tells of the other side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// It has answered, be it with a refusal.
+    Answer,
+    /// It has not.
+    Silence,
+    /// Nothing: after it was let through, the call was not made.
+    Nothing,
+}
+
 /// How a breaker stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerState {
@@ -133,6 +144,13 @@ impl Circuit {
         let span = Backoff::new(self.options.shortest, self.options.longest).pause(opened + 1, jitter);
         self.stand = Stand::Open { until: now.plus(span), opened };
     }
+
+    /// A call that was admitted was not made. If it was the probe, the next one is.
+    pub fn unmade(&mut self) {
+        if let Stand::Probing { since, opened } = self.stand {
+            self.stand = Stand::Open { until: since, opened };
+        }
+    }
 }
 
 /// When to ask again while an operator holds a provider back.
@@ -206,11 +224,12 @@ impl Breaker {
         call: impl Future<Output = T> + Send,
         answered: impl FnOnce(&T) -> bool + Send,
     ) -> Result<T, Duration> {
-        self.guard_part(None, call, answered).await
+        let heard = move |outcome: &T| if answered(outcome) { Heard::Answer } else { Heard::Silence };
+        self.guard_part(None, call, heard).await
     }
 
-    /// The same of a call for this part of the provider, if it is for one alone. A part that fails
-    /// again and again is left alone by itself.
+    /// The same of a call for this part of the provider, if it is for one alone; `heard` tells of its
+    /// outcome what it says of the other side. A part that fails again and again is left alone by itself.
     ///
     /// # Errors
     /// The span after which to ask again; the call has not been made.
@@ -218,27 +237,32 @@ impl Breaker {
         &self,
         part: Option<&str>,
         call: impl Future<Output = T> + Send,
-        answered: impl FnOnce(&T) -> bool + Send,
+        heard: impl FnOnce(&T) -> Heard + Send,
     ) -> Result<T, Duration> {
         let admitted = self.admit_for(part)?;
-        let mut told = Told { breaker: self, part, admitted, answered: false };
+        let mut told = Told { breaker: self, part, admitted, heard: Heard::Silence };
         let outcome = call.await;
-        told.answered = answered(&outcome);
+        told.heard = heard(&outcome);
         Ok(outcome)
     }
 
     /// Tells how a call that was admitted ended: whether the other side answered, be it with a
     /// refusal.
     pub fn ended(&self, answered: bool) {
-        self.ended_for(None, Admitted::Freely, answered);
+        let heard = if answered { Heard::Answer } else { Heard::Silence };
+        self.ended_for(None, Admitted::Freely, heard);
     }
 
-    fn ended_for(&self, part: Option<&str>, admitted: Admitted, answered: bool) {
+    fn ended_for(&self, part: Option<&str>, admitted: Admitted, heard: Heard) {
         let now = self.clock.now();
         let (before, after) = {
             let mut circuits = lock(&self.circuits);
             let before = circuits.state(now);
-            circuits.ended(part, admitted, answered, now, fastrand::f64());
+            if heard == Heard::Nothing {
+                circuits.unmade(part, admitted);
+            } else {
+                circuits.ended(part, admitted, heard == Heard::Answer, now, fastrand::f64());
+            }
             (before, circuits.state(now))
         };
         if before != after {
@@ -256,12 +280,12 @@ struct Told<'a> {
     breaker: &'a Breaker,
     part: Option<&'a str>,
     admitted: Admitted,
-    answered: bool,
+    heard: Heard,
 }
 
 impl Drop for Told<'_> {
     fn drop(&mut self) {
-        self.breaker.ended_for(self.part, self.admitted, self.answered);
+        self.breaker.ended_for(self.part, self.admitted, self.heard);
     }
 }
 
@@ -339,6 +363,31 @@ mod tests {
     }
 
     #[test]
+    fn a_probe_that_was_not_made_closes_nothing_and_the_next_call_is_one() {
+        let options = BreakerOptions::default();
+        let mut circuit = open();
+        let later = NOW.plus(options.shortest);
+        for _ in 0..3 {
+            assert_eq!(circuit.admit(later), Ok(()));
+            circuit.unmade();
+            assert_eq!(circuit.state(later), BreakerState::HalfOpen);
+        }
+        // It has made no pause longer or shorter.
+        assert_eq!(circuit.admit(later), Ok(()));
+        circuit.failed(later, 1.0);
+        assert_eq!(circuit.admit(later), Err(options.shortest * 2));
+        circuit.unmade();
+        assert_eq!(circuit.state(later), BreakerState::Open);
+        // And one that was not made while it was closed is no answer that begins a new row.
+        let mut circuit = Circuit::new(options);
+        for _ in 0..options.failures {
+            circuit.unmade();
+            circuit.failed(NOW, 1.0);
+        }
+        assert_eq!(circuit.state(NOW), BreakerState::Open);
+    }
+
+    #[test]
     fn what_an_operator_holds_is_left_alone_until_it_is_let_go() {
         let breaker = Breaker::new(
             "scripted",
@@ -365,7 +414,8 @@ mod tests {
 
     /// A call for a part that ends so; whether it was made.
     async fn called(breaker: &Breaker, part: Option<&str>, answered: bool) -> bool {
-        breaker.guard_part(part, async {}, |()| answered).await.is_ok()
+        let heard = if answered { Heard::Answer } else { Heard::Silence };
+        breaker.guard_part(part, async {}, move |()| heard).await.is_ok()
     }
 
     #[tokio::test]

@@ -121,10 +121,7 @@ impl Circuits {
         now: Timestamp,
         jitter: f64,
     ) {
-        if let Admitted::AsTrial(standing) = admitted {
-            let trials = &mut self.trials[standing as usize];
-            trials.out = trials.out.saturating_sub(1);
-        }
+        self.give_place_back(admitted);
         // Many calls for one part may be out at once: all of them together are one failure.
         let is_first = part.is_some_and(|part| !self.parts.is_suspect(part));
         if let Some(part) = part {
@@ -136,6 +133,22 @@ impl Circuits {
             self.whole.succeeded();
         } else if is_news {
             self.whole.failed(now, jitter);
+        }
+    }
+
+    /// Tells that a call that was admitted so was not made after all: it shows nothing of anybody.
+    pub(super) fn unmade(&mut self, part: Option<&str>, admitted: Admitted) {
+        self.give_place_back(admitted);
+        match part {
+            Some(part) => self.parts.unmade(part),
+            None => self.whole.unmade(),
+        }
+    }
+
+    fn give_place_back(&mut self, admitted: Admitted) {
+        if let Admitted::AsTrial(standing) = admitted {
+            let trials = &mut self.trials[standing as usize];
+            trials.out = trials.out.saturating_sub(1);
         }
     }
 }
@@ -340,6 +353,33 @@ mod tests {
             circuits.ended(Some(&part), admitted, false, now, 0.5);
         }
         assert!(circuits.admit(Some("another"), now).is_ok());
+    }
+
+    #[test]
+    fn calls_that_are_held_back_on_their_way_close_nothing_while_the_provider_is_down() {
+        let (mut circuits, mut chance) = (opened(), fastrand::Rng::with_seed(7));
+        let (mut now, mut made, mut unmade) = (BEGIN, 0, 0);
+        while now < BEGIN.plus(10 * MINUTE) {
+            // The first one is for no part; a budget lets about every second call go.
+            for caller in 0..20 {
+                let name = format!("part-{caller}");
+                let part = (caller > 0).then_some(name.as_str());
+                let Ok(admitted) = circuits.admit(part, now) else { continue };
+                if chance.bool() {
+                    circuits.ended(part, admitted, false, now, chance.f64());
+                    made += 1;
+                } else {
+                    circuits.unmade(part, admitted);
+                    unmade += 1;
+                }
+                assert_ne!(circuits.state(now), BreakerState::Closed);
+            }
+            now = now.plus(TICK);
+        }
+        assert!(made > 0 && unmade > 0, "{made} {unmade}");
+        // Their places are free again, and the first answer ends the doubt.
+        assert!(call(&mut circuits, Some("well"), true, now.plus(SECOND)));
+        assert_eq!(circuits.state(now.plus(SECOND)), BreakerState::Closed);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::breaker::{Breaker, BreakerState};
+use super::breaker::{Breaker, BreakerState, Heard};
 use super::{
     Bank, BankError, ClaimError, Credential, Intent, IntentRequest, LinkToken, Mail, MailError, Mailer,
     NotChargeable, PaymentError, Payments, Period, ProviderRefund, RefundRequest, Statement,
@@ -90,9 +90,13 @@ impl Payments for GuardedPayments {
     }
 }
 
-/// Whether the provider of a bank has answered, be it with a refusal.
-fn is_answer<T>(outcome: &Result<T, BankError>) -> bool {
-    !matches!(outcome, Err(BankError::Down(_) | BankError::DownFor { .. }))
+/// What a call tells of the provider of a bank.
+fn heard<T>(outcome: &Result<T, BankError>) -> Heard {
+    match outcome {
+        Err(BankError::Down(_) | BankError::DownFor { .. }) => Heard::Silence,
+        Err(BankError::Resting { .. }) => Heard::Nothing,
+        _ => Heard::Answer,
+    }
 }
 
 /// A bank behind a breaker.
@@ -111,12 +115,14 @@ impl GuardedBank {
 #[async_trait]
 impl Bank for GuardedBank {
     async fn claim(&self, setup_token: &str, user_id: &str) -> Result<Credential, ClaimError> {
-        let answered = |outcome: &Result<Credential, ClaimError>| {
-            !matches!(outcome, Err(ClaimError::Unavailable { .. } | ClaimError::OutcomeUnknown(_)))
+        let heard = |outcome: &Result<Credential, ClaimError>| match outcome {
+            Err(ClaimError::Unavailable { .. } | ClaimError::OutcomeUnknown(_)) => Heard::Silence,
+            Err(ClaimError::Resting { .. }) => Heard::Nothing,
+            _ => Heard::Answer,
         };
         let call = self.inner.claim(setup_token, user_id);
         let part = self.inner.part_of_token(setup_token);
-        let outcome = self.breaker.guard_part(part.as_deref(), call, answered).await;
+        let outcome = self.breaker.guard_part(part.as_deref(), call, heard).await;
         outcome.unwrap_or_else(|after| {
             let reason = left_alone(&self.breaker);
             Err(ClaimError::Unavailable { reason, retry_after: Some(after) })
@@ -129,7 +135,7 @@ impl Bank for GuardedBank {
         period: Option<Period>,
     ) -> Result<Statement, BankError> {
         let (part, call) = (self.inner.part(credential), self.inner.statement(credential, period));
-        let outcome = self.breaker.guard_part(part.as_deref(), call, is_answer).await;
+        let outcome = self.breaker.guard_part(part.as_deref(), call, heard).await;
         // Nobody was asked, so the run waits.
         outcome.unwrap_or_else(|after| Err(BankError::Resting { after }))
     }
@@ -152,7 +158,7 @@ impl Bank for GuardedBank {
 
     async fn revoke(&self, credential: &Credential) -> Result<(), BankError> {
         let (part, call) = (self.inner.part(credential), self.inner.revoke(credential));
-        let outcome = self.breaker.guard_part(part.as_deref(), call, is_answer).await;
+        let outcome = self.breaker.guard_part(part.as_deref(), call, heard).await;
         outcome.unwrap_or_else(|after| Err(BankError::Resting { after }))
     }
 
@@ -163,7 +169,7 @@ impl Bank for GuardedBank {
     ) -> Result<Option<LinkToken>, BankError> {
         let part = credential.and_then(|credential| self.inner.part(credential));
         let call = self.inner.link_token(user_id, credential);
-        let outcome = self.breaker.guard_part(part.as_deref(), call, is_answer).await;
+        let outcome = self.breaker.guard_part(part.as_deref(), call, heard).await;
         outcome.unwrap_or_else(|after| Err(BankError::Resting { after }))
     }
 }
@@ -221,6 +227,39 @@ mod tests {
 
         clock.advance(options.shortest);
         assert!(matches!(guarded.look_up("none").await, Err(PaymentError::Refused(_))));
+        assert_eq!(breaker.state(), BreakerState::Closed);
+    }
+
+    #[tokio::test]
+    async fn what_the_budget_holds_back_is_neither_an_answer_nor_a_silence() {
+        let (clock, inner) = (Arc::new(ManualClock::default()), Arc::new(ScriptedBank::default()));
+        let options = BreakerOptions::default();
+        let breaker = Breaker::new("scripted", options, clock.clone());
+        let guarded = GuardedBank::new(inner.clone(), breaker.clone());
+        let credential = guarded.claim("token", "u1").await.unwrap();
+        // Given a bank that is silent,
+        let late = BankError::Down("it did not answer in time".to_owned());
+        inner.script(BankCall::Statement, vec![BankFault::Fails(late); options.failures as usize]);
+        for _ in 0..options.failures {
+            assert!(guarded.statement(&credential, None).await.is_err());
+        }
+        assert_eq!(breaker.state(), BreakerState::Open);
+        // when the budget holds the probe back,
+        clock.advance(options.shortest);
+        let held = BankError::Resting { after: options.longest };
+        inner.script(BankCall::Statement, [BankFault::Fails(held.clone())]);
+        assert_eq!(guarded.statement(&credential, None).await, Err(held));
+        // then nobody has answered, and the next call is the probe.
+        assert_eq!(breaker.state(), BreakerState::HalfOpen);
+        assert!(guarded.statement(&credential, None).await.is_ok());
+        assert_eq!(breaker.state(), BreakerState::Closed);
+
+        // Claims that it holds back are nobody's silence.
+        let held = ClaimError::Resting { after: options.longest };
+        inner.script(BankCall::Claim, vec![BankFault::ClaimFails(held.clone()); 50]);
+        for _ in 0..50 {
+            assert_eq!(guarded.claim("token", "u1").await.err(), Some(held.clone()));
+        }
         assert_eq!(breaker.state(), BreakerState::Closed);
     }
 

@@ -21,7 +21,7 @@ pub use bank::{
     Bank, BankAccount, BankDetails, BankError, BankTransaction, Changes, ClaimError, Credential, LinkToken,
     Period, Statement,
 };
-pub use breaker::{Breaker, BreakerOptions, BreakerState, Circuit};
+pub use breaker::{Breaker, BreakerOptions, BreakerState, Circuit, Heard};
 pub use budget::Budget;
 pub use geocoding::{Finding, Geocoding, GeocodingError, GuardedGeocoding, PostalAddress};
 pub use guarded::{GuardedBank, GuardedMailer, GuardedPayments};

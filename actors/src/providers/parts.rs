@@ -95,6 +95,13 @@ impl Parts {
         failing.circuit.failed(now, jitter);
     }
 
+    /// A call for this part that was admitted was not made.
+    pub(super) fn unmade(&mut self, part: &str) {
+        if let Some(failing) = self.failing.get_mut(part) {
+            failing.circuit.unmade();
+        }
+    }
+
     /// How many are left alone now.
     pub(super) fn left_alone(&self, now: Timestamp) -> usize {
         let is_open = |failing: &&Failing| failing.circuit.state(now) != BreakerState::Closed;

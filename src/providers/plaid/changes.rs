@@ -88,6 +88,7 @@ mod tests {
             description: String::new(),
             pending: false,
             replaces: None,
+            undated: false,
         };
         Page {
             told: told.iter().map(|id| ("a1".to_owned(), transaction(id))).collect(),

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use steward_actors::backoff::Backoff;
 use steward_actors::cluster::Clock;
 use steward_actors::providers::{
-    Bank, BankError, Changes, ClaimError, Credential, LinkToken, Period, Statement,
+    Bank, BankAccount, BankError, Changes, ClaimError, Credential, LinkToken, Period, Statement,
 };
 use steward_actors::time::Timestamp;
 
@@ -183,9 +183,9 @@ impl PlaidBank {
         }
     }
 
-    /// All changes since `cursor`, and the cursor behind them. Pages are of one state of the list: if
-    /// it changes under them, all of them are forgotten and the first is asked for again.
-    async fn walk(&self, access: &Access, cursor: Option<&str>) -> Result<(Walk, String), CallError> {
+    /// All changes since `cursor`, and how it ended. Pages are of one state of the list: if it changes
+    /// under them, all of them are forgotten and the first is asked for again.
+    async fn walk(&self, access: &Access, cursor: Option<&str>) -> Result<(Walk, End), CallError> {
         let mut last = CallError::Mutated;
         for attempt in 0..MOST_WALKS {
             AGAIN.wait(attempt).await;
@@ -197,7 +197,7 @@ impl PlaidBank {
         Err(last)
     }
 
-    async fn walk_once(&self, access: &Access, cursor: Option<&str>) -> Result<(Walk, String), CallError> {
+    async fn walk_once(&self, access: &Access, cursor: Option<&str>) -> Result<(Walk, End), CallError> {
         let unusable = |why: &str| CallError::Bank(BankError::Unusable(why.to_owned()));
         let mut walk = Walk::new();
         let mut cursor = cursor.unwrap_or_default().to_owned();
@@ -206,7 +206,12 @@ impl PlaidBank {
             if !cursor.is_empty() {
                 asked["cursor"] = cursor.as_str().into();
             }
-            let body = self.read("transactions", "/transactions/sync", &asked).await?;
+            let body = match self.read("transactions", "/transactions/sync", &asked).await {
+                Err(CallError::Bank(limited @ BankError::RateLimited { .. })) => {
+                    return Ok((walk, End::CutShort(limited)));
+                }
+                read => read?,
+            };
             let page = wire::page(&body, PAGE).map_err(|why| unusable(&why))?;
             let (next, has_more) = (page.next_cursor.clone(), page.has_more);
             if has_more && next == cursor {
@@ -215,7 +220,7 @@ impl PlaidBank {
             walk.take(page);
             cursor = next;
             if !has_more {
-                return Ok((walk, cursor));
+                return Ok((walk, End::At(cursor)));
             }
             if walk.len() > MOST_CHANGES {
                 break;
@@ -239,7 +244,8 @@ impl PlaidBank {
             walked => walked,
         };
         let (walk, next) = match walked {
-            Ok(walked) => walked,
+            Ok((walk, End::At(next))) => (walk, next),
+            Ok((walk, End::CutShort(limited))) => return Ok(cut_short(found, walk, since_begin, limited)),
             Err(CallError::NotReady) => return Ok(not_ready(found)),
             Err(CallError::Mutated) => {
                 let reason = "the bank's list kept changing while it was read".to_owned();
@@ -252,6 +258,30 @@ impl PlaidBank {
         }
         Ok(put_together(found, walk, next, since_begin))
     }
+}
+
+/// How a walk ended.
+enum End {
+    /// The list did, and this is the cursor behind it.
+    At(String),
+    /// Plaid wants to be asked less often.
+    CutShort(BankError),
+}
+
+/// What was told before Plaid wanted to be asked less often. Of a list that was asked for from its begin the
+/// pages so far are kept, and what they tell of no account is whole; its cursor stands for nothing. What
+/// changed since a cursor is told again from there, and a part of it would be in the way.
+fn cut_short(found: wire::Accounts, walk: Walk, since_begin: bool, limited: BankError) -> Statement {
+    let why = format!("some transactions are missing: {limited}");
+    let told = if since_begin && walk.len() > 0 {
+        let told = put_together(found, walk, String::new(), true);
+        let accounts = told.accounts.into_iter().map(|account| BankAccount { whole: false, ..account });
+        let before = told.partial.map(|partial| format!("; {partial}")).unwrap_or_default();
+        Statement { accounts: accounts.collect(), partial: Some(format!("{why}{before}")), ..told }
+    } else {
+        early(found, why)
+    };
+    Statement { again_after: None, cut_short: Some(limited), ..told }
 }
 
 /// Accounts with their transactions; partial if anything could not be read. An account is whole unless
@@ -377,10 +407,7 @@ impl Bank for PlaidBank {
         let asked = json!({"public_token": public_token});
         let body = match self.call("claim", "/item/public_token/exchange", &asked).await {
             Ok(body) => body,
-            Err(Failed::Held(after)) => {
-                let reason = "it is not asked now".to_owned();
-                return Err(ClaimError::Unavailable { reason, retry_after: Some(after) });
-            }
+            Err(Failed::Held(after)) => return Err(ClaimError::Resting { after }),
             Err(Failed::Lost(error)) if error.is_connect() || error.is_builder() => {
                 tracing::info!(cause = http::cause(&error), "a claim did not reach Plaid");
                 let reason = "Plaid could not be reached".to_owned();

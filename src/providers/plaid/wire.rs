@@ -408,6 +408,7 @@ fn posting(raw: &RawValue) -> Result<(String, BankTransaction), Unread<()>> {
         description: one_line(&description),
         pending: told.pending,
         replaces: told.pending_transaction_id.filter(|id| !id.is_empty()).map(id).transpose()?,
+        undated: false,
     };
     Ok((id(told.account_id)?, transaction))
 }

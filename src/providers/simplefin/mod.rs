@@ -72,10 +72,7 @@ impl Bank for SimpleFinBank {
         let request = self.client(&url).post(url).header("Content-Length", "0");
         let response = match self.courier.send("claim", request, BRIEF).await {
             Ok(response) => response,
-            Err(Unsent::Held(after)) => {
-                let reason = "it is not asked now".to_owned();
-                return Err(ClaimError::Unavailable { reason, retry_after: Some(after) });
-            }
+            Err(Unsent::Held(after)) => return Err(ClaimError::Resting { after }),
             Err(Unsent::Lost(error)) if led_inside(&error) => {
                 return Err(ClaimError::Refused("it leads to what is not on the public internet".to_owned()));
             }
@@ -132,7 +129,7 @@ impl Bank for SimpleFinBank {
                 Ok(older) => statement::add_older(&mut statement, older),
                 Err(error) => {
                     let why = format!("transactions before {} are missing: {error}", end.day());
-                    statement::end_early(&mut statement, &why);
+                    statement::end_early(&mut statement, &why, error);
                     break;
                 }
             }

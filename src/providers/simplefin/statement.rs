@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use steward_actors::money::{Currency, Money};
-use steward_actors::providers::{BankAccount, BankDetails, BankTransaction, Statement};
+use steward_actors::providers::{BankAccount, BankDetails, BankError, BankTransaction, Statement};
 use steward_actors::time::Timestamp;
 
 use crate::providers::bounded::{AtMost, Problems};
@@ -219,10 +219,12 @@ pub(super) fn add_older(statement: &mut Statement, older: Statement) {
     statement.partial = statement.partial.take().or(older.partial).or(missing);
 }
 
-/// Leaves out what is older than this, as it could not be had.
-pub(super) fn end_early(statement: &mut Statement, why: &str) {
+/// Leaves out what is older than this, as it could not be had: `error` says what was in the way, `why` tells
+/// the user.
+pub(super) fn end_early(statement: &mut Statement, why: &str, error: BankError) {
     let before = statement.partial.take().map(|partial| format!("; {partial}")).unwrap_or_default();
     statement.partial = Some(format!("{why}{before}"));
+    statement.cut_short = Some(error);
 }
 
 /// Why an account is not among those that are told.
@@ -329,7 +331,7 @@ fn read_transaction(
     const NO_TIME: &str = "it has no time";
     let posting: Posting<'_> = serde_json::from_str(raw.get()).map_err(|_| "it is none")?;
     // What is not booked yet has 0 there, and says when it was made if the bank knows. If it does not, it
-    // was made by today, and so it is told of until it is booked.
+    // was made by today.
     let posted = optional::<i64>(posting.posted, NO_TIME)?.filter(|at| *at != 0);
     let made = optional::<i64>(posting.transacted_at, NO_TIME)?.filter(|at| *at != 0);
     let is_pending = optional::<bool>(posting.pending, "it does not say whether it is pending")?;
@@ -350,6 +352,7 @@ fn read_transaction(
         description: one_line(&description),
         pending,
         replaces: None,
+        undated: said.is_none(),
         id: sensible::<String>(posting.id).filter(|id| is_id(id)).ok_or("its id is none")?,
     })
 }
@@ -516,18 +519,18 @@ mod tests {
             })
         };
         let mut told = account();
-        for (posted, made, day) in [
-            (json!(0), Value::Null, "2001-01-02"),
-            (Value::Null, Value::Null, "2001-01-02"),
-            (json!(0), json!(0), "2001-01-02"),
-            (json!(0), json!(978_200_000), "2000-12-30"),
-            (json!(978_200_000), Value::Null, "2000-12-30"),
+        for (posted, made, day, undated) in [
+            (json!(0), Value::Null, "2001-01-02", true),
+            (Value::Null, Value::Null, "2001-01-02", true),
+            (json!(0), json!(0), "2001-01-02", true),
+            (json!(0), json!(978_200_000), "2000-12-30", false),
+            (json!(978_200_000), Value::Null, "2000-12-30", false),
         ] {
             told["transactions"] = json!([pending(posted, made)]);
             let statement = of(&[told.clone()]).unwrap();
             assert_eq!(statement.partial, None);
             let read = &statement.accounts[0].transactions[0];
-            assert_eq!((read.at.day().as_str(), read.pending), (day, true));
+            assert_eq!((read.at.day().as_str(), read.pending, read.undated), (day, true, undated));
         }
         told["transactions"] = json!([pending(json!(-5), Value::Null)]);
         assert!(of(&[told]).unwrap().partial.is_some());

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use steward_actors::time::Timestamp;
 
-use super::intent::{Intent, Status};
+use super::intent::{Intent, Status, whole_steps};
 use super::refund::Refund;
 use crate::sandbox::answer::Answer;
 
@@ -210,6 +210,7 @@ fn capture(intent: &mut Intent, amount: Option<i64>) -> Result<(), Answer> {
         let message = format!("You can capture 1 to {}.", intent.capturable);
         return Err(Answer::invalid("amount_too_large", Some("amount_to_capture"), message));
     }
+    whole_steps(amount, &intent.currency, "amount_to_capture")?;
     intent.status = Status::Succeeded;
     intent.received = amount;
     intent.capturable = 0;

@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use steward_actors::money::Currency;
 use steward_actors::store::{Collection, Entity, Field, Index, Kind};
 use steward_actors::time::Timestamp;
+
+use crate::providers::stripe_amounts::multiple;
+use crate::sandbox::answer::Answer;
 
 /// The ledger: every intent that was ever made.
 pub(in crate::sandbox) static INTENTS: Collection = Collection {
@@ -116,6 +120,16 @@ impl Intent {
             "status": self.status,
         })
     }
+}
+
+/// Refuses an amount that Stripe does not move: of three decimals the last is 0, for instance.
+pub(super) fn whole_steps(amount: i64, currency: &str, param: &'static str) -> Result<(), Answer> {
+    let step = Currency::from_code(&currency.to_uppercase()).map_or(1, multiple);
+    if amount % step == 0 {
+        return Ok(());
+    }
+    let message = format!("Amounts in {currency} are a multiple of {step}.");
+    Err(Answer::invalid("parameter_invalid_integer", Some(param), message))
 }
 
 /// Unix seconds, as Stripe writes times.

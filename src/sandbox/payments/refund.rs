@@ -8,7 +8,7 @@ use steward_actors::ids::new_id;
 use steward_actors::store::{Collection, Entity, Field, Index, Kind};
 use steward_actors::time::Timestamp;
 
-use super::intent::{Intent, seconds};
+use super::intent::{Intent, seconds, whole_steps};
 use crate::sandbox::answer::Answer;
 
 /// Every refund that was ever made.
@@ -65,6 +65,7 @@ impl Refund {
             );
             return Err(Answer::invalid("amount_too_large", Some("amount"), message));
         }
+        whole_steps(amount, &intent.currency, "amount")?;
         intent.refunded += amount;
         intent.refunds += 1;
         let id = format!("re_{}", new_id().replace('-', ""));

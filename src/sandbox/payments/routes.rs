@@ -11,7 +11,7 @@ use steward_actors::store::{Batch, Cursor, Entity, Query, Versioned, find, load}
 
 use super::decide::{Decided, Delivery, Operation, decide, give_back, known_method};
 use super::form::Form;
-use super::intent::{Intent, Status};
+use super::intent::{Intent, Status, whole_steps};
 use super::keyed::{Attempt, Keyed, perform, tell};
 use super::refund::Refund;
 use crate::providers::stripe_amounts::least;
@@ -105,6 +105,7 @@ fn new_intent(mut form: Form, world: &World) -> Result<Intent, Answer> {
     if Currency::from_code(&code).is_none() {
         return Err(Answer::invalid("parameter_invalid", Some("currency"), "The currency is not known."));
     }
+    whole_steps(amount, &currency, "amount")?;
     if amount < least(&code) {
         let message = format!("The amount is at least {} in {currency}.", least(&code));
         return Err(Answer::invalid("amount_too_small", Some("amount"), message));

@@ -16,6 +16,7 @@ fn transaction(id: &str, cents: i64, at: Timestamp) -> BankTransaction {
         description: format!("Payment {cents}"),
         pending: false,
         replaces: None,
+        undated: false,
     }
 }
 
@@ -124,6 +125,62 @@ fn what_a_user_wrote_on_a_pending_one_outlives_a_half_statement_at_its_booking()
         assert_eq!(kept.len(), 1, "{kept:?}");
         assert_eq!((&kept[0].id, kept[0].external_id.as_deref()), (&pending.id, Some("b1")));
         assert_eq!((kept[0].pending, kept[0].category.as_deref()), (false, Some("food")));
+    });
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+#[test]
+fn a_pending_one_of_long_before_what_is_told_of_goes_when_the_bank_tells_of_it_no_more() {
+    system(async {
+        let world = World::new();
+        let connections = world.replica("a");
+        let now = world.clock.now();
+        let telling = |days: u32, transactions: Vec<BankTransaction>| {
+            let account = BankAccount { transactions, ..checking("x1", 1, now) };
+            Statement { told_since: Some(now.minus(days * DAY)), ..whole(vec![account]) }
+        };
+        // Given one that was pending for forty days when it was linked,
+        let pending = BankTransaction { pending: true, ..transaction("p1", -500, now.minus(40 * DAY)) };
+        world.script([BankFault::Answers(telling(90, vec![pending.clone()]))]);
+        let connection = world.linked(&connections).await;
+        assert_eq!(world.kept().await.len(), 1);
+        // then it stays while the bank tells of it, in statements that look back for two weeks,
+        world.clock.advance(Duration::from_secs(1));
+        let run = world.run_again(&connections, &connection.id, telling(14, vec![pending])).await;
+        assert_eq!((run.added, run.modified, run.removed), (0, 0, 0));
+        // and goes with the first one that does not.
+        world.clock.advance(Duration::from_secs(1));
+        let run = world.run_again(&connections, &connection.id, telling(14, vec![])).await;
+        assert_eq!((run.removed, world.kept().await.len()), (1, 0));
+    });
+}
+
+#[test]
+fn a_pending_one_that_the_provider_took_back_goes_in_time_although_nothing_else_is_told() {
+    system(async {
+        let world = World::new();
+        let connections = world.replica("a");
+        let now = world.clock.now();
+        let pending = BankTransaction { pending: true, ..transaction("p1", -500, now) };
+        let account = || checking("x1", 1, now);
+        let first = BankAccount { transactions: vec![pending], ..account() };
+        world.script([BankFault::Answers(changes(vec![first], true, &[], "c1"))]);
+        let connection = world.linked(&connections).await;
+        let id = connection.id.as_str();
+        // Given one that the user wrote on before the provider took it back,
+        let ledger = crate::accounts::Ledger::new(world.store.clone(), world.clock.clone());
+        let edit = crate::accounts::TransactionEdit { category: Some(Some("food".to_owned())), note: None };
+        ledger.edit("u1", &world.kept().await[0].id, None, &edit).await.unwrap();
+        world.clock.advance(DAY);
+        world.run_again(&connections, id, changes(vec![account()], false, &["p1"], "c2")).await;
+        assert_eq!(world.kept().await.len(), 1, "it may yet be booked");
+        // then it waits for that as long as it may, and no longer.
+        for (later, left) in [(10, 1), (1, 0)] {
+            world.clock.advance(later * DAY);
+            world.run_again(&connections, id, changes(vec![account()], false, &[], "c3")).await;
+            assert_eq!(world.kept().await.len(), left);
+        }
     });
 }
 
@@ -242,6 +299,22 @@ fn a_large_statement_waits_for_its_turn_keeps_its_claim_and_asks_again_if_there_
         let run = world.finished(&id, 1).await;
         assert_eq!((run.outcome, run.added), (Some(Outcome::Complete), 202));
         assert_eq!((world.runs(&id).await.len(), world.kept().await.len()), (1, 201));
+    });
+}
+
+#[test]
+fn a_statement_that_is_not_large_waits_for_no_large_one() {
+    system(async {
+        let mut world = World::new();
+        world.options.most_known = 1_000;
+        let connections = world.replica("a");
+        let now = world.clock.now();
+        let turn = connections.desk.large.acquire().await.unwrap();
+        world.script([BankFault::Answers(changes(vec![with(0..200, "x1", now)], true, &[], "c1"))]);
+        let connection = connections.link(request("u1")).await.unwrap().connection;
+        let run = world.finished(&connection.id, 1).await;
+        assert_eq!((run.outcome, run.added), (Some(Outcome::Complete), 201));
+        drop(turn);
     });
 }
 

@@ -61,6 +61,7 @@ fn statement(count: i64, cents: i64, at: Timestamp) -> Statement {
         description: format!("Payment {n}"),
         pending: false,
         replaces: None,
+        undated: false,
     };
     let transactions = (0..count).map(transaction).collect();
     let account = BankAccount { transactions, ..checking("x1", 1, at) };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::merge::{MOST_ACCOUNTS, Merged};
-use super::super::settle::{Known, Look, MOST_ATTEMPTS, Moment, Settled, look, period, settle};
+use super::super::settle::{Known, Look, MOST_ATTEMPTS, Moment, Settled, look, period, settle, wanted};
 use super::*;
 use crate::providers::{BankTransaction, Changes};
 
@@ -65,6 +65,7 @@ fn a_part_of_a_run_leaves_the_cursor_and_what_is_not_whole_is_not_gone_on_with()
         description: String::new(),
         pending: false,
         replaces: None,
+        undated: false,
     };
     let account =
         BankAccount { transactions: (0..7_000).map(transaction).collect(), ..checking("x1", 1, NOW) };
@@ -91,6 +92,7 @@ fn booked(statement: impl FnOnce(Vec<BankAccount>) -> Statement) -> Settled {
             description: "Coffee".to_owned(),
             pending,
             replaces: None,
+            undated: false,
         };
         BankAccount { transactions: vec![transaction], ..checking(account, 1, NOW) }
     };
@@ -146,6 +148,7 @@ fn told_instead(connection: Connection, texts: [&str; 2], statement: Statement) 
             description: text.to_owned(),
             pending: false,
             replaces: None,
+            undated: false,
         };
         let name = "Checking".to_owned();
         BankAccount { name, transactions: vec![transaction], ..checking(id, 1, NOW) }
@@ -240,6 +243,7 @@ fn a_run_that_never_ends_waits_longer_each_time_and_what_it_stored_counts_for_it
         description: String::new(),
         pending: false,
         replaces: None,
+        undated: false,
     });
     let account = BankAccount { transactions: transactions.collect(), ..checking("x1", 1, NOW) };
     let statement = Ok(Statement { told_since: Some(NOW), ..whole(vec![account]) });
@@ -259,6 +263,7 @@ fn what_others_keep_writing_is_written_last() {
         description: String::new(),
         pending: false,
         replaces: None,
+        undated: false,
     };
     let statement = |cents: i64| {
         let transactions = (0..4).map(|n| told(n, cents + n)).collect();
@@ -286,6 +291,7 @@ fn in_a_run_of_many_commits_a_record_goes_with_the_one_that_takes_its_id_over() 
         description: String::new(),
         pending,
         replaces: None,
+        undated: false,
     };
     let statement = |transactions: Vec<BankTransaction>| {
         let account = BankAccount { transactions, ..checking("x1", 1, NOW) };
@@ -428,6 +434,135 @@ fn pauses_double_with_each_failure_up_to_the_longest_and_are_spread() {
     let (least, most) = (after(down(), 0, 0.0, &options), after(down(), 0, 1.0, &options));
     assert_eq!(least, Some(Duration::from_secs(54)));
     assert_eq!(most, Some(Duration::from_secs(66)));
+}
+
+/// What is settled on a history of which the provider told the last 90 days, before this was in the way.
+fn cut_short(connection: Connection, by: BankError) -> Settled {
+    let transaction = |n: i64| BankTransaction {
+        id: format!("t{n}"),
+        at: NOW,
+        amount: dollars(n),
+        description: String::new(),
+        pending: false,
+        replaces: None,
+        undated: false,
+    };
+    let account = BankAccount { transactions: (0..2).map(transaction).collect(), ..checking("x1", 1, NOW) };
+    let statement = Statement {
+        partial: Some("transactions before 2025-03-17 are missing".to_owned()),
+        told_since: Some(NOW.minus(Duration::from_secs(90 * 86_400))),
+        cut_short: Some(by),
+        ..whole(vec![account])
+    };
+    let (run, moment) = (Run::queued("r1".to_owned(), "c1", NOW), Moment { now: NOW, chance: 0.5 });
+    let options = SyncOptions::default();
+    settle(connection, run, &Known::default(), &Ok(statement), moment, &options, &mut counted())
+}
+
+#[test]
+fn what_was_told_before_the_provider_wanted_to_be_asked_less_is_kept_and_the_rest_waits_for_its_time() {
+    let limited =
+        |seconds: Option<u64>| BankError::RateLimited { retry_after: seconds.map(Duration::from_secs) };
+    let of = |connection: Connection, by: BankError| {
+        let settled = cut_short(connection, by);
+        assert_eq!((settled.more, settled.accounts.len(), settled.transactions.len()), (false, 1, 2));
+        assert_eq!((settled.run.added, settled.connection.last_success_at), (3, None));
+        assert_eq!(settled.run.outcome, settled.connection.last_outcome);
+        assert!(settled.run.reason.as_ref().is_some_and(|reason| reason.contains("are missing")));
+        assert_eq!(settled.run.reason, settled.connection.reason);
+        settled
+    };
+    let waits = |settled: &Settled| settled.connection.due_at.unwrap().since(NOW).as_secs();
+    // It says when: not before that, however short our own pause is, and whatever is new meanwhile.
+    for again in [false, true] {
+        let settled = of(Connection { again, ..connection() }, limited(Some(7200)));
+        assert_eq!((settled.run.outcome, waits(&settled)), (Some(Outcome::RateLimited), 7200));
+        assert_eq!(settled.connection.rest_until, settled.connection.due_at);
+        assert!(!settled.connection.again);
+    }
+    // It does not say when, or soon: each time longer, as after any failure.
+    for (failures, said, seconds) in [(0, None, 60), (1, None, 120), (2, Some(5), 240)] {
+        let settled = of(Connection { failures, ..connection() }, limited(said));
+        assert_eq!((settled.run.outcome, waits(&settled)), (Some(Outcome::RateLimited), seconds));
+        assert_eq!(settled.connection.failures, failures + 1);
+    }
+    // Whatever else was in the way is a gap, and is asked for again in its time.
+    let interval = SyncOptions::default().interval.as_secs();
+    let (late, day) = (BankError::Down("it did not answer".to_owned()), Duration::from_secs(86_400));
+    for (by, seconds) in [
+        (late, interval),
+        (BankError::Resting { after: day }, interval),
+        (BankError::down("status 503".to_owned(), Some(day)), 86_400),
+    ] {
+        let settled = of(Connection { failures: 3, ..connection() }, by.clone());
+        let told = (settled.run.outcome, waits(&settled), settled.connection.failures);
+        assert_eq!(told, (Some(Outcome::Partial), seconds, 0), "{by:?}");
+    }
+}
+
+#[test]
+fn of_a_list_of_changes_that_was_cut_short_the_cursor_stays_where_it_was() {
+    let account = BankAccount { whole: false, ..checking("x1", 1, NOW) };
+    let changes = Changes { since_begin: true, removed: Vec::new(), cursor: String::new() };
+    let statement = Statement {
+        partial: Some("some transactions are missing".to_owned()),
+        changes: Some(changes),
+        cut_short: Some(BankError::RateLimited { retry_after: None }),
+        ..whole(vec![account])
+    };
+    let (run, moment) = (Run::queued("r1".to_owned(), "c1", NOW), Moment { now: NOW, chance: 0.5 });
+    let options = SyncOptions::default();
+    let settled =
+        settle(connection(), run, &Known::default(), &Ok(statement), moment, &options, &mut counted());
+    assert_eq!((settled.run.outcome, settled.connection.cursor), (Some(Outcome::RateLimited), None));
+    assert_eq!(settled.connection.provisional_since, Some(NOW));
+}
+
+#[test]
+fn whoever_wants_a_run_before_the_provider_wants_to_be_asked_waits_until_then() {
+    let until = NOW.plus(Duration::from_secs(7200));
+    let resting = Connection { rest_until: Some(until), due_at: Some(until), ..connection() };
+    let (due, run) = wanted(resting, "r1", NOW.plus(Duration::from_secs(60)));
+    assert_eq!((due.due_at, due.may_have_unfinished_run()), (Some(until), true));
+    assert!(run.status == RunStatus::Queued && run.reason.is_some());
+    let look_at = |connection: &Connection, now: Timestamp| {
+        let claim = Claim { id: "k".to_owned(), owner: "a".to_owned(), lease_until: now };
+        let run = Some(Versioned { value: run.clone(), version: 1 });
+        let moment = Moment { now, chance: 0.5 };
+        let options = SyncOptions::default();
+        look(connection.clone(), run, (claim, 0), |_| true, moment, &options, &mut counted())
+    };
+    let early = until.minus(Duration::from_millis(1));
+    assert!(matches!(look_at(&due, early), Look::Nothing));
+    // One that was left due all the same is put off, and is not looked at on and on.
+    let Look::Record(put_off, None) = look_at(&Connection { due_at: Some(NOW), ..due.clone() }, early) else {
+        panic!("it is not put off");
+    };
+    assert_eq!(put_off.due_at, Some(until));
+    let Look::Begin(_, begun, 1) = look_at(&due, until) else { panic!("it is not begun in its time") };
+    assert_eq!((begun.id.as_str(), begun.reason.as_deref()), ("r1", None));
+    assert_eq!(wanted(due, "r2", until).0.due_at, Some(until));
+}
+
+#[test]
+fn after_a_failure_what_is_new_waits_only_as_long_as_the_provider_wants() {
+    let options = SyncOptions { jitter: 0.0, ..SyncOptions::default() };
+    let due = |status: ConnectionStatus, error: BankError| {
+        let connection = Connection { again: true, status, ..connection() };
+        let (run, moment) = (Run::queued("r1".to_owned(), "c1", NOW), Moment { now: NOW, chance: 0.5 });
+        let answer = Err(error);
+        let settled = settle(connection, run, &Known::default(), &answer, moment, &options, &mut counted());
+        settled.connection.due_at.unwrap().since(NOW).as_secs()
+    };
+    let limited =
+        |seconds: Option<u64>| BankError::RateLimited { retry_after: seconds.map(Duration::from_secs) };
+    for status in [ConnectionStatus::Active, ConnectionStatus::NeedsReauth] {
+        assert_eq!(due(status, BankError::Down("late".to_owned())), 0);
+        assert_eq!(due(status, BankError::NeedsReauth("expired".to_owned())), 0);
+        assert_eq!(due(status, BankError::down("503".to_owned(), Some(Duration::from_secs(30)))), 30);
+        assert_eq!(due(status, limited(Some(7200))), 7200);
+        assert_eq!(due(status, limited(None)), 60);
+    }
 }
 
 #[test]

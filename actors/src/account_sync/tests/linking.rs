@@ -74,7 +74,11 @@ fn a_refused_token_and_an_unreachable_provider_leave_nothing_behind() {
             connections.link(down.clone()).await.unwrap_err(),
             LinkError::ProviderUnavailable { reason, retry_after }
         );
-        for id in [refused.id, down.id] {
+        claim_fails(&world, ClaimError::Resting { after: Duration::from_secs(20) });
+        let held = request("u1");
+        let told = connections.link(held.clone()).await.unwrap_err();
+        assert!(matches!(told, LinkError::ProviderUnavailable { retry_after: Some(_), .. }), "{told:?}");
+        for id in [refused.id, down.id, held.id] {
             assert!(world.store.get(&CONNECTIONS, &id).await.unwrap().is_none());
         }
         assert!(connections.list("u1", 10, None).await.unwrap().0.is_empty());

@@ -23,6 +23,7 @@ fn told(id: &str, on: i64, cents: i64, text: &str, pending: bool) -> BankTransac
         description: text.to_owned(),
         pending,
         replaces: None,
+        undated: false,
     }
 }
 
@@ -115,6 +116,25 @@ fn what_is_told_again_is_written_once_and_changes_are_taken_over() {
     assert_eq!((changed.added, changed.modified), (0, 1));
     let only = kept.only();
     assert_eq!((only.amount, only.category.as_deref()), (dollars(-550), Some("food")));
+}
+
+#[test]
+fn a_pending_one_that_the_bank_does_not_date_keeps_the_day_on_which_it_was_first_told_of() {
+    let mut kept = Kept::default();
+    let undated = |on| BankTransaction { undated: true, ..told("p1", on, -500, "Coffee", true) };
+    kept.told(&[undated(0)], -5, 0);
+    for now in [1, 2, 30] {
+        assert_eq!(kept.told(&[undated(now)], now - 14, now), Postings::default());
+    }
+    assert_eq!(kept.only().date, day(0).day());
+    // Once the bank says when, that counts; told both ways, it has said so.
+    let dated = told("p1", -3, -500, "Coffee", true);
+    for both in [[undated(31), dated.clone()], [dated, undated(31)]] {
+        kept.told(&both, 17, 31);
+        assert_eq!(kept.only().date, day(-3).day());
+    }
+    kept.told(&[told("p1", 32, -500, "Coffee", false)], 18, 32);
+    assert_eq!((kept.only().date.clone(), kept.only().pending), (day(32).day(), false));
 }
 
 #[test]

@@ -45,8 +45,69 @@ fn every_outcome_is_told_as_it_was() {
             assert_eq!(connection.reason, run.reason, "{outcome:?}");
             let planned = next.map(|pause| world.clock.now().plus(pause));
             assert_eq!(connection.next_attempt_at(), planned, "{outcome:?}");
+            // Until the provider that was asked too often may be asked.
+            world.clock.advance(2 * HOUR);
         }
         assert_eq!(world.connection(&linked.id).await.status, ConnectionStatus::NeedsReauth);
+    });
+}
+
+#[test]
+fn nobody_asks_for_the_rest_of_a_history_before_the_provider_wants_to_be_asked() {
+    system(async {
+        // Given a history of which the provider told a part, and then wanted to be left alone,
+        let world = World::new();
+        let connections = world.replica("a");
+        let now = world.clock.now();
+        let part = Statement {
+            partial: Some("transactions before 2025-03-17 are missing".to_owned()),
+            told_since: Some(now.minus(24 * HOUR)),
+            cut_short: Some(BankError::RateLimited { retry_after: Some(2 * HOUR) }),
+            ..whole(vec![checking("x1", 100, now)])
+        };
+        world.script([BankFault::Answers(part)]);
+        let id = world.linked(&connections).await.id;
+        let first = world.runs(&id).await.remove(0);
+        assert_eq!((first.outcome, first.added), (Some(Outcome::RateLimited), 1));
+        assert_eq!(world.accounts_of("u1").await.len(), 1, "what was told is there");
+
+        // when the user wants a run before that,
+        world.clock.advance(HOUR);
+        let wanted = connections.request_sync("u1", &id).await.unwrap();
+
+        // then it waits, and says so, whoever looks;
+        let until = Some(now.plus(2 * HOUR));
+        assert_eq!((wanted.status, wanted.reason.is_some()), (RunStatus::Queued, true));
+        assert_eq!(world.connection(&id).await.next_attempt_at(), until);
+        assert_eq!(connections.start_due().await.unwrap(), 0);
+        assert_eq!(connections.request_sync("u1", &id).await.unwrap().id, wanted.id);
+
+        // and in time it is begun, once.
+        world.clock.advance(HOUR);
+        let ended = eventually(|| async {
+            connections.start_due().await.unwrap();
+            world.runs(&id).await.pop().filter(|run| run.status == RunStatus::Finished)
+        });
+        let ended = ended.await;
+        assert_eq!((ended.id, ended.started_at), (wanted.id, until));
+        assert_eq!((ended.outcome, ended.reason), (Some(Outcome::Complete), None));
+        assert_eq!(world.bank.scripted.calls(BankCall::Statement), 2);
+        assert_eq!(world.connection(&id).await.rest_until, None);
+    });
+}
+
+#[test]
+fn a_new_link_does_not_wait_because_the_former_access_was_used_too_often() {
+    system(async {
+        let world = World::new();
+        let connections = world.replica("a");
+        world.script([BankFault::Fails(BankError::RateLimited { retry_after: Some(2 * HOUR) })]);
+        let id = world.linked(&connections).await.id;
+        assert_eq!(world.connection(&id).await.last_outcome, Some(Outcome::RateLimited));
+        world.clock.advance(Duration::from_secs(1));
+        let (user_id, connection_id, token) = ("u1".to_owned(), id.clone(), SecretString::from("again"));
+        connections.relink(RelinkRequest { user_id, connection_id, provider: None, token }).await.unwrap();
+        assert_eq!(world.finished(&id, 2).await.outcome, Some(Outcome::Complete));
     });
 }
 
