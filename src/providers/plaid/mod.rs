@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use steward_actors::backoff::Backoff;
 use steward_actors::cluster::Clock;
 use steward_actors::providers::{
-    Bank, BankAccount, BankError, Changes, ClaimError, Credential, LinkToken, Period, Statement,
+    Bank, BankAccount, BankError, Changes, ClaimError, Credential, LinkToken, Period, Problems, Statement,
 };
 use steward_actors::time::Timestamp;
 
@@ -297,7 +297,7 @@ fn put_together(found: wire::Accounts, mut walk: Walk, cursor: String, since_beg
         }
         let account = accounts.iter_mut().find(|account| id.as_ref() == Some(&account.id));
         let whose = account.as_ref().map(|account| format!("{}: ", account.name)).unwrap_or_default();
-        problems.push(format!("{whose}some transactions cannot be read ({count}): {why}"));
+        problems.note(format!("{whose}some transactions cannot be read ({count}): {why}"));
         match account {
             Some(account) => account.whole = false,
             None => doubtful = true,
@@ -306,9 +306,9 @@ fn put_together(found: wire::Accounts, mut walk: Walk, cursor: String, since_beg
     if doubtful {
         accounts.iter_mut().for_each(|account| account.whole = false);
     }
-    let mut remarks: Vec<String> = unsupported.values().cloned().collect();
+    let mut remarks: Problems = unsupported.values().cloned().collect();
     if walk.unsupported > 0 && unsupported.is_empty() {
-        remarks.push(format!(
+        remarks.note(format!(
             "{} transactions are not shown: their currency is not supported",
             walk.unsupported
         ));
@@ -323,34 +323,22 @@ fn put_together(found: wire::Accounts, mut walk: Walk, cursor: String, since_beg
         }
     }
     if foreign > 0 {
-        problems.push(format!("{foreign} transactions of accounts that are not told of"));
+        problems.note(format!("{foreign} transactions of accounts that are not told of"));
     }
     if stage == Stage::Recent {
-        problems.push("the bank is still preparing older transactions".to_owned());
+        problems.note("the bank is still preparing older transactions".to_owned());
     }
     let again_after = (stage == Stage::Recent).then_some(SOON);
-    let changes = Changes { since_begin, removed, cursor };
-    let partial = summary(&problems);
-    let unsupported = summary(&remarks);
-    let changes = Some(changes);
+    let changes = Some(Changes { since_begin, removed, cursor });
+    let (partial, unsupported) = (problems.summary(), remarks.summary());
     Statement { accounts, partial, all_accounts, unsupported, again_after, changes, ..Statement::default() }
-}
-
-fn summary(problems: &[String]) -> Option<String> {
-    const MOST: usize = 3;
-    let quoted = problems.iter().take(MOST).cloned().collect::<Vec<_>>().join("; ");
-    match problems.len() {
-        0 => None,
-        n if n > MOST => Some(format!("{quoted}; and {} more", n - MOST)),
-        _ => Some(quoted),
-    }
 }
 
 /// Accounts without transactions, which are worth asking for again soon.
 fn early(found: wire::Accounts, reason: String) -> Statement {
     Statement {
         all_accounts: found.has_all(),
-        unsupported: summary(&found.unsupported.into_values().collect::<Vec<_>>()),
+        unsupported: found.unsupported.into_values().collect::<Problems>().summary(),
         accounts: found.accounts,
         partial: Some(reason),
         again_after: Some(SOON),
@@ -446,8 +434,8 @@ impl Bank for PlaidBank {
             Some(period) => self.told(&access, period).await.map_err(CallError::into_bank),
             None => {
                 let found = self.accounts(&access).await.map_err(CallError::into_bank)?;
-                let partial = summary(&found.problems);
-                let unsupported = summary(&found.unsupported.into_values().collect::<Vec<_>>());
+                let partial = found.problems.summary();
+                let unsupported = found.unsupported.into_values().collect::<Problems>().summary();
                 Ok(Statement { accounts: found.accounts, partial, unsupported, ..Statement::default() })
             }
         }

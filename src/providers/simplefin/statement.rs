@@ -11,10 +11,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use steward_actors::money::{Currency, Money};
-use steward_actors::providers::{BankAccount, BankDetails, BankError, BankTransaction, Statement};
+use steward_actors::providers::{BankAccount, BankDetails, BankError, BankTransaction, Problems, Statement};
 use steward_actors::time::Timestamp;
 
-use crate::providers::bounded::{AtMost, Problems};
+use crate::providers::bounded::{AtMost, Unread, is_id, one_line};
 
 /// Accounts of one connection.
 const MOST_ACCOUNTS: usize = 500;
@@ -22,8 +22,6 @@ const MOST_ACCOUNTS: usize = 500;
 const MOST_TRANSACTIONS: usize = 20_000;
 /// Transactions of all accounts in one answer.
 const MOST_IN_ALL: usize = 50_000;
-/// Characters of a name, an id or a message.
-const LONGEST: usize = 200;
 /// Messages of the bank that are looked at.
 const MOST_MESSAGES: usize = 3;
 /// Bytes of what an account has beyond the protocol; of more nothing is read.
@@ -154,7 +152,7 @@ pub(super) fn read(body: &[u8], now: Option<Timestamp>) -> Result<Statement, Str
                 }
                 problems.note(format!("{whose} is told of twice"));
             }
-            Err(Unread::Unsupported) => {
+            Err(Unread::Unsupported(())) => {
                 unsupported.note(format!("{whose} is not shown: its currency is not supported"));
             }
             Err(Unread::Unreadable(why)) => {
@@ -227,32 +225,16 @@ pub(super) fn end_early(statement: &mut Statement, why: &str, error: BankError) 
     statement.cut_short = Some(error);
 }
 
-/// Why an account is not among those that are told.
-enum Unread {
-    /// It makes no sense; the text says why.
-    Unreadable(String),
-    /// It makes sense, and Steward shows no accounts in such a currency.
-    Unsupported,
-}
-
-impl From<String> for Unread {
-    fn from(why: String) -> Self {
-        Self::Unreadable(why)
-    }
-}
-
-impl From<&str> for Unread {
-    fn from(why: &str) -> Self {
-        Self::Unreadable(why.to_owned())
-    }
-}
-
 /// The account without its transactions.
 fn read_account(account: &Account<'_>, name: Option<String>) -> Result<BankAccount, Unread> {
     let name = name.ok_or("it has no name")?;
     let code = sensible::<String>(account.currency).ok_or("it has no currency")?;
     let Some(currency) = Currency::from_code(&code) else {
-        return Err(if is_other_unit(&code) { Unread::Unsupported } else { "its currency is none".into() });
+        return Err(if is_other_unit(&code) {
+            Unread::Unsupported(())
+        } else {
+            "its currency is none".into()
+        });
     };
     let balance = amount("balance", account.balance, currency)?;
     let as_of = sensible::<i64>(account.balance_date).and_then(time);
@@ -407,20 +389,6 @@ fn rate(field: &str, text: String) -> Result<String, String> {
         (1..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
     };
     if digits(whole, 4) && digits(fraction, 6) { Ok(text) } else { Err(format!("its {field} is no rate")) }
-}
-
-fn is_id(id: &str) -> bool {
-    (1..=LONGEST).contains(&id.len()) && !id.chars().any(char::is_control)
-}
-
-/// Text of a stranger, fit for a line on a screen.
-fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(LONGEST)
-        .collect::<String>()
-        .trim()
-        .to_owned()
 }
 
 #[cfg(test)]
