@@ -296,10 +296,6 @@ async fn sagas_are_found_by_state_and_age(app: App) {
     switch("up").await;
     let path = format!("/v1/admin/sagas/{}/retry", id.as_str().unwrap());
     admin.send(Method::POST, &path, None, None).await.unwrap().expect(202);
-    eventually("it is confirmed", Duration::from_secs(20), async || {
-        let path = format!("/v1/orders/{}", id.as_str().unwrap());
-        (customer.get(&path).await.expect(200)["status"] == "confirmed").then_some(())
-    })
-    .await;
+    customer.confirmed(id.as_str().unwrap()).await;
     admin.send(Method::POST, &path, None, None).await.unwrap().expect(409);
 }

@@ -386,6 +386,15 @@ impl Client {
         let body = json!({"delta": delta, "reason": "received"});
         self.post_with_key(&format!("/v1/inventory/{sku}/adjustments"), body, &key).await.expect(201);
     }
+
+    /// One's own order, once it is confirmed.
+    pub async fn confirmed(&self, id: &str) -> Value {
+        eventually("the order is confirmed", Duration::from_secs(40), async || {
+            let order = self.get(&format!("/v1/orders/{id}")).await.expect(200);
+            (order["status"] == "confirmed").then_some(order)
+        })
+        .await
+    }
 }
 
 /// What the environment asks for under this name, or else `default`.
