@@ -102,6 +102,7 @@ struct MovementView {
     sku: String,
     at: Time,
     kind: MovementKindView,
+    /// Units that came (positive) or went (negative).
     delta: i64,
     #[schema(required = true)]
     reason: Option<String>,
