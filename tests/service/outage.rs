@@ -14,14 +14,9 @@ async fn orders_wait_for_an_absent_payment_provider(app: App) {
     let admin = Client::admin(app.url()).await;
     let sku = admin.product(1.0, 10).await;
     let client = Client::register(app.url()).await;
-    let switch = async |state: &str| {
-        let url = format!("{}/_sandbox/faults", app.replica.sandbox);
-        let answer = reqwest::Client::new().post(url).json(&json!({"payments": state})).send().await.unwrap();
-        assert!(answer.status().is_success(), "{}", answer.status());
-    };
 
     // Given a payment provider that is away, orders are accepted and wait, and say for what;
-    switch("down").await;
+    app.replica.set_fault("payments", "down").await;
     let mut ids = Vec::new();
     for n in 0..8 {
         let body = order(&sku, 1, "pm_card_visa");
@@ -44,7 +39,7 @@ async fn orders_wait_for_an_absent_payment_provider(app: App) {
     client.post_with_key("/v1/holds", hold, "h").await.expect(201);
 
     // when it is back, they are finished, each charged once.
-    switch("up").await;
+    app.replica.set_fault("payments", "up").await;
     for id in &ids {
         assert_eq!(ended(&client, id).await["status"], "confirmed");
         let entry = ledger_entry(&app, id).await.unwrap();

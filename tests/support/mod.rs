@@ -173,6 +173,14 @@ impl Replica {
         })
     }
 
+    /// From now on calls to this faked provider (`payments`, `geocoding`, …) meet this fault; `up` for none.
+    pub async fn set_fault(&self, provider: &str, fault: &str) {
+        let faults = json!({provider: fault});
+        let url = format!("{}/_sandbox/faults", self.sandbox);
+        let answer = reqwest::Client::new().post(url).json(&faults).send().await;
+        assert_eq!(answer.expect("an answer").status(), StatusCode::OK);
+    }
+
     /// Ends it the hard way, at once.
     pub async fn kill(mut self) {
         self.child.kill().await.expect("the process was there");
