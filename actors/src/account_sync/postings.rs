@@ -13,8 +13,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::settle::OVERLAP;
-use super::telling::{BOOKED_WITHIN, Telling, days};
+use super::telling::{BOOKED_WITHIN, OVERLAP, Telling, days};
 use crate::accounts::{Account, MergeRule, MergedFrom, Transaction};
 use crate::providers::BankTransaction;
 use crate::store::Versioned;

@@ -1,4 +1,8 @@
 //! What a provider tells of a transaction, and how like it is to one that is known. Pure.
+//!
+//! Who calls it: `postings`, which decides by it. What never happens here: a choice among several.
+
+use std::time::Duration;
 
 use jiff::civil::Date;
 
@@ -8,6 +12,9 @@ use crate::money::Money;
 use crate::providers::BankTransaction;
 use crate::time::Timestamp;
 
+/// By how much the periods of runs overlap: as long as a pending transaction may take to be booked,
+/// and some days.
+pub(super) const OVERLAP: Duration = Duration::from_secs(14 * 24 * 3600);
 /// Days after which a pending transaction may be booked.
 pub(super) const BOOKED_WITHIN: i32 = 10;
 /// Days that a booking may be dated before the payment.

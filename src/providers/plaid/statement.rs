@@ -1,4 +1,7 @@
 //! What the accounts and a walk through the changes amount to: a statement. Pure.
+//!
+//! Who calls it: the client, once it has read what there is. What never happens here: an account or a
+//! transaction left out without a word.
 
 use std::time::Duration;
 
