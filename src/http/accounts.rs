@@ -1,6 +1,6 @@
 //! Accounts, linked and kept by hand.
 
-use actix_web::http::header::LOCATION;
+use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, delete, get, patch, post, web};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use steward_actors::accounts::{
     Account, AccountEdit, AccountType, Accounts, Details, ExactDecimal, Holding, MadeAccount, NewAccount,
 };
-use steward_actors::ids;
 use steward_actors::money::Money;
 use steward_actors::store::Versioned;
 use utoipa::{IntoParams, ToSchema};
@@ -17,7 +16,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::account_input::{AccountChange, AccountInput, TypeInput};
 use super::caller::Caller;
 use super::etag::{self, IfMatch};
-use super::idempotency::{IdempotencyKey, REPLAYED, fingerprint};
+use super::idempotency;
 use super::json::ValidJson;
 use super::page::{Binding, CursorText, Limit, Listed, link_next};
 use super::problem::Problem;
@@ -265,9 +264,7 @@ async fn create_account(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let input = body.0;
-    let command = IdempotencyKey::optional(&request)?
-        .map(|key| (key.command_id(&caller.user_id, "POST /v1/accounts"), fingerprint(&input)));
-    let (id, command) = command.map_or_else(|| (ids::new_id(), None), |(id, said)| (id, Some(said)));
+    let (id, command) = idempotency::optional(&request, &caller.user_id, "POST /v1/accounts", &input)?;
     let currency = input.currency.0;
     let new = NewAccount {
         id,
@@ -281,12 +278,8 @@ async fn create_account(
         details: input.details.in_currency(currency)?,
     };
     let MadeAccount { account, replayed } = accounts.create(new).await?;
-    let mut response = HttpResponse::Created();
-    if replayed {
-        response.insert_header(REPLAYED);
-    }
-    Ok(response
-        .insert_header((LOCATION, format!("/v1/accounts/{}", account.value.id)))
+    let location = format!("/v1/accounts/{}", account.value.id);
+    Ok(idempotency::respond(StatusCode::CREATED, location, replayed)
         .insert_header(etag::tag(account.version))
         .json(AccountView::of(account.value)))
 }

@@ -1,6 +1,7 @@
 //! Categories: the tree that products are under.
 
-use actix_web::{HttpRequest, HttpResponse, delete, get, http::header, patch, post, web};
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, delete, get, patch, post, web};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use steward_actors::catalog::{Catalog, Category, CategoryChange, Made, NewCategory};
@@ -10,7 +11,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::caller::Caller;
 use super::etag::{self, IfMatch};
-use super::idempotency::{IdempotencyKey, REPLAYED, fingerprint};
+use super::idempotency;
 use super::json::{ValidJson, named};
 use super::page::{Binding, CursorText, Limit, Listed};
 use super::problem::Problem;
@@ -103,18 +104,12 @@ async fn create_category(
     catalog: web::Data<Catalog>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let command = IdempotencyKey::optional(&request)?
-        .map(|key| (key.command_id(&caller.user_id, "POST /v1/categories"), fingerprint(&body.0)));
+    let (id, command) = idempotency::optional(&request, &caller.user_id, "POST /v1/categories", &body.0)?;
     let CategoryInput { name, parent_id } = body.0;
-    let (id, command) = command.map_or_else(|| (ids::new_id(), None), |(id, said)| (id, Some(said)));
     let made = catalog.create_category(NewCategory { id, command, name, parent_id }).await;
     let Made { value: category, replayed } = made.map_err(|error| Problem::of_catalog(error, "/parentId"))?;
-    let mut response = HttpResponse::Created();
-    if replayed {
-        response.insert_header(REPLAYED);
-    }
-    Ok(response
-        .insert_header((header::LOCATION, format!("/v1/categories/{}", category.id)))
+    let location = format!("/v1/categories/{}", category.id);
+    Ok(idempotency::respond(StatusCode::CREATED, location, replayed)
         .insert_header(etag::tag(category.revision))
         .json(CategoryView::of(&category)))
 }

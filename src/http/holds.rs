@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use actix_web::{HttpRequest, HttpResponse, delete, get, http::header, post, web};
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, delete, get, post, web};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -14,7 +15,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::caller::Caller;
 use super::etag;
-use super::idempotency::{IdempotencyKey, REPLAYED};
+use super::idempotency::{self, IdempotencyKey};
 use super::json::ValidJson;
 use super::page::{Binding, Listed, Paging};
 use super::problem::{FieldError, Problem};
@@ -139,11 +140,8 @@ async fn create_hold(
     if hold.lines != lines || hold.expires_at != Some(hold.created_at.plus(ttl)) {
         return Err(Problem::key_reused());
     }
-    let mut response = HttpResponse::Created();
-    response.insert_header((header::LOCATION, format!("/v1/holds/{}", hold.id)));
-    if placed.replayed {
-        response.insert_header(REPLAYED);
-    }
+    let mut response =
+        idempotency::respond(StatusCode::CREATED, format!("/v1/holds/{}", hold.id), placed.replayed);
     let hold = HoldView::of(hold);
     Ok(response.insert_header(etag::tag_of_content(&hold)).json(hold))
 }

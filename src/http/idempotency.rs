@@ -8,11 +8,12 @@
 use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
-use actix_web::http::header::HeaderName;
-use actix_web::{FromRequest, HttpRequest};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderName, LOCATION};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use steward_actors::hex;
+use steward_actors::{hex, ids};
 
 use super::problem::{FieldError, Problem};
 
@@ -20,21 +21,13 @@ const HEADER: &str = "Idempotency-Key";
 const LONGEST: usize = 255;
 
 /// Says that an earlier arrival of the command made the record.
-pub const REPLAYED: (HeaderName, &str) = (HeaderName::from_static("idempotency-replayed"), "true");
+const REPLAYED: (HeaderName, &str) = (HeaderName::from_static("idempotency-replayed"), "true");
 
 /// The key of a command that must have one: bare or quoted, 1 to 255 visible characters.
 /// Missing: 400 `idempotency_key_required`.
 pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
-    /// The key of a command that may do without; `None` if it does.
-    ///
-    /// # Errors
-    /// 400 if the header cannot be read.
-    pub fn optional(request: &HttpRequest) -> Result<Option<Self>, Problem> {
-        request.headers().contains_key(HEADER).then(|| read(request)).transpose()
-    }
-
     /// The key of this user's command: the same text from another user is another key.
     pub fn of(&self, user_id: &str) -> String {
         format!("{user_id}:{}", self.0)
@@ -56,6 +49,34 @@ impl FromRequest for IdempotencyKey {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(read(request))
     }
+}
+
+/// What a command is to make that may do without a key: its id, and the [`fingerprint`] of what is
+/// `said`. Without a key the id is a new one, and there is no fingerprint.
+///
+/// # Errors
+/// 400 if the header cannot be read.
+pub fn optional(
+    request: &HttpRequest,
+    user_id: &str,
+    scope: &str,
+    said: &impl Serialize,
+) -> Result<(String, Option<String>), Problem> {
+    if !request.headers().contains_key(HEADER) {
+        return Ok((ids::new_id(), None));
+    }
+    Ok((read(request)?.command_id(user_id, scope), Some(fingerprint(said))))
+}
+
+/// The beginning of an answer to a command: where what it made is, and whether an earlier arrival of the
+/// command has made it.
+pub fn respond(status: StatusCode, location: String, replayed: bool) -> HttpResponseBuilder {
+    let mut response = HttpResponse::build(status);
+    response.insert_header((LOCATION, location));
+    if replayed {
+        response.insert_header(REPLAYED);
+    }
+    response
 }
 
 fn read(request: &HttpRequest) -> Result<IdempotencyKey, Problem> {

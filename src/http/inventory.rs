@@ -1,6 +1,7 @@
 //! Stock.
 
-use actix_web::{HttpRequest, HttpResponse, get, http::header, post, web};
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use steward_actors::inventory::{Adjusted, Adjustment, Inventory, Movement, MovementKind, Stock};
@@ -10,7 +11,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::caller::{Caller, MaybeCaller};
 use super::etag;
-use super::idempotency::{IdempotencyKey, REPLAYED};
+use super::idempotency::{self, IdempotencyKey};
 use super::json::ValidJson;
 use super::page::{Binding, Listed, Paging};
 use super::problem::Problem;
@@ -101,6 +102,7 @@ struct MovementView {
     sku: String,
     at: Time,
     kind: MovementKindView,
+    /// Units that came (positive) or went (negative).
     delta: i64,
     #[schema(required = true)]
     reason: Option<String>,
@@ -177,11 +179,7 @@ async fn create_adjustment(
         return Err(Problem::key_reused());
     }
     let location = format!("/v1/inventory/{sku}/movements");
-    let mut response = HttpResponse::Created();
-    response.insert_header((header::LOCATION, location));
-    if replayed {
-        response.insert_header(REPLAYED);
-    }
+    let mut response = idempotency::respond(StatusCode::CREATED, location, replayed);
     Ok(response.json(MovementView::of(movement)))
 }
 

@@ -1,18 +1,17 @@
 //! Linking institutions, and linking them again.
 
-use actix_web::http::header::LOCATION;
+use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, post, web};
 use garde::Validate;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use steward_actors::account_sync::{Connection, Connections, LinkError, LinkRequest, RelinkRequest};
-use steward_actors::ids;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::caller::Caller;
 use super::connections::ConnectionView;
-use super::idempotency::{IdempotencyKey, REPLAYED, fingerprint};
+use super::idempotency;
 use super::json::ValidJson;
 use super::problem::{FieldError, Problem};
 use super::query::{InPath, PathId};
@@ -98,12 +97,8 @@ fn problem(error: LinkError, field: &'static str) -> Problem {
 
 fn created(connection: Connection, replayed: bool) -> HttpResponse {
     let connection = ConnectionView::of(connection);
-    let mut response = HttpResponse::Created();
-    response.insert_header((LOCATION, format!("/v1/connections/{}", connection.id())));
-    if replayed {
-        response.insert_header(REPLAYED);
-    }
-    response.json(connection)
+    let location = format!("/v1/connections/{}", connection.id());
+    idempotency::respond(StatusCode::CREATED, location, replayed).json(connection)
 }
 
 /// Links an institution. Its first run is queued.
@@ -126,10 +121,8 @@ async fn create_connection(
 ) -> Result<HttpResponse, Problem> {
     let NewConnection { provider, setup_token, public_token } = body.0;
     let (setup_token, field) = token_of(&provider, setup_token, public_token)?;
-    let said = || fingerprint(&(&provider, setup_token.expose_secret()));
-    let command = IdempotencyKey::optional(&request)?
-        .map(|key| (key.command_id(&caller.user_id, "POST /v1/connections"), said()));
-    let (id, command) = command.map_or_else(|| (ids::new_id(), None), |(id, said)| (id, Some(said)));
+    let said = (&provider, setup_token.expose_secret());
+    let (id, command) = idempotency::optional(&request, &caller.user_id, "POST /v1/connections", &said)?;
     let request = LinkRequest { id, command, user_id: caller.user_id.clone(), provider, setup_token };
     let linked = connections.link(request).await.map_err(|error| problem(error, field))?;
     Ok(created(linked.connection, linked.replayed))

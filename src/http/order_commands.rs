@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
@@ -18,7 +17,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::caller::Caller;
 use super::etag::{self, IfMatch};
-use super::idempotency::{IdempotencyKey, REPLAYED, fingerprint};
+use super::idempotency::{self, IdempotencyKey, fingerprint};
 use super::json::OptionalJson;
 use super::order_placing::LineInput;
 use super::orders::{OrderView, visible};
@@ -271,11 +270,8 @@ async fn refund_order(
         reason: asked.reason,
     };
     let requested = orders.request_refund(id, Whose::Anyones(&by), if_match.0, ask).await?;
-    let mut response = HttpResponse::Accepted();
-    response.insert_header((header::LOCATION, format!("/v1/orders/{id}/refunds")));
-    if requested.replayed {
-        response.insert_header(REPLAYED);
-    }
+    let location = format!("/v1/orders/{id}/refunds");
+    let mut response = idempotency::respond(StatusCode::ACCEPTED, location, requested.replayed);
     Ok(response.json(RefundView::of(requested.refund)))
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use actix_web::http::header;
+use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, post, web};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::caller::Caller;
-use super::idempotency::{IdempotencyKey, REPLAYED, fingerprint};
+use super::idempotency::{self, IdempotencyKey, fingerprint};
 use super::json::ValidJson;
 use super::orders::OrderView;
 use super::problem::{FieldError, Problem};
@@ -174,11 +174,8 @@ async fn create_order(
 }
 
 fn respond(accepted: Accepted) -> HttpResponse {
-    let mut response = HttpResponse::Accepted();
-    response.insert_header((header::LOCATION, format!("/v1/orders/{}", accepted.order.value.id)));
-    if accepted.replayed {
-        response.insert_header(REPLAYED);
-    }
+    let location = format!("/v1/orders/{}", accepted.order.value.id);
+    let mut response = idempotency::respond(StatusCode::ACCEPTED, location, accepted.replayed);
     response.json(OrderView::of(accepted.order))
 }
 

@@ -56,8 +56,10 @@ pub(super) struct OrderView {
 #[serde(rename_all = "camelCase")]
 struct LineView {
     sku: String,
+    /// What the variant was called when it was ordered.
     name: String,
     quantity: i64,
+    /// In the order's currency, as all amounts of it.
     unit_price: Amount,
     total: Amount,
 }
@@ -72,8 +74,11 @@ struct PaymentView {
     /// The provider's id of it.
     #[schema(required = true)]
     reference: Option<String>,
+    /// What is reserved or was taken.
     authorized: Amount,
+    /// What was taken.
     captured: Amount,
+    /// What of it was given back.
     refunded: Amount,
 }
 

@@ -38,6 +38,7 @@ struct PersonInput {
     #[garde(skip)]
     #[schema(max_length = 254, format = Email)]
     email: String,
+    /// In years.
     #[garde(skip)]
     #[schema(minimum = 0, maximum = 150)]
     age: Option<i64>,
@@ -219,6 +220,7 @@ struct PersonView {
     username: Option<String>,
     name: String,
     email: String,
+    /// In years.
     #[schema(required = true)]
     age: Option<i64>,
 }

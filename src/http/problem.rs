@@ -187,7 +187,7 @@ impl Problem {
         )
     }
 
-    /// 413: the body is larger than this route reads.
+    /// 413: the body is larger than the `limit` bytes that this route reads.
     pub fn too_large(limit: usize) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large")
             .detail(format!("At most {limit} bytes are read."))

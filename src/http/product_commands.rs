@@ -1,11 +1,10 @@
 //! Products put on sale, changed, and taken off sale.
 
-use actix_web::http::header;
+use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, delete, patch, post, web};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use steward_actors::catalog::{Catalog, Made, NewProduct, ProductChange, Variant, VariantChange};
-use steward_actors::ids;
 use steward_actors::inventory::Sku;
 use steward_actors::text::is_control;
 use url::Url;
@@ -15,7 +14,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::caller::Caller;
 use super::categories::is_id;
 use super::etag::{self, IfMatch};
-use super::idempotency::{IdempotencyKey, REPLAYED, fingerprint};
+use super::idempotency;
 use super::json::{ValidJson, named};
 use super::problem::Problem;
 use super::products::{Attributes, ProductView, shown};
@@ -186,28 +185,22 @@ async fn create_product(
     catalog: web::Data<Catalog>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let command = IdempotencyKey::optional(&request)?
-        .map(|key| (key.command_id(&caller.user_id, "POST /v1/products"), fingerprint(&body.0)));
-    let made = catalog.create(new_product(body.0, command)?).await;
+    let (id, command) = idempotency::optional(&request, &caller.user_id, "POST /v1/products", &body.0)?;
+    let made = catalog.create(new_product(body.0, id, command)?).await;
     let Made { value: product, replayed } =
         made.map_err(|error| Problem::of_catalog(error, "/categoryId"))?;
-    let mut response = HttpResponse::Created();
-    if replayed {
-        response.insert_header(REPLAYED);
-    }
-    response.insert_header((header::LOCATION, format!("/v1/products/{}", product.value.id)));
+    let location = format!("/v1/products/{}", product.value.id);
     let (tag, product) = shown(product, &catalog, None).await?;
-    Ok(response.insert_header(tag).json(product))
+    Ok(idempotency::respond(StatusCode::CREATED, location, replayed).insert_header(tag).json(product))
 }
 
-fn new_product(asked: ProductInput, command: Option<(String, String)>) -> Result<NewProduct, Problem> {
+fn new_product(asked: ProductInput, id: String, command: Option<String>) -> Result<NewProduct, Problem> {
     let mut variants = Vec::new();
     for (n, variant) in asked.variants.into_iter().enumerate() {
         let price = variant.price.in_currency(variant.currency.0, &format!("/variants/{n}/price"))?;
         let sku = sku(variant.sku, n)?;
         variants.push(Variant { sku, name: variant.name, price, attributes: variant.attributes });
     }
-    let (id, command) = command.map_or_else(|| (ids::new_id(), None), |(id, said)| (id, Some(said)));
     Ok(NewProduct {
         id,
         command,

@@ -210,6 +210,7 @@ struct FacetsView {
 struct CategoryFacetView {
     id: String,
     name: String,
+    /// Products in it or in a category that is in it.
     count: u64,
 }
 

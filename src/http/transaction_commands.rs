@@ -1,18 +1,18 @@
 //! What users do with transactions: write them down, note something, take apart what was merged.
 
-use actix_web::http::header;
+use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, patch, post, web};
 use garde::Validate;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
-use steward_actors::accounts::{Accounts, Ledger, NewTransaction, Recorded, TransactionEdit};
-use steward_actors::ids;
+use steward_actors::accounts::{Accounts, Ledger, NewTransaction, Recorded, Transaction, TransactionEdit};
+use steward_actors::store::Versioned;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::caller::Caller;
 use super::etag::{self, IfMatch};
-use super::idempotency::{IdempotencyKey, REPLAYED, fingerprint};
+use super::idempotency;
 use super::json::{ValidJson, named};
 use super::problem::Problem;
 use super::query::{InPath, PathId};
@@ -74,9 +74,7 @@ async fn record_transaction(
     let account = accounts.get(&caller.user_id, &id.0.0).await?.ok_or_else(Problem::not_found)?.value;
     let input = body.0;
     let scope = format!("POST /v1/accounts/{}/transactions", account.id);
-    let command = IdempotencyKey::optional(&request)?
-        .map(|key| (key.command_id(&caller.user_id, &scope), fingerprint(&input)));
-    let (id, command) = command.map_or_else(|| (ids::new_id(), None), |(id, said)| (id, Some(said)));
+    let (id, command) = idempotency::optional(&request, &caller.user_id, &scope, &input)?;
     let new = NewTransaction {
         id,
         command,
@@ -87,16 +85,15 @@ async fn record_transaction(
         category: input.category,
         note: input.note,
     };
-    let Recorded { transaction: made, replayed } = ledger.record(&caller.user_id, &account.id, new).await?;
-    let location = format!("/v1/transactions/{}", made.value.id);
-    let mut response = HttpResponse::Created();
-    if replayed {
-        response.insert_header(REPLAYED);
-    }
-    Ok(response
-        .insert_header((header::LOCATION, location))
-        .insert_header(etag::tag(made.version))
-        .json(TransactionView::from(made.value)))
+    let Recorded { transaction, replayed } = ledger.record(&caller.user_id, &account.id, new).await?;
+    Ok(created(transaction, replayed))
+}
+
+fn created(transaction: Versioned<Transaction>, replayed: bool) -> HttpResponse {
+    let location = format!("/v1/transactions/{}", transaction.value.id);
+    idempotency::respond(StatusCode::CREATED, location, replayed)
+        .insert_header(etag::tag(transaction.version))
+        .json(TransactionView::from(transaction.value))
 }
 
 /// What is to change. Only what is named changes; null clears.
@@ -158,9 +155,5 @@ async fn unmerge_transaction(
     ledger: web::Data<Ledger>,
 ) -> Result<HttpResponse, Problem> {
     let apart = ledger.unmerge(&caller.user_id, &id.0.0, based_on.0).await?;
-    let location = format!("/v1/transactions/{}", apart.value.id);
-    Ok(HttpResponse::Created()
-        .insert_header((header::LOCATION, location))
-        .insert_header(etag::tag(apart.version))
-        .json(TransactionView::from(apart.value)))
+    Ok(created(apart, false))
 }

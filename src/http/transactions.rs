@@ -122,9 +122,11 @@ struct MyTransactionFilter {
     #[garde(length(chars, max = 100))]
     #[param(max_length = 100)]
     q: Option<String>,
+    /// The least amount, in the transaction's own currency; what leaves the holder is negative.
     #[garde(skip)]
     #[param(value_type = Option<f64>)]
     min_amount: Option<ExactDecimal>,
+    /// The greatest amount, likewise.
     #[garde(skip)]
     #[param(value_type = Option<f64>)]
     max_amount: Option<ExactDecimal>,
@@ -156,9 +158,11 @@ struct AccountTransactionFilter {
     #[garde(length(chars, max = 100))]
     #[param(max_length = 100)]
     q: Option<String>,
+    /// The least amount, in the transaction's own currency; what leaves the holder is negative.
     #[garde(skip)]
     #[param(value_type = Option<f64>)]
     min_amount: Option<ExactDecimal>,
+    /// The greatest amount, likewise.
     #[garde(skip)]
     #[param(value_type = Option<f64>)]
     max_amount: Option<ExactDecimal>,

@@ -42,6 +42,7 @@ struct Registration {
     #[garde(skip)]
     #[schema(min_length = 1, max_length = 100)]
     name: Option<String>,
+    /// In years.
     #[garde(skip)]
     #[schema(minimum = 0, maximum = 150)]
     age: Option<i64>,
@@ -91,6 +92,7 @@ pub(super) struct UserView {
     #[schema(required = true)]
     username: Option<String>,
     name: String,
+    /// In years.
     #[schema(required = true)]
     age: Option<i64>,
     roles: Vec<String>,

@@ -1,5 +1,4 @@
-//! Lists in an answer, and what is wrong with it: both keep no more than they may, however much there
-//! is. Pure.
+//! Lists, ids and texts in an answer: what is kept of them is bounded, however much there is. Pure.
 //!
 //! Who calls it: what reads a bank's answer. What never happens here: an element of a list read into
 //! something larger than itself.
@@ -9,8 +8,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// Problems that a summary quotes.
-const MOST_QUOTED: usize = 3;
+/// Characters of a text, bytes of an id.
+const LONGEST: usize = 200;
 
 /// The first `MOST` elements of a JSON list, where they stand in the answer, and how many follow.
 #[derive(Debug, Default)]
@@ -49,41 +48,34 @@ impl<'de, const MOST: usize> Visitor<'de> for Elements<MOST> {
     }
 }
 
-/// What is wrong with an answer: the first few problems, in words for the user, and how many more.
-#[derive(Debug, Default)]
-pub(super) struct Problems {
-    quoted: Vec<String>,
-    more: usize,
+/// Why something in an answer is left out.
+pub(super) enum Unread<T = ()> {
+    /// It makes no sense; the text says why.
+    Unreadable(String),
+    /// It makes sense, and Steward shows nothing of the kind.
+    Unsupported(T),
 }
 
-impl Problems {
-    /// One more. What was said before is counted and not said again.
-    pub(super) fn note(&mut self, what: String) {
-        if self.quoted.len() < MOST_QUOTED && !self.quoted.contains(&what) {
-            self.quoted.push(what);
-        } else {
-            self.more += 1;
-        }
+impl<T> From<String> for Unread<T> {
+    fn from(why: String) -> Self {
+        Self::Unreadable(why)
     }
+}
 
-    /// As many more, of which nothing is to be said.
-    pub(super) fn count(&mut self, more: usize) {
-        self.more += more;
+impl<T> From<&str> for Unread<T> {
+    fn from(why: &str) -> Self {
+        Self::Unreadable(why.to_owned())
     }
+}
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.quoted.is_empty() && self.more == 0
-    }
+pub(super) fn is_id(id: &str) -> bool {
+    (1..=LONGEST).contains(&id.len()) && !id.chars().any(char::is_control)
+}
 
-    /// All of them in a line; `None` if there are none.
-    pub(super) fn summary(&self) -> Option<String> {
-        let quoted = self.quoted.join("; ");
-        match self.more {
-            _ if self.is_empty() => None,
-            0 => Some(quoted),
-            more => Some(format!("{quoted}; and {more} more")),
-        }
-    }
+/// Text of a stranger, fit for a line on a screen.
+pub(super) fn one_line(text: &str) -> String {
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect();
+    text.trim().to_owned()
 }
 
 #[cfg(test)]
@@ -101,18 +93,5 @@ mod tests {
         for bad in ["[1, 2, 3, 4", "[1, 2, 3, 4 5]", "7"] {
             assert!(serde_json::from_str::<AtMost<'_, 3>>(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn problems_are_quoted_up_to_a_bound_and_each_once() {
-        let mut problems = Problems::default();
-        assert_eq!((problems.is_empty(), problems.summary()), (true, None));
-        for n in [1, 1, 2] {
-            problems.note(n.to_string());
-        }
-        assert_eq!(problems.summary().as_deref(), Some("1; 2; and 1 more"));
-        (3..100_000).for_each(|n| problems.note(n.to_string()));
-        problems.count(5);
-        assert_eq!(problems.summary().as_deref(), Some("1; 2; 3; and 100002 more"));
     }
 }

@@ -112,11 +112,7 @@ async fn orders_of_a_killed_replica_are_finished_by_the_other() {
     // then the second finishes them all.
     let customer = customer.at(&pair.second.url);
     for id in orders {
-        eventually("the order is confirmed", Duration::from_secs(30), async || {
-            let order = customer.get(&format!("/v1/orders/{id}")).await.expect(200);
-            (order["status"] == "confirmed").then_some(())
-        })
-        .await;
+        customer.confirmed(&id).await;
     }
     let stock = admin.get(&format!("/v1/inventory/{sku}")).await.expect(200);
     assert_eq!((&stock["onHand"], &stock["held"]), (&json!(80), &json!(0)), "{stock}");
@@ -139,11 +135,7 @@ async fn a_terminated_replica_ends_cleanly_and_leaves_its_orders_to_the_other() 
 
     let customer = customer.at(&pair.second.url);
     for id in orders {
-        eventually("the order is confirmed", Duration::from_secs(30), async || {
-            let order = customer.get(&format!("/v1/orders/{id}")).await.expect(200);
-            (order["status"] == "confirmed").then_some(())
-        })
-        .await;
+        customer.confirmed(&id).await;
     }
 }
 

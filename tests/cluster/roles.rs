@@ -43,11 +43,7 @@ async fn an_order_accepted_by_one_that_runs_no_sagas_is_finished_by_one_that_doe
     let accepted = customer.post_with_key("/v1/orders", order(&sku, 1, "pm_card_visa"), "late").await;
     let late = accepted.expect(202)["id"].as_str().unwrap().to_owned();
     for id in [early, late] {
-        eventually("the order is confirmed", SOON, async || {
-            let order = customer.get(&format!("/v1/orders/{id}")).await.expect(200);
-            (order["status"] == "confirmed").then_some(())
-        })
-        .await;
+        customer.confirmed(&id).await;
         // It was taken up, because nobody had it: not by a saga of the API's own.
         let timeline = customer.get(&format!("/v1/orders/{id}/timeline")).await.expect(200);
         let mut entries = timeline["items"].as_array().unwrap().iter();
@@ -83,11 +79,7 @@ async fn contexts_serve_their_own_routes_and_share_sessions_and_stock() {
     let body = order(&sku, 3, "pm_card_visa");
     let accepted = customer.at(&orders.url).post_with_key("/v1/orders", body, "k").await.expect(202);
     let id = accepted["id"].as_str().unwrap();
-    eventually("the order is confirmed", SOON, async || {
-        let order = customer.at(&orders.url).get(&format!("/v1/orders/{id}")).await.expect(200);
-        (order["status"] == "confirmed").then_some(())
-    })
-    .await;
+    customer.at(&orders.url).confirmed(id).await;
     let stock = customer.at(&catalog.url).get(&format!("/v1/inventory/{sku}")).await.expect(200);
     assert_eq!(stock["available"], 7, "{stock}");
     customer.at(&accounts.url).get(&format!("/v1/users/{}/accounts", customer.user_id)).await.expect(200);

@@ -11,9 +11,8 @@ use steward_actors::money::{Currency, Money};
 use steward_actors::providers::{
     IntentRequest, IntentStatus, PaymentError, Payments, ProviderRefundStatus, RefundRequest,
 };
-use steward_actors::store::{Batch, Collection, CommitError, Page, Query, Record, Store, StoreError};
-use steward_actors::testing::{CommitFault, ManualClock, MemoryStore};
-use steward_actors::time::Timestamp;
+use steward_actors::store::{Batch, CommitError, Store};
+use steward_actors::testing::{AtCommit, CommitFault, ManualClock, MemoryStore};
 use tokio::sync::Barrier;
 
 use crate::support::{World, client, error, request};
@@ -286,24 +285,16 @@ struct Rendezvous {
 }
 
 #[async_trait]
-impl Store for Rendezvous {
-    async fn get_many(&self, of: &'static Collection, ids: &[String]) -> Result<Vec<Record>, StoreError> {
-        self.inner.get_many(of, ids).await
+impl AtCommit for Rendezvous {
+    fn store(&self) -> &dyn Store {
+        &self.inner
     }
 
-    async fn find(&self, query: Query) -> Result<Page, StoreError> {
-        self.inner.find(query).await
-    }
-
-    async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
+    async fn at_commit(&self, batch: Batch) -> Result<(), CommitError> {
         if self.meet.contains(&self.commits.fetch_add(1, Ordering::SeqCst)) {
             self.barrier.wait().await;
         }
         self.inner.commit(batch).await
-    }
-
-    async fn time(&self) -> Result<Timestamp, StoreError> {
-        self.inner.time().await
     }
 }
 

@@ -20,12 +20,6 @@ fn sent_to(sku: &str, street: &str) -> Value {
     order
 }
 
-async fn set_fault(sandbox: &str, fault: &str) {
-    let faults = json!({"geocoding": fault});
-    let answer = reqwest::Client::new().post(format!("{sandbox}/_sandbox/faults")).json(&faults).send().await;
-    assert_eq!(answer.unwrap().status(), 200);
-}
-
 async fn an_address_that_nobody_knows_is_refused_by_its_field_and_a_provider_that_fails_stands_in_nobodys_way(
     app: App,
 ) {
@@ -50,7 +44,7 @@ async fn an_address_that_nobody_knows_is_refused_by_its_field_and_a_provider_tha
     assert_eq!(placed["shippingAddress"]["line1"], "Frauenplan 1");
 
     for fault in ["quota-spent", "rate-limited", "garbage", "endless", "down"] {
-        set_fault(&app.replica.sandbox, fault).await;
+        app.replica.set_fault("geocoding", fault).await;
         let begun = Instant::now();
         client.post_with_key("/v1/orders", sent_to(&sku, "Nowhere Lane 9"), fault).await.expect(202);
         assert!(begun.elapsed() < Duration::from_secs(15), "{fault} took {:?}", begun.elapsed());
@@ -96,10 +90,10 @@ async fn an_order_that_comes_again_asks_nobody_for_its_address_and_the_check_can
     let sku = Client::admin(&replica.url).await.product(5.0, 100).await;
     let client = Client::register(&replica.url).await;
     // Taken while the provider was away, and the same when it is back and knows better.
-    set_fault(&replica.sandbox, "down").await;
+    replica.set_fault("geocoding", "down").await;
     let asked = sent_to(&sku, "Nowhere Lane 9");
     let first = client.post_with_key("/v1/orders", asked.clone(), "k").await.expect(202);
-    set_fault(&replica.sandbox, "up").await;
+    replica.set_fault("geocoding", "up").await;
     let again = client.post_with_key("/v1/orders", asked.clone(), "k").await.expect(202);
     assert_eq!(again["id"], first["id"]);
     client.post_with_key("/v1/orders", asked.clone(), "k2").await.expect(422);

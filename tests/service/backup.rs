@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::orders::place;
 use crate::support::{Backend, Client, DataDir, Replica, eventually, order, steward};
 
 const PASSWORD: &str = "quite-a-long-passphrase-7";
@@ -41,16 +42,7 @@ impl Place {
 }
 
 async fn placed(client: &Client, sku: &str, key: &str) -> String {
-    let made = client.post_with_key("/v1/orders", order(sku, 1, "pm_card_visa"), key).await.expect(202);
-    made["id"].as_str().unwrap().to_owned()
-}
-
-async fn confirmed(client: &Client, id: &str) -> Value {
-    eventually("the order is confirmed", Duration::from_secs(30), async || {
-        let order = client.get(&format!("/v1/orders/{id}")).await.expect(200);
-        (order["status"] == "confirmed").then_some(order)
-    })
-    .await
+    place(client, key, order(sku, 1, "pm_card_visa")).await
 }
 
 /// Every order of a client, however many pages they are.
@@ -113,7 +105,7 @@ async fn a_backup_made_under_load_becomes_a_store_that_is_right(from: Backend, t
     let mut earlier = Vec::new();
     for n in 0..3 {
         let id = placed(&customer, &sku, &format!("earlier-{n}")).await;
-        earlier.push(confirmed(&customer, &id).await);
+        earlier.push(customer.confirmed(&id).await);
     }
     let crowd = Crowd::begin(&customer, &sku);
     crowd.has_bought(3).await;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use steward_actors::figures::{FIGURES, Figure, Kind};
 
 use crate::App;
+use crate::orders::place;
 use crate::support::{Backend, Client, DataDir, Replica, eventually, order};
 
 crate::over_both_stores!(figures_are_told_by_declared_names_and_labels_and_never_by_id);
@@ -43,13 +44,8 @@ async fn figures_are_told_by_declared_names_and_labels_and_never_by_id(app: App)
     let admin = Client::admin(app.url()).await;
     let sku = admin.product(5.0, 3).await;
     let customer = Client::register(app.url()).await;
-    let accepted =
-        customer.post_with_key("/v1/orders", order(&sku, 1, "pm_card_visa"), "one").await.expect(202);
-    let path = format!("/v1/orders/{}", accepted["id"].as_str().unwrap());
-    eventually("it is confirmed", Duration::from_secs(20), async || {
-        (customer.get(&path).await.expect(200)["status"] == "confirmed").then_some(())
-    })
-    .await;
+    let id = place(&customer, "one", order(&sku, 1, "pm_card_visa")).await;
+    customer.confirmed(&id).await;
     for n in 0..50 {
         customer.get(&format!("/v1/made-up-{n}")).await.expect(404);
         customer.get(&format!("/v1/orders/made-up-{n}")).await.expect(404);

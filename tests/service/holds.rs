@@ -163,11 +163,7 @@ async fn an_order_takes_a_hold_over_once(app: App) {
     for refused in answers.iter().filter(|answer| answer.status != 202) {
         assert_eq!((refused.status.as_u16(), &refused.body["code"]), (409, &json!("hold_taken")));
     }
-    let path = format!("/v1/orders/{}", id(accepted[0]));
-    eventually("the order is confirmed", Duration::from_secs(40), async || {
-        (client.get(&path).await.expect(200)["status"] == "confirmed").then_some(())
-    })
-    .await;
+    client.confirmed(id(accepted[0])).await;
     let stock = admin.get(&format!("/v1/inventory/{sku}")).await.expect(200);
     assert_eq!((&stock["onHand"], &stock["held"]), (&json!(0), &json!(0)));
     let sold = client.get(&format!("/v1/holds/{}", id(&held))).await.expect(200);

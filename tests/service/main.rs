@@ -14,6 +14,7 @@ mod addresses;
 mod backup;
 mod bad_input;
 mod bank_links;
+mod by_mail;
 mod catalogue;
 mod command_line;
 mod credentials;

@@ -272,12 +272,7 @@ async fn sagas_are_found_by_state_and_age(app: App) {
     let admin = Client::admin(app.url()).await;
     let sku = admin.product(1.0, 5).await;
     let customer = Client::register(app.url()).await;
-    let switch = async |state: &str| {
-        let url = format!("{}/_sandbox/faults", app.replica.sandbox);
-        let answer = reqwest::Client::new().post(url).json(&json!({"payments": state})).send().await.unwrap();
-        assert!(answer.status().is_success(), "{}", answer.status());
-    };
-    switch("down").await;
+    app.replica.set_fault("payments", "down").await;
     let order = order(&sku, 1, "pm_card_visa");
     let id = customer.post_with_key("/v1/orders", order, "one").await.expect(202)["id"].clone();
     let found = eventually("it waits", Duration::from_secs(20), async || {
@@ -293,13 +288,9 @@ async fn sagas_are_found_by_state_and_age(app: App) {
     admin.get("/v1/admin/sagas?status=yacht").await.expect(422);
 
     // when the provider is back and an operator has the step tried again, it goes on at once.
-    switch("up").await;
+    app.replica.set_fault("payments", "up").await;
     let path = format!("/v1/admin/sagas/{}/retry", id.as_str().unwrap());
     admin.send(Method::POST, &path, None, None).await.unwrap().expect(202);
-    eventually("it is confirmed", Duration::from_secs(20), async || {
-        let path = format!("/v1/orders/{}", id.as_str().unwrap());
-        (customer.get(&path).await.expect(200)["status"] == "confirmed").then_some(())
-    })
-    .await;
+    customer.confirmed(id.as_str().unwrap()).await;
     admin.send(Method::POST, &path, None, None).await.unwrap().expect(409);
 }

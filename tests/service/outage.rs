@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::App;
-use crate::orders::{ended, ledger_entry};
+use crate::orders::{ended, ledger_entry, place};
 use crate::support::{Backend, Client, DataDir, Gate, Replica, SHORT_LEASE, eventually, order};
 
 crate::over_both_stores!(orders_wait_for_an_absent_payment_provider);
@@ -14,14 +14,9 @@ async fn orders_wait_for_an_absent_payment_provider(app: App) {
     let admin = Client::admin(app.url()).await;
     let sku = admin.product(1.0, 10).await;
     let client = Client::register(app.url()).await;
-    let switch = async |state: &str| {
-        let url = format!("{}/_sandbox/faults", app.replica.sandbox);
-        let answer = reqwest::Client::new().post(url).json(&json!({"payments": state})).send().await.unwrap();
-        assert!(answer.status().is_success(), "{}", answer.status());
-    };
 
     // Given a payment provider that is away, orders are accepted and wait, and say for what;
-    switch("down").await;
+    app.replica.set_fault("payments", "down").await;
     let mut ids = Vec::new();
     for n in 0..8 {
         let body = order(&sku, 1, "pm_card_visa");
@@ -44,7 +39,7 @@ async fn orders_wait_for_an_absent_payment_provider(app: App) {
     client.post_with_key("/v1/holds", hold, "h").await.expect(201);
 
     // when it is back, they are finished, each charged once.
-    switch("up").await;
+    app.replica.set_fault("payments", "up").await;
     for id in &ids {
         assert_eq!(ended(&client, id).await["status"], "confirmed");
         let entry = ledger_entry(&app, id).await.unwrap();
@@ -110,13 +105,8 @@ async fn an_absent_store_is_503_with_retry_after_and_nobody_is_logged_out() {
     })
     .await;
     client.get("/v1/users/me").await.expect(200);
-    let accepted = client.post_with_key("/v1/orders", order(&sku, 1, "pm_card_visa"), "k").await.expect(202);
-    let id = accepted["id"].as_str().unwrap().to_owned();
-    eventually("the order is confirmed", Duration::from_secs(30), async || {
-        let order = client.get(&format!("/v1/orders/{id}")).await.expect(200);
-        (order["status"] == "confirmed").then_some(())
-    })
-    .await;
+    let id = place(&client, "k", order(&sku, 1, "pm_card_visa")).await;
+    client.confirmed(&id).await;
     assert_eq!(client.get("/v1/orders").await.expect(200)["items"].as_array().unwrap().len(), 1);
 }
 

@@ -49,11 +49,7 @@ async fn owner(app: &App, admin: &Client) -> (Client, Ids) {
     let mut asked = order(&sku, 1, "pm_card_visa");
     asked["shippingAddress"] = json!({"name": MARK, "line1": "Somewhere 1", "city": "Stone Town", "postalCode": "N1", "country": "GB"});
     ids.insert("orders", text(&client.post_with_key("/v1/orders", asked, "order").await.expect(202)["id"]));
-    eventually("the order is confirmed", Duration::from_secs(30), async || {
-        let order = client.get(&format!("/v1/orders/{}", ids["orders"])).await.expect(200);
-        (order["status"] == "confirmed").then_some(())
-    })
-    .await;
+    client.confirmed(&ids["orders"]).await;
     ids.insert("sessions", text(&client.get("/v1/sessions").await.expect(200)["items"][0]["id"]));
     ids.insert("users", client.user_id.clone());
     ids.insert("sku", sku);

@@ -163,10 +163,14 @@ impl Connections {
     /// # Errors
     /// [`StoreError`].
     pub async fn get(&self, user_id: &str, id: &str) -> Result<Option<Versioned<Connection>>, StoreError> {
-        let found = load::<Connection>(self.store(), id).await?;
-        let found = found.filter(|connection| connection.value.listed_for.as_deref() == Some(user_id));
+        let found = self.owned(user_id, id).await?;
         self.shows_end_of_run(user_id, found.as_ref().and_then(|found| found.value.last_success_at));
         Ok(found)
+    }
+
+    async fn owned(&self, user_id: &str, id: &str) -> Result<Option<Versioned<Connection>>, StoreError> {
+        let found = load::<Connection>(self.store(), id).await?;
+        Ok(found.filter(|connection| connection.value.listed_for.as_deref() == Some(user_id)))
     }
 
     /// Wants a run of this connection: joins the one that is queued or running, or queues one.
@@ -175,7 +179,7 @@ impl Connections {
     /// # Errors
     /// [`SyncError`].
     pub async fn request_sync(&self, user_id: &str, id: &str) -> Result<Run, SyncError> {
-        self.get(user_id, id).await?.ok_or(SyncError::NotFound)?;
+        self.owned(user_id, id).await?.ok_or(SyncError::NotFound)?;
         let command = RequestRun { user_id: user_id.to_owned(), run_id: ids::new_id() };
         self.actors.ask(id, command, PATIENCE).await?
     }
@@ -192,7 +196,7 @@ impl Connections {
         limit: usize,
         after: Option<Cursor>,
     ) -> Result<Option<RunPage>, StoreError> {
-        if self.get(user_id, id).await?.is_none() {
+        if self.owned(user_id, id).await?.is_none() {
             return Ok(None);
         }
         let query = Query::by(&RUNS, "connection").equal(id).descending().limit(limit).after(after);
@@ -206,7 +210,7 @@ impl Connections {
     /// # Errors
     /// [`SyncError`].
     pub async fn run(&self, user_id: &str, id: &str, run_id: &str) -> Result<Versioned<Run>, SyncError> {
-        self.get(user_id, id).await?.ok_or(SyncError::NotFound)?;
+        self.owned(user_id, id).await?.ok_or(SyncError::NotFound)?;
         let found = load::<Run>(self.store(), run_id).await?;
         let run = found.filter(|run| run.value.connection_id == id).ok_or(SyncError::NotFound)?;
         self.shows_end_of_run(user_id, run.value.finished_at);
@@ -228,7 +232,7 @@ impl Connections {
     /// # Errors
     /// [`SyncError`]; deleting what was deleted is [`SyncError::NotFound`].
     pub async fn delete(&self, user_id: &str, id: &str, disposal: Disposal) -> Result<(), SyncError> {
-        self.get(user_id, id).await?.ok_or(SyncError::NotFound)?;
+        self.owned(user_id, id).await?.ok_or(SyncError::NotFound)?;
         let command = Revoke { user_id: user_id.to_owned(), command_id: ids::new_id(), disposal };
         self.actors.ask(id, command, PATIENCE).await?
     }

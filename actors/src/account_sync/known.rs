@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::settle::{Known, OVERLAP, Settled};
+use super::settle::{Known, Settled};
+use super::telling::OVERLAP;
 use super::work::Work;
 use crate::accounts::{TRANSACTIONS, Transaction};
 use crate::providers::Statement;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use super::connection::Connection;
 use crate::accounts::{Account, Details, ExactDecimal, Transaction};
 use crate::money::Money;
-use crate::providers::{BankAccount, BankDetails, BankTransaction, Statement};
+use crate::providers::{BankAccount, BankDetails, BankTransaction, Problems, Statement};
 use crate::store::Versioned;
 use crate::text::is_control;
 use crate::time::Timestamp;
@@ -16,8 +16,6 @@ pub(super) const MOST_ACCOUNTS: usize = 500;
 const MOST_CHARS: usize = 120;
 /// Characters that are kept of the reason for a result.
 const MOST_OF_REASON: usize = 600;
-/// Complaints that a reason quotes.
-const MOST_COMPLAINTS: usize = 3;
 
 /// What a statement changes.
 #[derive(Debug, Default, PartialEq)]
@@ -48,13 +46,13 @@ pub(super) fn merge(
         known.iter().filter_map(|account| Some((account.value.external_id.as_deref()?, account))).collect();
     let renamed = renamed(connection, known, &by_external, transactions, statement);
     let mut merged = Merged::default();
-    let mut complaints: Vec<String> = statement.partial.iter().map(|reason| words(reason)).collect();
+    let mut complaints: Problems = statement.partial.iter().map(|reason| words(reason)).collect();
     let mut told = BTreeSet::new();
     let mut room = MOST_ACCOUNTS.saturating_sub(known.len());
     let mut left_out = 0_u32;
     for account in &statement.accounts {
         if !told.insert(account.id.as_str()) {
-            complaints.push(format!("{}: told of twice", short(&account.name)));
+            complaints.note(format!("{}: told of twice", short(&account.name)));
             continue;
         }
         let before =
@@ -66,7 +64,7 @@ pub(super) fn merge(
         let details = match details(&account.details) {
             Ok(details) => details,
             Err(what) => {
-                complaints.push(format!("{}: {what}", short(&account.name)));
+                complaints.note(format!("{}: {what}", short(&account.name)));
                 continue;
             }
         };
@@ -83,12 +81,12 @@ pub(super) fn merge(
         }
     }
     if left_out > 0 {
-        complaints.push(format!("more than {MOST_ACCOUNTS} accounts; {left_out} are left out"));
+        complaints.note(format!("more than {MOST_ACCOUNTS} accounts; {left_out} are left out"));
     }
     if complaints.is_empty() {
         merged.note_missing(known, &told, now);
     }
-    merged.partial = reason(&complaints);
+    merged.partial = complaints.summary();
     merged.institution = statement.accounts.first().map(|account| short(&account.institution));
     merged
 }
@@ -167,16 +165,15 @@ impl Merged {
             missing_since: None,
             ..old.clone()
         };
+        let as_of = as_of(told, now);
         // What was right before the time of what is known is no news: banks tell from copies of their own.
-        let is_latest = as_of(told, now) >= old.balance_as_of;
-        if is_latest {
+        if as_of >= old.balance_as_of {
             new.balance = told.balance;
             new.details = details;
         }
         let changed = new != *old;
-        if is_latest {
-            new.balance_as_of = as_of(told, now);
-        }
+        // A balance that is only confirmed is written, and is no change.
+        new.balance_as_of = as_of.max(old.balance_as_of);
         if new == *old {
             return;
         }
@@ -269,13 +266,4 @@ pub(super) fn words(reason: &str) -> String {
 /// Whether a provider's character is kept.
 pub(super) fn is_shown(c: &char) -> bool {
     !is_control(*c)
-}
-
-fn reason(complaints: &[String]) -> Option<String> {
-    let quoted = complaints.iter().take(MOST_COMPLAINTS).cloned().collect::<Vec<_>>().join("; ");
-    match complaints.len() {
-        0 => None,
-        n if n > MOST_COMPLAINTS => Some(format!("{quoted}; and {} more", n - MOST_COMPLAINTS)),
-        _ => Some(quoted),
-    }
 }

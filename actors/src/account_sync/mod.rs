@@ -32,6 +32,7 @@ mod run;
 mod schedule;
 mod settle;
 mod survey;
+mod telling;
 #[cfg(test)]
 mod tests;
 mod under_way;

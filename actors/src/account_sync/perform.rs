@@ -161,15 +161,14 @@ impl Work {
             let (claim, options) = ((claim, epoch), &parts.options);
             let before = found.clone();
             let looked = look(found.value, unfinished, claim, lives, moment, options, &mut ids::new_id);
-            let held_over = match &looked {
-                Look::Record(_, Some((run, _))) => Some(run.id.clone()),
-                _ => None,
-            };
-            let (batch, begun) = match looked {
+            let (batch, begun, held_over) = match looked {
                 Look::Nothing => return Ok(None),
                 Look::Record(connection, run) => {
+                    let held_over = run.as_ref().map(|(run, _)| run.id.clone());
                     let batch = Batch::shared().change(&before, &*connection);
-                    (run.into_iter().fold(batch, |batch, (run, version)| batch.put(&*run, version)), None)
+                    let batch =
+                        run.into_iter().fold(batch, |batch, (run, version)| batch.put(&*run, version));
+                    (batch, None, held_over)
                 }
                 Look::Begin(mut connection, run, version) => {
                     connection.credential =
@@ -177,7 +176,7 @@ impl Work {
                     let batch = Batch::shared().change(&before, &*connection).put(&*run, version);
                     let connection = Versioned { value: *connection, version: before.version + 1 };
                     let run = Versioned { value: *run, version: version + 1 };
-                    (batch, Some(self.begun(&claim_id, connection, run)))
+                    (batch, Some(self.begun(&claim_id, connection, run)), None)
                 }
             };
             match again(self.store().commit(batch).await)? {

@@ -9,6 +9,7 @@ use super::merge::{Merged, has_all_accounts, merge, short, words};
 use super::options::SyncOptions;
 use super::postings::{Told, post};
 use super::run::{Outcome, Run, RunStatus};
+use super::telling::OVERLAP;
 use crate::accounts::{Account, Transaction};
 use crate::providers::{BankError, Period, Statement};
 use crate::store::Versioned;
@@ -114,9 +115,6 @@ pub(super) struct Known {
 
 /// What a first run asks for.
 const FIRST: Duration = Duration::from_secs(365 * 24 * 3600);
-/// By how much the periods of runs overlap: as long as a pending transaction may take to be booked,
-/// and some days.
-pub(super) const OVERLAP: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// What a run wants to know.
 pub(super) fn period(connection: &Connection, now: Timestamp) -> Period {

@@ -148,7 +148,7 @@ impl Accounts {
     }
 
     /// A page of an account's balances by day, newest first; a day of which nothing was told has
-    /// none. `from` and `to` are days, `YYYY-MM-DD`, both included.
+    /// none. `from` and `to` are days, `YYYY-MM-DD`, both included; `limit` is 1 to 1,000.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -165,7 +165,7 @@ impl Accounts {
         find(self.store.as_ref(), query.descending().limit(limit).after(after)).await
     }
 
-    /// A page of the balances by day of all of a user's accounts.
+    /// A page of the balances by day of all of a user's accounts, by account and day; `limit` is 1 to 1,000.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -45,6 +45,7 @@ mod refund;
 mod retry;
 mod saga;
 pub mod state;
+mod status;
 mod steps;
 mod survey;
 mod take_over;

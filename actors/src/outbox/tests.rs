@@ -11,12 +11,9 @@ use tokio::sync::{oneshot, watch};
 use super::*;
 use crate::audit::{AuditFilter, AuditLog, By};
 use crate::cluster::Clock;
-use crate::store::{
-    Batch, Collection, CommitError, Conflict, Page, Query, Record, Store, StoreError, Versioned,
-};
+use crate::store::{Batch, CommitError, Conflict, Store, Versioned};
 use crate::supervision::lock;
-use crate::testing::{CommitFault, ManualClock, MemoryStore};
-use crate::time::Timestamp;
+use crate::testing::{AtCommit, CommitFault, ManualClock, MemoryStore};
 
 const KIND: &str = "letter";
 
@@ -348,27 +345,15 @@ struct SlowCommits {
 }
 
 #[async_trait]
-impl Store for SlowCommits {
-    async fn get_many(
-        &self,
-        collection: &'static Collection,
-        ids: &[String],
-    ) -> Result<Vec<Record>, StoreError> {
-        self.inner.get_many(collection, ids).await
+impl AtCommit for SlowCommits {
+    fn store(&self) -> &dyn Store {
+        self.inner.as_ref()
     }
 
-    async fn find(&self, query: Query) -> Result<Page, StoreError> {
-        self.inner.find(query).await
-    }
-
-    async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
+    async fn at_commit(&self, batch: Batch) -> Result<(), CommitError> {
         self.begun.send_modify(|begun| *begun += 1);
         let _ = self.go_on.subscribe().wait_for(|go_on| *go_on).await;
         self.inner.commit(batch).await
-    }
-
-    async fn time(&self) -> Result<Timestamp, StoreError> {
-        self.inner.time().await
     }
 }
 

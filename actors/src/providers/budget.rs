@@ -16,8 +16,8 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// `per_minute` requests to `provider`, counted where `limits` are: for all replicas in Redis, for
-    /// this one in memory.
+    /// `per_minute` requests (1 at least) to `provider`, counted where `limits` are: for all replicas in
+    /// Redis, for this one in memory.
     pub fn new(
         provider: &'static str,
         per_minute: u32,

@@ -3,8 +3,8 @@
 //! built-in sandbox.
 //!
 //! Who calls them: the order saga, account sync and the outbox, always after the commit that makes
-//! the call a durable intention, never inside one; and, where nothing is changed, schedules and routes. Every call has a deadline of its own and every
-//! answer is bounded in size. What never happens here: an unknown outcome told as a failure.
+//! the call a durable intention, never inside one; and, where nothing is changed, schedules and
+//! routes. Every call has a deadline of its own and every answer is bounded in size. What never happens here: an unknown outcome told as a failure.
 
 mod bank;
 mod breaker;
@@ -15,6 +15,7 @@ mod guarded;
 mod mail;
 mod parts;
 mod payments;
+mod problems;
 mod rates;
 
 pub use bank::{
@@ -30,4 +31,5 @@ pub use payments::{
     Intent, IntentRequest, IntentStatus, NotChargeable, PaymentError, Payments, ProviderRefund,
     ProviderRefundStatus, RefundRequest,
 };
+pub use problems::Problems;
 pub use rates::{DailyRates, ExchangeRates, GuardedRates, MOST_RATES, RatesError};

@@ -152,7 +152,7 @@ impl Query {
         self
     }
 
-    /// At most `limit` records.
+    /// At most `limit` records; 1 to 1,000, and the nearest of these for any other number.
     #[must_use]
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = limit.clamp(1, 1000);

@@ -14,7 +14,7 @@ pub struct Arbiters {
 }
 
 impl Arbiters {
-    /// Starts `count` threads. Must be called inside an actix `System`.
+    /// Starts `count` threads, 1 at least. Must be called inside an actix `System`.
     pub fn start(count: usize) -> Self {
         let own: Vec<Arbiter> = (0..count.max(1)).map(|_| Arbiter::new()).collect();
         Self { threads: own.iter().map(Arbiter::handle).collect(), own, next: AtomicUsize::new(0) }

@@ -63,8 +63,11 @@ fn are_ids(users: &Option<Vec<String>>, (): &()) -> garde::Result {
 #[serde(rename_all = "camelCase")]
 struct FlagView {
     name: String,
+    /// Off, it is off for everyone.
     enabled: bool,
+    /// The share of users that it is on for, 0 to 100.
     percentage: u8,
+    /// Users that it is on for besides, by id.
     users: Vec<String>,
     updated_at: Time,
 }

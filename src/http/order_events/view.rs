@@ -24,6 +24,7 @@ pub(super) struct EventView {
     step: &'static str,
     #[schema(value_type = String)]
     status: TimelineStatus,
+    /// How often the step had been tried, this time included.
     attempt: u32,
     #[schema(required = true)]
     detail: Option<String>,

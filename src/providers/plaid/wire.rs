@@ -9,17 +9,15 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use steward_actors::money::{Currency, Money};
-use steward_actors::providers::{BankAccount, BankDetails, BankError, BankTransaction};
+use steward_actors::providers::{BankAccount, BankDetails, BankError, BankTransaction, Problems};
 use steward_actors::time::Timestamp;
 
-use crate::providers::bounded::AtMost;
+use crate::providers::bounded::{AtMost, Unread, is_id, one_line};
 
 /// Accounts of one item.
 const MOST_ACCOUNTS: usize = 500;
 /// Changes of one page.
 const MOST_ON_PAGE: usize = 500;
-/// Characters of a name, an id or a message.
-const LONGEST: usize = 200;
 
 /// Why a call brought nothing that it was made for.
 #[derive(Debug, PartialEq)]
@@ -109,7 +107,7 @@ impl Failure {
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
     pub(super) accounts: Vec<BankAccount>,
-    pub(super) problems: Vec<String>,
+    pub(super) problems: Problems,
     /// Those that Steward never shows, by their ids: which they are and why, for the user.
     pub(super) unsupported: BTreeMap<String, String>,
 }
@@ -118,26 +116,6 @@ impl Accounts {
     /// Whether there are any, and none that could not be read.
     pub(super) fn has_all(&self) -> bool {
         !self.accounts.is_empty() && self.problems.is_empty()
-    }
-}
-
-/// Why something that was told is left out.
-enum Unread<T> {
-    /// It makes no sense; the text says why.
-    Unreadable(String),
-    /// It makes sense, and Steward shows nothing of the kind.
-    Unsupported(T),
-}
-
-impl<T> From<String> for Unread<T> {
-    fn from(why: String) -> Self {
-        Self::Unreadable(why)
-    }
-}
-
-impl<T> From<&str> for Unread<T> {
-    fn from(why: &str) -> Self {
-        Self::Unreadable(why.to_owned())
     }
 }
 
@@ -195,12 +173,13 @@ pub(super) fn accounts(body: &[u8], now: Timestamp) -> Result<Accounts, String> 
             }
             Err(Unread::Unreadable(why)) => {
                 let whose = name_of(account).unwrap_or_else(|| format!("account {}", position + 1));
-                found.problems.push(format!("{whose} cannot be read: {why}"));
+                found.problems.note(format!("{whose} cannot be read: {why}"));
             }
         }
     }
     if found.accounts.is_empty() && found.unsupported.is_empty() && told > 0 {
-        return Err(format!("Plaid's answer makes no sense: {}", found.problems.join("; ")));
+        let why = found.problems.summary().unwrap_or_default();
+        return Err(format!("Plaid's answer makes no sense: {why}"));
     }
     Ok(found)
 }
@@ -382,7 +361,7 @@ fn account_of(raw: &RawValue) -> Option<String> {
 
 /// The currency by the official code. Others, and what has only an unofficial one (points, coins), are
 /// not supported.
-fn currency((official, unofficial): (&Option<String>, &Option<String>)) -> Result<Currency, Unread<()>> {
+fn currency((official, unofficial): (&Option<String>, &Option<String>)) -> Result<Currency, Unread> {
     match (official.as_deref().map(Currency::from_code), unofficial) {
         (Some(Some(currency)), _) => Ok(currency),
         (Some(None), _) | (None, Some(_)) => Err(Unread::Unsupported(())),
@@ -393,7 +372,7 @@ fn currency((official, unofficial): (&Option<String>, &Option<String>)) -> Resul
 /// Characters of a cursor; Plaid says 256.
 const MOST_CURSOR: usize = 1024;
 
-fn posting(raw: &RawValue) -> Result<(String, BankTransaction), Unread<()>> {
+fn posting(raw: &RawValue) -> Result<(String, BankTransaction), Unread> {
     let told: Posting = serde_json::from_str(raw.get()).map_err(|_| "something is missing")?;
     let currency = currency((&told.iso_currency_code, &told.unofficial_currency_code))?;
     let left = amount("amount", &told.amount, currency)?;
@@ -423,8 +402,7 @@ fn amount(field: &str, raw: &RawValue, currency: Currency) -> Result<Money, Stri
 }
 
 fn id(id: String) -> Result<String, String> {
-    let fine = (1..=LONGEST).contains(&id.len()) && !id.chars().any(char::is_control);
-    if fine { Ok(id) } else { Err("an id is malformed".to_owned()) }
+    if is_id(&id) { Ok(id) } else { Err("an id is malformed".to_owned()) }
 }
 
 fn no_sense(wanted: &str, error: &serde_json::Error) -> String {
@@ -433,12 +411,6 @@ fn no_sense(wanted: &str, error: &serde_json::Error) -> String {
         serde_json::error::Category::Eof => "Plaid's answer breaks off".to_owned(),
         _ => "Plaid's answer is not JSON".to_owned(),
     }
-}
-
-/// Text of a stranger, fit for a line on a screen.
-fn one_line(text: &str) -> String {
-    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect();
-    text.trim().to_owned()
 }
 
 #[cfg(test)]

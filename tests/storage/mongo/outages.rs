@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use steward::storage::mongo::{Deadlines, MongoStore};
 use steward_actors::ids;
-use steward_actors::store::{CommitError, PRIMARY, Query, Store, StoreError};
+use steward_actors::store::{Batch, CommitError, PRIMARY, Query, Store, StoreError};
 
 use super::proxy::Proxy;
 use super::{Database, uri};
@@ -29,6 +29,16 @@ async fn recovered(store: &MongoStore) {
     while store.get(&THINGS, "any").await.is_err() {
         assert!(begun.elapsed() < Duration::from_secs(60), "the store does not come back by itself");
         tokio::task::yield_now().await;
+    }
+}
+
+/// In turn one record, a transaction, and one that may be shared.
+fn batch(round: usize, id: &str) -> Batch {
+    let writes = [insert(&THINGS, id, json!({})), insert(&PARTS, id, json!({}))];
+    match round % 3 {
+        0 => alone(writes.into_iter().take(1)),
+        1 => alone(writes),
+        _ => shared(writes),
     }
 }
 
@@ -55,13 +65,7 @@ async fn a_store_that_hangs_is_unavailable_within_the_deadline_and_recovers() {
     let mut open = Vec::new();
     for round in 0..6 {
         let id = format!("hung-{round}");
-        let writes = [insert(&THINGS, &id, json!({})), insert(&PARTS, &id, json!({}))];
-        let batch = match round % 3 {
-            0 => alone(writes.into_iter().take(1)),
-            1 => alone(writes),
-            _ => shared(writes),
-        };
-        match within(SHORT.commit, through.commit(batch)).await {
+        match within(SHORT.commit, through.commit(batch(round, &id))).await {
             Err(CommitError::Unavailable(_)) => {}
             Err(CommitError::OutcomeUnknown(_)) => open.push(id),
             other => panic!("{other:?}"),
@@ -88,14 +92,8 @@ async fn a_store_that_is_gone_is_unavailable_and_recovers() {
     proxy.close();
     for round in 0..9 {
         let id = format!("gone-{round}");
-        let writes = [insert(&THINGS, &id, json!({})), insert(&PARTS, &id, json!({}))];
-        let batch = match round % 3 {
-            0 => alone(writes.into_iter().take(1)),
-            1 => alone(writes),
-            _ => shared(writes),
-        };
         // Nothing can reach it, so nothing is unknown, unless the first was under way.
-        match within(SHORT.commit, through.commit(batch)).await {
+        match within(SHORT.commit, through.commit(batch(round, &id))).await {
             Err(CommitError::Unavailable(_)) => {}
             Err(CommitError::OutcomeUnknown(_)) => assert!(round < 3, "round {round} is still unsure"),
             other => panic!("{other:?}"),

@@ -9,21 +9,29 @@ use crate::contract::SCHEMA;
 use crate::contract::fixtures::{THINGS, commit, insert};
 
 /// The stages of the plan that won, from the top.
-pub(super) fn stages(plan: &Document, found: &mut Vec<String>) {
+pub(super) fn stages(explained: &Document) -> Vec<String> {
+    let mut found = Vec::new();
+    let plan = explained.get_document("queryPlanner").unwrap().get_document("winningPlan").unwrap();
+    collect(plan, &mut found);
+    found
+}
+
+fn collect(plan: &Document, found: &mut Vec<String>) {
     for (name, value) in plan {
         match value {
             Bson::String(stage) if name == "stage" => found.push(stage.clone()),
-            Bson::Document(inner) if name != "parsedQuery" => stages(inner, found),
+            Bson::Document(inner) if name != "parsedQuery" => collect(inner, found),
             Bson::Array(inner) if name != "rejectedPlans" => {
-                inner.iter().filter_map(Bson::as_document).for_each(|inner| stages(inner, found));
+                inner.iter().filter_map(Bson::as_document).for_each(|inner| collect(inner, found));
             }
             _ => {}
         }
     }
 }
 
-pub(super) fn number(document: &Document, name: &str) -> i64 {
-    match document.get(name) {
+/// What it took, by one of the figures of the execution.
+pub(super) fn took(explained: &Document, name: &str) -> i64 {
+    match explained.get_document("executionStats").unwrap().get(name) {
         Some(Bson::Int32(number)) => (*number).into(),
         Some(Bson::Int64(number)) => *number,
         other => panic!("{name} is {other:?}"),
@@ -75,17 +83,12 @@ async fn every_page_is_one_walk_through_its_index_without_sorting() {
 
     for query in queries(&THINGS) {
         let explained = store.explain(&query).await.unwrap();
-
-        let mut found = Vec::new();
-        stages(
-            explained.get_document("queryPlanner").unwrap().get_document("winningPlan").unwrap(),
-            &mut found,
-        );
+        let found = stages(&explained);
         assert!(found.iter().any(|stage| stage == "IXSCAN"), "{query:?}: {found:?}");
         assert!(!found.iter().any(|stage| stage == "SORT" || stage == "COLLSCAN"), "{query:?}: {found:?}");
         // A page costs what it shows, however deep it lies: each branch of a cursor looks one key
         // ahead.
-        let keys = number(explained.get_document("executionStats").unwrap(), "totalKeysExamined");
+        let keys = took(&explained, "totalKeysExamined");
         assert!(keys <= 20, "{query:?} examined {keys} keys: {found:?}");
     }
 }
@@ -103,7 +106,7 @@ async fn a_rare_word_is_looked_up_rather_than_searched_for() {
     }
     for query in [Query::by(&THINGS, "rank"), Query::by(&THINGS, PRIMARY)] {
         let explained = store.explain(&query.words("rari").limit(20)).await.unwrap();
-        let examined = number(explained.get_document("executionStats").unwrap(), "totalDocsExamined");
+        let examined = took(&explained, "totalDocsExamined");
         assert!(examined < 100, "{examined} records were read to find 3");
     }
 }
@@ -130,13 +133,9 @@ async fn a_rare_label_is_looked_up_rather_than_searched_for() {
         (labelled(&["none"]), 10),
     ] {
         let explained = store.explain(&query).await.unwrap();
-        let mut found = Vec::new();
-        stages(
-            explained.get_document("queryPlanner").unwrap().get_document("winningPlan").unwrap(),
-            &mut found,
-        );
+        let found = stages(&explained);
         assert!(!found.iter().any(|stage| stage == "COLLSCAN"), "{query:?}: {found:?}");
-        let examined = number(explained.get_document("executionStats").unwrap(), "totalDocsExamined");
+        let examined = took(&explained, "totalDocsExamined");
         assert!(examined <= most, "{query:?} read {examined} records: {found:?}");
     }
 }

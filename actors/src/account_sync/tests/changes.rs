@@ -36,6 +36,16 @@ fn with(ids: impl IntoIterator<Item = usize>, account: &str, at: Timestamp) -> B
     }
 }
 
+/// Links user u1's connection again, with this token.
+fn another_link(connection_id: &str, token: &str) -> RelinkRequest {
+    RelinkRequest {
+        user_id: "u1".to_owned(),
+        connection_id: connection_id.to_owned(),
+        provider: None,
+        token: SecretString::from(token),
+    }
+}
+
 impl World {
     async fn kept(&self) -> Vec<Transaction> {
         let (mut all, mut after) = (Vec::new(), None);
@@ -335,10 +345,7 @@ fn a_new_link_finds_the_accounts_and_transactions_again_under_their_new_ids() {
         world.finished(id, 2).await;
         assert_eq!(world.connection(id).await.status, ConnectionStatus::NeedsReauth);
 
-        let token = SecretString::from("again");
-        let request =
-            RelinkRequest { user_id: "u1".to_owned(), connection_id: id.to_owned(), provider: None, token };
-        let relinked = connections.relink(request).await.unwrap();
+        let relinked = connections.relink(another_link(id, "again")).await.unwrap();
         assert_eq!((relinked.id.as_str(), relinked.status), (id, ConnectionStatus::Active));
         assert_eq!(relinked.cursor, None, "that was of the former access");
         assert!(relinked.relinked);
@@ -371,10 +378,7 @@ fn a_connection_linked_to_another_bank_says_which_accounts_are_told_of_no_more()
         world.clock.advance(Duration::from_secs(1));
         let other = BankAccount { institution: "Other Bank".to_owned(), ..with(0..1, "y1", now) };
         world.script([BankFault::Answers(changes(vec![other], true, &[], "d1"))]);
-        let token = SecretString::from("other");
-        let request =
-            RelinkRequest { user_id: "u1".to_owned(), connection_id: id.to_owned(), provider: None, token };
-        connections.relink(request).await.unwrap();
+        connections.relink(another_link(id, "other")).await.unwrap();
         let run = world.finished(id, 2).await;
         // then both are there, and both count, and it is told of the former that it is missing.
         assert_eq!((run.outcome, run.removed), (Some(Outcome::Complete), 1));
@@ -404,10 +408,7 @@ fn a_run_under_way_while_it_is_linked_again_does_not_count() {
         ]);
         connections.request_sync("u1", id).await.unwrap();
         held.arrived().await;
-        let token = SecretString::from("again");
-        let request =
-            RelinkRequest { user_id: "u1".to_owned(), connection_id: id.to_owned(), provider: None, token };
-        connections.relink(request).await.unwrap();
+        connections.relink(another_link(id, "again")).await.unwrap();
         held.release();
         world.finished(id, 2).await;
         assert_eq!(world.connection(id).await.cursor.as_deref(), Some("c1"));
@@ -425,10 +426,7 @@ fn a_bank_that_takes_its_time_keeps_a_new_link_waiting_for_no_longer_than_its_cl
         let mut held = world.bank.scripted.hold(BankCall::Statement);
         connections.request_sync("u1", id).await.unwrap();
         held.arrived().await;
-        let token = SecretString::from("again");
-        let request =
-            RelinkRequest { user_id: "u1".to_owned(), connection_id: id.to_owned(), provider: None, token };
-        connections.relink(request).await.unwrap();
+        connections.relink(another_link(id, "again")).await.unwrap();
         world.waits_for_the_bank().await;
         world.clock.advance(world.options.lease / 2);
         assert_eq!(world.finished(id, 2).await.outcome, Some(Outcome::Complete));
@@ -444,25 +442,18 @@ fn a_relink_whose_token_is_refused_changes_nothing_and_one_whose_answer_is_lost_
         let connection = world.linked(&connections).await;
         let ask = |provider: Option<&str>, user: &str| RelinkRequest {
             user_id: user.to_owned(),
-            connection_id: connection.id.clone(),
             provider: provider.map(str::to_owned),
-            token: SecretString::from("again"),
+            ..another_link(&connection.id, "again")
         };
         let before = connections.get("u1", &connection.id).await.unwrap().unwrap().version;
-        world
-            .bank
-            .scripted
-            .script(BankCall::Claim, [BankFault::ClaimFails(ClaimError::Refused("used".to_owned()))]);
+        claim_fails(&world, ClaimError::Refused("used".to_owned()));
         let refused = connections.relink(ask(None, "u1")).await.unwrap_err();
         assert_eq!(refused, LinkError::Refused("used".to_owned()));
         let other = connections.relink(ask(Some("piggy"), "u1")).await.unwrap_err();
         assert_eq!(other, LinkError::OtherProvider("sandbox".to_owned()));
         assert_eq!(connections.relink(ask(None, "u2")).await.unwrap_err(), LinkError::NotFound);
         assert_eq!(connections.get("u1", &connection.id).await.unwrap().unwrap().version, before);
-        world
-            .bank
-            .scripted
-            .script(BankCall::Claim, [BankFault::ClaimFails(ClaimError::OutcomeUnknown("x".to_owned()))]);
+        claim_fails(&world, ClaimError::OutcomeUnknown("x".to_owned()));
         let lost = connections.relink(ask(None, "u1")).await.unwrap();
         assert_eq!(lost.status, ConnectionStatus::NeedsReauth);
         assert!(lost.reason.unwrap().contains("link again"));

@@ -3,7 +3,8 @@
 use super::*;
 use crate::accounts::{TRANSACTIONS, Transaction};
 use crate::providers::BankTransaction;
-use crate::store::{Batch, Collection, CommitError, Page, Query, Record, Store, StoreError, Write, find};
+use crate::store::{Batch, CommitError, Query, Store, Write, find};
+use crate::testing::AtCommit;
 
 /// A store whose user writes a note on a transaction whenever a commit that changes more than
 /// `undisturbed` of them is on its way: on the first one that it changes.
@@ -23,20 +24,12 @@ impl EditedStore {
 }
 
 #[async_trait]
-impl Store for EditedStore {
-    async fn get_many(
-        &self,
-        collection: &'static Collection,
-        ids: &[String],
-    ) -> Result<Vec<Record>, StoreError> {
-        self.inner.get_many(collection, ids).await
+impl AtCommit for EditedStore {
+    fn store(&self) -> &dyn Store {
+        self.inner.as_ref()
     }
 
-    async fn find(&self, query: Query) -> Result<Page, StoreError> {
-        self.inner.find(query).await
-    }
-
-    async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
+    async fn at_commit(&self, batch: Batch) -> Result<(), CommitError> {
         let changed = batch.writes.iter().filter_map(|write| match write {
             Write::Replace { collection, id, .. } if collection.name == TRANSACTIONS.name => Some(id.clone()),
             _ => None,
@@ -46,10 +39,6 @@ impl Store for EditedStore {
             self.edit(&changed[0]).await;
         }
         self.inner.commit(batch).await
-    }
-
-    async fn time(&self) -> Result<Timestamp, StoreError> {
-        self.inner.time().await
     }
 }
 

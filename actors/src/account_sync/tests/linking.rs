@@ -1,6 +1,7 @@
 //! Linking and deleting connections.
 
 use secrecy::ExposeSecret;
+use tokio::task::JoinHandle;
 
 use super::*;
 use crate::accounts::ACCOUNTS;
@@ -8,8 +9,9 @@ use crate::outbox::{Job, JobError, Jobs, Performer};
 use crate::store::{Batch, Store, find};
 use crate::testing::{CommitFault, WatchedStore};
 
-fn claim_fails(world: &World, error: ClaimError) {
-    world.bank.scripted.script(BankCall::Claim, [BankFault::ClaimFails(error)]);
+fn link_in_background(connections: &Connections) -> JoinHandle<Result<Linked, LinkError>> {
+    let connections = connections.clone();
+    tokio::spawn(async move { connections.link(request("u1")).await })
 }
 
 #[test]
@@ -115,10 +117,7 @@ fn a_provider_that_does_not_answer_a_claim_in_time_counts_as_a_lost_reply() {
         let world = World::new();
         let connections = world.replica("a");
         let mut held = world.bank.scripted.hold(BankCall::Claim);
-        let linking = tokio::spawn({
-            let connections = connections.clone();
-            async move { connections.link(request("u1")).await }
-        });
+        let linking = link_in_background(&connections);
         held.arrived().await;
         assert!(connections.list("u1", 10, None).await.unwrap().0.is_empty());
         // when its time is up,
@@ -176,7 +175,7 @@ fn the_same_id_again_is_the_same_connection_and_claims_nothing() {
         held.release();
         let mut replayed = Vec::new();
         let mut both = Vec::from(both);
-        while !both.iter().all(tokio::task::JoinHandle::is_finished) {
+        while !both.iter().all(JoinHandle::is_finished) {
             world.clock.advance(Duration::from_millis(100));
             tokio::task::yield_now().await;
         }
@@ -211,10 +210,7 @@ fn a_claimed_credential_survives_commits_whose_answers_are_lost() {
             let world = World::new();
             let connections = world.replica("a");
             let mut held = world.bank.scripted.hold(BankCall::Claim);
-            let linking = tokio::spawn({
-                let connections = connections.clone();
-                async move { connections.link(request("u1")).await }
-            });
+            let linking = link_in_background(&connections);
             held.arrived().await;
             world.store.fail_commits([fault]);
             held.release();
@@ -252,8 +248,7 @@ fn links_that_come_at_once_are_no_more_than_may_be_and_no_token_is_claimed_for_n
         let connections = world.replica_over(Arc::new(WatchedStore::new(world.store.clone())), "a");
         let held: Vec<_> = (0..10).map(|_| world.bank.scripted.hold(BankCall::Claim)).collect();
         // when they link ten at once,
-        let link = |connections: Connections| async move { connections.link(request("u1")).await };
-        let linking: Vec<_> = (0..10).map(|_| tokio::spawn(link(connections.clone()))).collect();
+        let linking: Vec<_> = (0..10).map(|_| link_in_background(&connections)).collect();
         // then seven are refused while three are under way, and the provider never hears of them.
         let done = || linking.iter().filter(|link| link.is_finished()).count();
         eventually(|| async { (done() == 7).then_some(()) }).await;

@@ -197,6 +197,10 @@ async fn eventually<T, F: Future<Output = Option<T>>>(look: impl Fn() -> F) -> T
     }
 }
 
+fn claim_fails(world: &World, error: ClaimError) {
+    world.bank.scripted.script(BankCall::Claim, [BankFault::ClaimFails(error)]);
+}
+
 fn request(user_id: &str) -> LinkRequest {
     LinkRequest {
         id: ids::new_id(),

@@ -1,8 +1,9 @@
 //! Transactions: what a provider's tellings make of what is known. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod changes;
+mod random;
 
-use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::postings::{Postings, Told, post};
 use super::*;
@@ -57,6 +58,11 @@ fn whole_told(since: i64, now: i64) -> Told<'static> {
     }
 }
 
+/// A statement of what changed, in which these are gone.
+fn changes<'a>(removed: &'a BTreeSet<&'a str>, now: i64) -> Told<'a> {
+    Told { removed: Some(removed), ..whole_told(-365, now) }
+}
+
 /// An account's transactions, as the store would have them.
 #[derive(Default)]
 struct Kept {
@@ -91,6 +97,14 @@ impl Kept {
 
     fn write(&mut self, id: &str, category: &str) {
         self.transactions.get_mut(id).unwrap().value.category = Some(category.to_owned());
+    }
+
+    /// The user takes the only one apart: what was merged into it is `apart` now.
+    fn take_apart(&mut self, on: i64) -> Transaction {
+        let (rest, apart) = self.only().clone().unmerged("apart".to_owned(), day(on)).unwrap();
+        self.transactions.insert(rest.id.clone(), Versioned { value: rest, version: 3 });
+        self.transactions.insert(apart.id.clone(), Versioned { value: apart.clone(), version: 1 });
+        apart
     }
 
     fn only(&self) -> &Transaction {
@@ -252,13 +266,10 @@ fn a_pending_one_that_is_booked_with_a_tip_stays_the_same_transaction_and_can_be
     let booked = [told("b1", 2, -1300, "JOES BAR", false)];
     let postings = kept.told(&booked, -5, 2);
     assert_eq!((postings.added, postings.modified, postings.gone.len()), (0, 1, 0));
-    let only = kept.only().clone();
+    let only = kept.only();
     assert_eq!((only.id.as_str(), only.pending, only.category.as_deref()), ("t1", false, Some("food")));
     assert_eq!((only.amount, only.merged_from[0].rule), (dollars(-1300), MergeRule::TipAdded));
-    let (rest, apart) = only.unmerged("apart".to_owned(), day(2)).unwrap();
-    assert_eq!(apart.amount, dollars(-1000));
-    kept.transactions.insert(rest.id.clone(), Versioned { value: rest, version: 3 });
-    kept.transactions.insert(apart.id.clone(), Versioned { value: apart, version: 1 });
+    assert_eq!(kept.take_apart(2).amount, dollars(-1000));
     kept.told(&booked, -5, 3);
     assert_eq!(kept.transactions.len(), 2);
 }
@@ -447,13 +458,11 @@ fn what_the_user_took_apart_stays_apart() {
     let mut kept = Kept::default();
     kept.told(&[told("p1", 0, -500, "Coffee", true)], -5, 0);
     kept.told(&[told("b1", 1, -500, "Other coffee", false)], -5, 1);
-    let (rest, apart) = kept.only().clone().unmerged("apart".to_owned(), day(1)).unwrap();
+    let apart = kept.take_apart(1);
     assert_eq!(
         (apart.external_id.as_deref(), apart.pending, apart.date.as_str()),
         (Some("p1"), true, day(0).day().as_str())
     );
-    kept.transactions.insert(rest.id.clone(), Versioned { value: rest, version: 3 });
-    kept.transactions.insert(apart.id.clone(), Versioned { value: apart, version: 1 });
     for _ in 0..2 {
         assert_eq!(kept.told(&[told("b1", 1, -500, "Other coffee", false)], -5, 2), Postings::default());
         assert_eq!(kept.transactions.len(), 2);
@@ -468,9 +477,7 @@ fn a_pending_one_that_the_user_took_apart_goes_some_days_later_if_it_is_not_told
         let mut kept = Kept::default();
         kept.told(&[told("p1", 0, -500, "Coffee", true)], -5, 0);
         kept.told(&booked, -5, 1);
-        let (rest, apart) = kept.only().clone().unmerged("apart".to_owned(), day(9)).unwrap();
-        kept.transactions.insert(rest.id.clone(), Versioned { value: rest, version: 3 });
-        kept.transactions.insert(apart.id.clone(), Versioned { value: apart, version: 1 });
+        kept.take_apart(9);
         assert_eq!(kept.told_of(&booked, Told { now: day(19), ..when }), Postings::default());
         assert_eq!(kept.told_of(&booked, Told { now: day(20), ..when }).gone.len(), 1);
         assert_eq!(kept.only().external_id.as_deref(), Some("b1"));
@@ -483,187 +490,8 @@ fn a_pending_one_that_the_user_took_apart_stays_while_it_is_told_of() {
     let both = [told("p1", 0, -500, "Coffee", true), told("b1", 1, -500, "Other coffee", false)];
     kept.told(&both[..1], -5, 0);
     kept.told(&both[1..], -5, 1);
-    let (rest, apart) = kept.only().clone().unmerged("apart".to_owned(), day(1)).unwrap();
-    kept.transactions.insert(rest.id.clone(), Versioned { value: rest, version: 3 });
-    kept.transactions.insert(apart.id.clone(), Versioned { value: apart, version: 1 });
+    kept.take_apart(1);
     kept.told(&both, -5, 2);
     assert_eq!(kept.told(&both, -5, 30), Postings::default());
     assert_eq!(kept.transactions["apart"].value.withdrawn_at, None);
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-
-    /// A ledger of booked transactions, told in overlapping, shuffled pieces with repeats.
-    #[test]
-    fn whatever_the_order_and_overlap_nothing_is_missing_and_nothing_twice(
-        ledger in proptest::collection::vec((0i64..60, -5i64..5, 0usize..3), 1..200),
-        pieces in proptest::collection::vec((0usize..200, 1usize..120, any::<u64>()), 1..12),
-    ) {
-        let ledger: Vec<_> = ledger.iter().enumerate().map(|(n, (on, cents, text))| {
-            told(&format!("x{n}"), *on, *cents, ["Coffee", "Rent", ""][*text], false)
-        }).collect();
-        let mut kept = Kept::default();
-        let rest = (0, ledger.len(), 7);
-        for (begin, length, seed) in pieces.into_iter().chain([rest]) {
-            let begin = begin.min(ledger.len());
-            let mut piece = ledger[begin..ledger.len().min(begin + length)].to_vec();
-            let mut random = fastrand::Rng::with_seed(seed);
-            let whole = piece.len() == ledger.len();
-            piece.extend_from_within(..piece.len() / 3);
-            random.shuffle(&mut piece);
-            kept.told_of(&piece, Told { whole, ..whole_told(0, 60) });
-        }
-        let mut ids: Vec<_> = kept.transactions.values().map(|t| t.value.external_id.clone().unwrap()).collect();
-        ids.sort();
-        let mut expected: Vec<_> = ledger.iter().map(|t| t.id.clone()).collect();
-        expected.sort();
-        prop_assert_eq!(ids, expected);
-    }
-
-    /// Payments that are told of each day, first pending and then booked, by statements of which some
-    /// are half. The user writes on each pending one.
-    #[test]
-    fn whichever_statements_are_half_each_payment_is_one_and_keeps_what_was_written_on_it(
-        payments in proptest::collection::vec((0i64..10, 0i64..=10), 1..12),
-        are_whole in proptest::collection::vec(any::<bool>(), 20),
-    ) {
-        let mut kept = Kept::default();
-        let mut whole_at = None;
-        for (now, whole) in (0i64..).zip(are_whole.into_iter().chain([true])) {
-            let made = payments.iter().enumerate().filter(|(_, (made, _))| *made <= now);
-            let tellings: Vec<_> = made.map(|(n, (made, takes))| {
-                let (cents, text, booked) = (-1000 * (n as i64 + 1), format!("Shop {n:02}"), made + takes);
-                if booked > now {
-                    told(&format!("p{n}"), *made, cents, &text, true)
-                } else {
-                    told(&format!("b{n}"), booked, cents, &text, false)
-                }
-            }).collect();
-            kept.told_of(&tellings, Told { whole, whole_at, ..whole_told(-5, now) });
-            whole_at = if whole { Some(day(now)) } else { whole_at };
-            for known in kept.transactions.values_mut().filter(|known| known.value.pending) {
-                known.value.category = Some("mine".to_owned());
-            }
-        }
-        prop_assert_eq!(kept.transactions.len(), payments.len());
-        for (n, (_, takes)) in payments.iter().enumerate() {
-            let id = format!("b{n}");
-            let found = kept.transactions.values().find(|t| t.value.external_id.as_deref() == Some(id.as_str()));
-            prop_assert_eq!(found.map(|t| t.value.category.is_some()), Some(*takes > 0));
-        }
-    }
-}
-
-/// A statement of what changed, in which these are gone.
-fn changes<'a>(removed: &'a BTreeSet<&'a str>, now: i64) -> Told<'a> {
-    Told { removed: Some(removed), ..whole_told(-365, now) }
-}
-
-#[test]
-fn of_changes_what_is_not_named_stays_and_what_is_said_to_be_gone_goes() {
-    let mut kept = Kept::default();
-    let (nothing, gone) = (BTreeSet::new(), BTreeSet::from(["2"]));
-    let first =
-        [told("1", 0, -500, "Coffee", false), told("2", 0, -600, "Cake", false), told("3", 0, -7, "X", true)];
-    kept.told_of(&first, changes(&nothing, 1));
-    let postings = kept.told_of(&[told("4", 1, -500, "Coffee", false)], changes(&gone, 2));
-    assert_eq!((postings.added, postings.modified, postings.gone.len()), (1, 0, 1));
-    let left: Vec<_> = kept.transactions.values().filter_map(|t| t.value.external_id.clone()).collect();
-    assert_eq!(left, ["1", "3", "4"], "a like one under another id is another one");
-}
-
-#[test]
-fn of_changes_the_pending_one_that_the_provider_names_is_booked_also_with_another_amount() {
-    let mut kept = Kept::default();
-    let (nothing, gone) = (BTreeSet::new(), BTreeSet::from(["p1"]));
-    kept.told_of(&[told("p1", 0, -500, "COFFEE*1", true)], changes(&nothing, 0));
-    kept.write("t1", "food");
-    let booked = BankTransaction { replaces: Some("p1".to_owned()), ..told("b1", 20, -575, "Coffee", false) };
-    for postings in [1, 0] {
-        let now = kept.told_of(std::slice::from_ref(&booked), changes(&gone, 20));
-        assert_eq!((now.added, now.modified, now.gone.len()), (0, postings, 0));
-    }
-    let only = kept.only().clone();
-    assert_eq!((only.amount, only.pending, only.category.as_deref()), (dollars(-575), false, Some("food")));
-    assert_eq!(only.merged_from[0].rule, MergeRule::NamedByProvider);
-    // And the user can part them: with the amount that it had.
-    let (_, apart) = only.unmerged("apart".to_owned(), day(21)).unwrap();
-    assert_eq!((apart.amount, apart.external_id.as_deref()), (dollars(-500), Some("p1")));
-}
-
-/// An account with a pending one that the user wrote on and the provider withdrew, and one that it
-/// withdrew that the user did not write on.
-fn withdrawn(on: i64) -> Kept {
-    let mut kept = Kept::default();
-    let (nothing, gone) = (BTreeSet::new(), BTreeSet::from(["p1", "p2"]));
-    let pending = [told("p1", 0, -500, "COFFEE*1", true), told("p2", 0, -700, "Fuel", true)];
-    kept.told_of(&pending, changes(&nothing, 0));
-    kept.write("t1", "food");
-    let postings = kept.told_of(&[], changes(&gone, on));
-    assert_eq!((postings.modified, postings.gone.len()), (0, 1));
-    kept
-}
-
-#[test]
-fn of_changes_what_the_user_wrote_on_a_pending_one_waits_for_what_it_is_booked_as() {
-    let nothing = BTreeSet::new();
-    let named = BankTransaction { replaces: Some("p1".to_owned()), ..told("b1", 12, -575, "Coffee", false) };
-    for (booked, withdrawn_on) in [(named, 12), (told("b1", 2, -500, "Coffee", false), 2)] {
-        let mut kept = withdrawn(withdrawn_on);
-        let postings = kept.told_of(&[booked], changes(&nothing, withdrawn_on + 1));
-        assert_eq!((postings.added, postings.modified, postings.gone.len()), (0, 1, 0));
-        let only = kept.only();
-        assert_eq!((only.pending, only.category.as_deref(), only.withdrawn_at), (false, Some("food"), None));
-    }
-}
-
-#[test]
-fn of_changes_a_pending_one_that_was_withdrawn_goes_in_time_unless_it_is_told_again() {
-    let nothing = BTreeSet::new();
-    let mut kept = withdrawn(3);
-    assert_eq!(kept.told_of(&[], changes(&nothing, 13)), Postings::default());
-    assert_eq!(kept.told_of(&[], changes(&nothing, 14)).gone.len(), 1);
-    assert!(kept.transactions.is_empty());
-    let mut kept = withdrawn(3);
-    kept.told_of(&[told("p1", 0, -500, "COFFEE*1", true)], changes(&nothing, 4));
-    assert_eq!(kept.told_of(&[], changes(&nothing, 30)), Postings::default());
-    assert_eq!(kept.only().category.as_deref(), Some("food"));
-}
-
-#[test]
-fn what_the_user_took_apart_is_not_booked_as_what_the_provider_names() {
-    let mut kept = Kept::default();
-    let nothing = BTreeSet::new();
-    let booked =
-        |id| BankTransaction { replaces: Some("p1".to_owned()), ..told(id, 1, -500, "Coffee", false) };
-    kept.told_of(&[told("p1", 0, -500, "COFFEE*1", true)], changes(&nothing, 0));
-    kept.told_of(&[booked("b1")], changes(&nothing, 1));
-    let (rest, apart) = kept.only().clone().unmerged("apart".to_owned(), day(1)).unwrap();
-    kept.transactions.insert(rest.id.clone(), Versioned { value: rest, version: 3 });
-    kept.transactions.insert(apart.id.clone(), Versioned { value: apart.clone(), version: 1 });
-    let told = kept.told_of(&[booked("b1"), booked("b2")], changes(&nothing, 2));
-    assert_eq!((told.added, told.modified), (1, 0));
-    assert_eq!(kept.transactions["apart"].value, apart);
-}
-
-#[test]
-fn of_changes_a_pending_one_that_goes_as_a_like_one_is_booked_is_the_same() {
-    let mut kept = Kept::default();
-    let (nothing, gone) = (BTreeSet::new(), BTreeSet::from(["p1"]));
-    kept.told_of(&[told("p1", 0, -500, "COFFEE*1", true)], changes(&nothing, 0));
-    kept.told_of(&[told("b1", 2, -500, "Coffee", false)], changes(&gone, 2));
-    assert_eq!(kept.only().merged_from[0].rule, MergeRule::PendingPosted);
-}
-
-#[test]
-fn what_came_from_a_walk_that_was_cut_off_goes_if_the_whole_list_does_not_tell_of_it() {
-    let mut kept = Kept::default();
-    let nothing = BTreeSet::new();
-    kept.told_of(&[told("1", 0, -500, "Coffee", false)], changes(&nothing, 1));
-    kept.told_of(&[told("2", 0, -600, "Cake", false)], changes(&nothing, 5));
-    let all = Told { provisional_since: Some(day(5)), ..whole_told(-20_000, 6) };
-    let postings = kept.told_of(&[], all);
-    assert_eq!(postings.gone.len(), 1);
-    assert_eq!(kept.only().external_id.as_deref(), Some("1"), "what was there before stays");
 }

@@ -14,9 +14,8 @@ use tokio::sync::watch;
 use super::*;
 use crate::inventory::{LapsedHolds, Sku, Stock};
 use crate::money::{Currency, Money};
-use crate::store::{Batch, Collection, CommitError, Page, Query, Record, Store, StoreError, Versioned, load};
-use crate::testing::{CommitFault, ManualClock, MemoryStore};
-use crate::time::Timestamp;
+use crate::store::{Batch, CommitError, Store, StoreError, Versioned, load};
+use crate::testing::{AtCommit, CommitFault, ManualClock, MemoryStore, WatchedStore};
 
 struct Shop {
     clock: Arc<ManualClock>,
@@ -35,7 +34,11 @@ impl Shop {
 fn shop() -> Shop {
     let clock = Arc::new(ManualClock::default());
     let store = Arc::new(MemoryStore::new(clock.clone()));
-    let meeting = Arc::new(Meeting { inner: store.clone(), missing: watch::Sender::new(0) });
+    let meeting = Arc::new(Meeting {
+        read: WatchedStore::new(store.clone()),
+        written: store.clone(),
+        missing: watch::Sender::new(0),
+    });
     let catalog = Catalog::new(meeting.clone(), clock.clone(), Arc::new(NoHolds));
     Shop { clock, store, meeting, catalog }
 }
@@ -53,7 +56,8 @@ impl LapsedHolds for NoHolds {
 /// The store in memory, at which several commits can be made to meet: each was decided before any
 /// of them was made.
 struct Meeting {
-    inner: Arc<MemoryStore>,
+    read: WatchedStore,
+    written: Arc<MemoryStore>,
     missing: watch::Sender<usize>,
 }
 
@@ -65,29 +69,15 @@ impl Meeting {
 }
 
 #[async_trait]
-impl Store for Meeting {
-    async fn get_many(
-        &self,
-        collection: &'static Collection,
-        ids: &[String],
-    ) -> Result<Vec<Record>, StoreError> {
-        tokio::task::yield_now().await;
-        self.inner.get_many(collection, ids).await
+impl AtCommit for Meeting {
+    fn store(&self) -> &dyn Store {
+        &self.read
     }
 
-    async fn find(&self, query: Query) -> Result<Page, StoreError> {
-        tokio::task::yield_now().await;
-        self.inner.find(query).await
-    }
-
-    async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
+    async fn at_commit(&self, batch: Batch) -> Result<(), CommitError> {
         self.missing.send_modify(|missing| *missing = missing.saturating_sub(1));
         let _ = self.missing.subscribe().wait_for(|missing| *missing == 0).await;
-        self.inner.commit(batch).await
-    }
-
-    async fn time(&self) -> Result<Timestamp, StoreError> {
-        self.inner.time().await
+        self.written.commit(batch).await
     }
 }
 

@@ -13,20 +13,12 @@ struct Unlucky {
 }
 
 #[async_trait]
-impl Store for Unlucky {
-    async fn get_many(
-        &self,
-        collection: &'static Collection,
-        ids: &[String],
-    ) -> Result<Vec<Record>, StoreError> {
-        self.store.get_many(collection, ids).await
+impl AtCommit for Unlucky {
+    fn store(&self) -> &dyn Store {
+        self.store.as_ref()
     }
 
-    async fn find(&self, query: Query) -> Result<Page, StoreError> {
-        self.store.find(query).await
-    }
-
-    async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
+    async fn at_commit(&self, batch: Batch) -> Result<(), CommitError> {
         let late = {
             let mut left = lock(&self.left);
             let late = *left > 0;
@@ -42,10 +34,6 @@ impl Store for Unlucky {
             hold(&self.rival, &format!("rival-{number}"), &[("tee", 1)]).await.unwrap();
         }
         self.store.commit(batch).await
-    }
-
-    async fn time(&self) -> Result<Timestamp, StoreError> {
-        self.store.time().await
     }
 }
 

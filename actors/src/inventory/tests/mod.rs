@@ -21,11 +21,9 @@ use super::{
     Inventory, Movement, MovementKind, STOCK, Sku, Stock,
 };
 use crate::cluster::Clock;
-use crate::store::{
-    Batch, Collection, CommitError, PRIMARY, Page, Query, Record, Sharing, Store, StoreError, Versioned, find,
-};
+use crate::store::{Batch, CommitError, PRIMARY, Query, Sharing, Store, Versioned, find};
 use crate::supervision::{Arbiters, Tree, lock};
-use crate::testing::{ManualClock, MemoryStore};
+use crate::testing::{AtCommit, ManualClock, MemoryStore};
 use crate::time::Timestamp;
 
 /// A store that several replicas share.
@@ -201,20 +199,12 @@ impl Gate {
 }
 
 #[async_trait]
-impl Store for Gate {
-    async fn get_many(
-        &self,
-        collection: &'static Collection,
-        ids: &[String],
-    ) -> Result<Vec<Record>, StoreError> {
-        self.inner.get_many(collection, ids).await
+impl AtCommit for Gate {
+    fn store(&self) -> &dyn Store {
+        self.inner.as_ref()
     }
 
-    async fn find(&self, query: Query) -> Result<Page, StoreError> {
-        self.inner.find(query).await
-    }
-
-    async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
+    async fn at_commit(&self, batch: Batch) -> Result<(), CommitError> {
         lock(&self.sharings).push(batch.sharing);
         self.begun.send_modify(|begun| *begun += 1);
         self.passes.acquire().await.unwrap().forget();
@@ -230,10 +220,6 @@ impl Store for Gate {
             self.conflicts.send_modify(|conflicts| *conflicts += 1);
         }
         committed
-    }
-
-    async fn time(&self) -> Result<Timestamp, StoreError> {
-        self.inner.time().await
     }
 }
 
