@@ -2,7 +2,7 @@
 
 use super::event::Event;
 use super::order::{Order, OrderStatus, Reason};
-use super::refund::{MOST_DUE, Refund, RefundStatus};
+use super::refund::{MOST_ASKED, MOST_DUE, Refund, RefundStatus};
 use crate::audit::Act;
 use crate::inventory::HoldLine;
 use crate::money::{AmountError, Money};
@@ -108,6 +108,9 @@ pub enum CommandRefusal {
     /// As many refunds as may are under way.
     #[error("{MOST_DUE} refunds of the order are under way")]
     TooManyDue,
+    /// As many refunds as may were asked for.
+    #[error("{MOST_ASKED} refunds of the order were asked for")]
+    TooManyAsked,
 }
 
 /// The events that follow from `command`; none if what it asks for has happened, or been asked
@@ -168,6 +171,9 @@ fn refund(order: &Order, ask: &RequestRefund, now: Timestamp) -> Result<Refund, 
     }
     if order.refunds_due.len() >= MOST_DUE {
         return Err(CommandRefusal::TooManyDue);
+    }
+    if order.payment.asked_back >= MOST_ASKED {
+        return Err(CommandRefusal::TooManyAsked);
     }
     Ok(Refund {
         id: ask.id.clone(),

@@ -122,6 +122,9 @@ pub struct Payment {
     /// How often all that was left was asked to be given back.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rests: i64,
+    /// How often anything was asked to be given back.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub asked_back: i64,
 }
 
 /// A step that has to wait.

@@ -27,6 +27,9 @@ pub static REFUNDS: Collection = Collection {
 
 /// Refunds that one order may owe at once.
 pub const MOST_DUE: usize = 20;
+/// Refunds that may be asked for of one order, whatever became of them: the provider is asked for all
+/// of them where it must be found out whether one was made.
+pub const MOST_ASKED: i64 = 1000;
 /// How often all that is left of an order is asked to be given back. More than once only if money
 /// came back, and whoever it did not reach twice will hardly get it the third time.
 pub(super) const MOST_RESTS: i64 = 2;

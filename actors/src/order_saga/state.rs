@@ -272,6 +272,7 @@ fn project(order: &mut Order, event: &Event, at: Timestamp) {
         Event::RefundRequested { refund } => {
             // Of an order that is being undone nobody asks for one but its saga, for the rest.
             payment.rests += i64::from(order.reason.is_some());
+            payment.asked_back += 1;
             order.count_refunded_units(refund, 1);
             order.refunds_due.push((**refund).clone());
             if order.left_to_refund().minor == 0 {

@@ -71,8 +71,9 @@ impl From<CommandRefusal> for Problem {
                 let field = if *of_lines { "/lines" } else { "/amount" };
                 Self::invalid_field(field, "not_refundable", refusal.to_string())
             }
-            CommandRefusal::TooManyDue => {
-                Self::conflict("too_many_refunds", "Too many refunds of the order are under way")
+            CommandRefusal::TooManyDue | CommandRefusal::TooManyAsked => {
+                Self::conflict("too_many_refunds", "No more refunds of the order can be asked for")
+                    .detail(format!("{refusal}."))
             }
         }
     }

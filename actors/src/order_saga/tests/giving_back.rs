@@ -3,10 +3,12 @@
 use super::answers::decide_at;
 use super::table::{NOW, at, at_rest, refund};
 use crate::inventory::HoldLine;
+use crate::money::Money;
+use crate::order_saga::command::{CommandRefusal, OrderCommand, RequestRefund, Share, decide_command};
 use crate::order_saga::decide::{Decision, Outcome};
 use crate::order_saga::event::Event;
 use crate::order_saga::order::{Order, OrderStatus, PaymentStatus, Reason};
-use crate::order_saga::refund::Refund;
+use crate::order_saga::refund::{MOST_ASKED, Refund};
 use crate::order_saga::state::{Step, apply};
 
 /// Ends refund r1, and says what follows.
@@ -133,4 +135,24 @@ fn what_is_owed_is_given_back_once_more_under_an_id_of_its_own_and_then_left_to_
         assert_eq!((order.step, order.status), (Some(Step::Refund), OrderStatus::Refunding));
     }
     assert_eq!(ids, ["o1-rest", "o1-rest-2"]);
+}
+
+/// The provider is asked for all refunds of an intent where one has to be found, so they are bounded.
+#[test]
+fn only_so_many_refunds_of_an_order_can_be_asked_for() {
+    let mut order = at_rest(OrderStatus::Confirmed);
+    let ask = |order: &Order, n: i64| {
+        let (id, fingerprint) = (format!("refund-{n}"), "f".to_owned());
+        let share = Share::Amount(Money::new(1, order.currency()));
+        let refund = OrderCommand::Refund(RequestRefund { id, fingerprint, share, reason: None });
+        decide_command(order, &refund, NOW)
+    };
+    for n in 0..MOST_ASKED {
+        for event in ask(&order, n).unwrap() {
+            apply(&mut order, event, 1, NOW).unwrap();
+        }
+        let (refund_id, reason) = (format!("refund-{n}"), "no".to_owned());
+        apply(&mut order, Event::RefundFailed { refund_id, reason }, 1, NOW).unwrap();
+    }
+    assert_eq!(ask(&order, MOST_ASKED), Err(CommandRefusal::TooManyAsked));
 }
