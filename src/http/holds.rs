@@ -8,7 +8,8 @@ use actix_web::{HttpRequest, HttpResponse, delete, get, post, web};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use steward_actors::inventory::{Hold, HoldLine, HoldRequest, HoldStatus, Inventory};
+use steward_actors::catalog::Catalog;
+use steward_actors::inventory::{Hold, HoldError, HoldLine, HoldRequest, HoldStatus, Inventory};
 use steward_actors::store::Cursor;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
@@ -122,6 +123,7 @@ async fn create_hold(
     key: IdempotencyKey,
     body: ValidJson<NewHold>,
     inventory: web::Data<Inventory>,
+    catalog: web::Data<Catalog>,
 ) -> Result<HttpResponse, Problem> {
     let asked = body.0;
     no_sku_twice(&asked.lines)?;
@@ -134,7 +136,10 @@ async fn create_hold(
         lines: lines.clone(),
         ttl: Some(ttl),
     };
-    let placed = inventory.hold_for_shopper(request).await?;
+    let placed = match inventory.hold_for_shopper(request).await {
+        Ok(placed) => placed,
+        Err(refused) => return Err(why_refused(refused, &lines, &catalog).await),
+    };
     let hold = placed.hold;
     // A command that comes again finds the first one's hold.
     if hold.lines != lines || hold.expires_at != Some(hold.created_at.plus(ttl)) {
@@ -144,6 +149,19 @@ async fn create_hold(
         idempotency::respond(StatusCode::CREATED, format!("/v1/holds/{}", hold.id), placed.replayed);
     let hold = HoldView::of(hold);
     Ok(response.insert_header(etag::tag_of_content(&hold)).json(hold))
+}
+
+/// Of a SKU that is not on sale there will never be enough, which is not the same as too few today.
+async fn why_refused(refused: HoldError, lines: &[HoldLine], catalog: &Catalog) -> Problem {
+    let HoldError::OutOfStock(lacking) = &refused else { return refused.into() };
+    let Ok(known) = catalog.prices(lacking).await else { return refused.into() };
+    let on_sale = |sku: &String| known.iter().any(|record| record.sku.as_str() == sku && !record.archived);
+    let unknown =
+        lines.iter().enumerate().filter(|(_, line)| lacking.contains(&line.sku) && !on_sale(&line.sku));
+    let errors: Vec<FieldError> = unknown
+        .map(|(n, _)| FieldError::new(format!("/lines/{n}/sku"), "unknown_sku", "is no SKU on sale"))
+        .collect();
+    if errors.is_empty() { refused.into() } else { Problem::invalid(errors) }
 }
 
 fn no_sku_twice(lines: &[LineOfHold]) -> Result<(), Problem> {

@@ -110,7 +110,8 @@ struct MovementView {
     reference: Option<String>,
 }
 
-/// What a movement did: units that were `sold` can be `returned`.
+/// What a movement did. `held` and `released` say what became of available units and leave them on hand;
+/// `adjusted`, `sold` (of held ones) and `returned` (of sold ones) add up to `onHand`.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum MovementKindView {

@@ -211,25 +211,62 @@ impl Payments for StripePayments {
     }
 
     async fn find_refund(&self, request: &RefundRequest) -> Result<Option<ProviderRefund>, PaymentError> {
+        let mut found = None;
+        self.each_refund(&request.intent_id, |refund| {
+            if refund.refund_id() == Some(&request.refund_id) {
+                found = Some(refund);
+            }
+            found.is_none()
+        })
+        .await?;
+        found.map(|found| found.read().ok_or_else(senseless)).transpose()
+    }
+
+    async fn refunded_elsewhere(&self, intent_id: &str, currency: Currency) -> Result<Money, PaymentError> {
+        let mut sum = Some(Money::new(0, currency));
+        self.each_refund(intent_id, |refund| {
+            if refund.refund_id().is_none() {
+                sum = sum.and_then(|sum| {
+                    let refund = refund.read()?;
+                    let counts = refund.status != ProviderRefundStatus::Failed;
+                    if counts { sum.plus(refund.amount).ok() } else { Some(sum) }
+                });
+            }
+            sum.is_some()
+        })
+        .await?;
+        sum.ok_or_else(senseless)
+    }
+}
+
+impl StripePayments {
+    /// Shows each refund of an intent, newest first, until `go_on` says no.
+    async fn each_refund(
+        &self,
+        intent_id: &str,
+        mut go_on: impl FnMut(ShownRefund) -> bool + Send,
+    ) -> Result<(), PaymentError> {
         let mut after: Option<String> = None;
         for _ in 0..MOST_PAGES {
-            let mut query = vec![("payment_intent", request.intent_id.as_str()), ("limit", "100")];
+            let mut query = vec![("payment_intent", intent_id), ("limit", "100")];
             query.extend(after.as_deref().map(|id| ("starting_after", id)));
             let with = |call: RequestBuilder| call.query(&query);
             let page: ShownRefunds = self.call(Call::Read, "/v1/refunds", with, Some).await?;
             let last = page.data.last().map(|refund| refund.id.clone());
-            let ours = |refund: &ShownRefund| refund.refund_id() == Some(&request.refund_id);
-            if let Some(found) = page.data.into_iter().find(ours) {
-                let read = found.read().map(Some);
-                return read.ok_or_else(|| unavailable("a refund that makes no sense".to_owned()));
+            if !page.data.into_iter().all(&mut go_on) {
+                return Ok(());
             }
             match last.filter(|_| page.has_more) {
                 Some(last) => after = Some(last),
-                None => return Ok(None),
+                None => return Ok(()),
             }
         }
         Err(unavailable(format!("the intent has more than {MOST_PAGES} pages of refunds")))
     }
+}
+
+fn senseless() -> PaymentError {
+    unavailable("a refund that makes no sense".to_owned())
 }
 
 /// Pages of one intent's refunds that are looked through.

@@ -96,7 +96,7 @@ struct Data {
     object: Object,
 }
 
-/// An intent, or a refund of one.
+/// An intent, or a refund or a charge of one.
 #[derive(Deserialize)]
 struct Object {
     id: Option<String>,
@@ -116,10 +116,15 @@ pub fn read(body: &[u8]) -> Option<Notice> {
         "payment_intent.canceled" => Claim::Canceled,
         // Before version 2024-10-28 of the API, of refunds of a charge only the last one is told.
         "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => Claim::Refunded,
+        // A charge has its intent's metadata; a refund that was made by hand has none.
+        "charge.refunded" => Claim::GivenBack,
         _ => return None,
     };
     let refund_id = object.metadata.get("refund_id").filter(|_| claim == Claim::Refunded).cloned();
-    let intent_id = if claim == Claim::Refunded { object.payment_intent? } else { object.id? };
+    let intent_id = match claim {
+        Claim::Refunded | Claim::GivenBack => object.payment_intent?,
+        _ => object.id?,
+    };
     let order_id = object.metadata.get("order_id")?.clone();
     let notice = Notice { id, order_id, intent_id, refund_id, claim };
     let ids = [&notice.id, &notice.order_id, &notice.intent_id];

@@ -89,10 +89,11 @@ async fn a_hold_that_cannot_be_is_refused_by_what_is_wrong_with_it(app: App) {
     let (tee, cap) = (admin.product(1.0, 5).await, admin.product(1.0, 5).await);
     let client = Client::register(app.url()).await;
 
-    let short = place(&client, "k", body(&[(&tee, 5), (&cap, 6), ("none", 1)], 60)).await.expect(409);
-    let mut skus = vec![cap.clone(), "none".to_owned()];
-    skus.sort();
-    assert_eq!((&short["code"], &short["skus"]), (&json!("out_of_stock"), &json!(skus)));
+    let short = place(&client, "k", body(&[(&tee, 5), (&cap, 6)], 60)).await.expect(409);
+    assert_eq!((&short["code"], &short["skus"]), (&json!("out_of_stock"), &json!([cap])));
+    let unknown = place(&client, "k", body(&[(&tee, 5), (&cap, 6), ("none", 1)], 60)).await.expect(422);
+    let field = &unknown["errors"][0];
+    assert_eq!((&field["field"], &field["code"]), (&json!("/lines/2/sku"), &json!("unknown_sku")));
     assert_eq!(client.get(&format!("/v1/inventory/{tee}")).await.expect(200)["available"], 5);
 
     for (asked, field) in [

@@ -16,6 +16,7 @@ crate::over_both_stores!(
     what_is_not_signed_or_stale_or_changed_is_401_without_effect,
     money_that_is_taken_after_the_end_is_refunded,
     a_refund_that_fails_after_all_is_made_again,
+    money_that_somebody_gave_back_at_the_provider_counts,
     orders_end_well_while_webhooks_come_in_any_order_and_several_times,
 );
 
@@ -143,6 +144,38 @@ async fn a_refund_that_fails_after_all_is_made_again(app: App) {
     let refunds = client.get(&format!("/v1/orders/{id}/refunds")).await.expect(200);
     let statuses: Vec<_> = refunds["items"].as_array().unwrap().iter().map(|r| &r["status"]).collect();
     assert_eq!(statuses, [&json!("succeeded"), &json!("failed")]);
+}
+
+async fn money_that_somebody_gave_back_at_the_provider_counts(app: App) {
+    let admin = Client::admin(app.url()).await;
+    let sku = admin.product(5.0, 5).await;
+    let client = Client::register(app.url()).await;
+    let id = place(&client, "k", order(&sku, 1, "pm_card_visa")).await;
+    let order = ended(&client, &id).await;
+    assert_eq!(order["status"], "confirmed");
+    let intent = order["payment"]["reference"].as_str().unwrap().to_owned();
+    let by_hand = async |amount: &str| {
+        let form = [("payment_intent", intent.as_str()), ("amount", amount)];
+        let call = reqwest::Client::new().post(format!("{}/v1/refunds", app.replica.sandbox));
+        let answer = call.bearer_auth("sk_test_sandbox").form(&form).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+    };
+    let refunded = async |status: &str, amount: f64| {
+        eventually("it is counted", Duration::from_secs(40), async || {
+            let order = client.get(&format!("/v1/orders/{id}")).await.expect(200);
+            (order["status"] == status && order["payment"]["refunded"] == amount).then_some(())
+        })
+        .await;
+    };
+    by_hand("200").await;
+    refunded("confirmed", 2.0).await;
+    let path = format!("/v1/orders/{id}/refunds");
+    let too_much = admin.post_with_key(&path, json!({"amount": 3.5}), "r").await.expect(409);
+    assert_eq!(too_much["left"], 3);
+    by_hand("300").await;
+    refunded("refunded", 5.0).await;
+    let stock = admin.get(&format!("/v1/inventory/{sku}")).await.expect(200);
+    assert_eq!((&stock["onHand"], &stock["held"]), (&json!(5), &json!(0)));
 }
 
 async fn orders_end_well_while_webhooks_come_in_any_order_and_several_times(app: App) {

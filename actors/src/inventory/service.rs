@@ -37,9 +37,11 @@ impl From<AskError> for Trouble {
     fn from(error: AskError) -> Self {
         match error {
             AskError::OutcomeUnknown => Self::OutcomeUnknown,
-            AskError::Full | AskError::Unavailable { .. } | AskError::Leaving => {
-                Self::Unavailable(error.to_string())
+            // A customer reads it in the timeline.
+            AskError::Unavailable { retry_after } => {
+                Self::Unavailable(format!("it is asked again in {} s", retry_after.as_secs().max(1)))
             }
+            AskError::Full | AskError::Leaving => Self::Unavailable(error.to_string()),
         }
     }
 }

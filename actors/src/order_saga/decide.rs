@@ -8,6 +8,7 @@ use super::refund::{MOST_RESTS, Refund};
 use super::state::Step;
 use crate::backoff::Backoff;
 use crate::inventory::{HoldError, HoldStatus};
+use crate::money::Money;
 use crate::providers::{Intent, IntentStatus, PaymentError, ProviderRefund, ProviderRefundStatus};
 use crate::time::Timestamp;
 
@@ -20,9 +21,16 @@ pub enum Outcome {
     /// the call's own answer left it open ([`needs_look_up`]), so `Ok` is where the intent stands
     /// and [`PaymentError::Refused`] that the provider will not do it.
     Payment(Result<Intent, PaymentError>),
-    /// The payment provider answered about the refund that is due first. It has been looked for,
-    /// so [`PaymentError::Refused`] is about a refund that is not there.
+    /// The payment provider answered about the refund that is due first.
     Refund(Result<ProviderRefund, PaymentError>),
+    /// The payment provider refuses the refund that is due first, which is not there; or none is asked
+    /// of it any more.
+    RefundRefused {
+        /// As it put it.
+        reason: String,
+        /// What was given back by refunds that are not ours.
+        elsewhere: Money,
+    },
     /// There was nothing to do outside.
     Nothing,
 }
@@ -313,6 +321,11 @@ fn cancel_intent(order: &Order, answer: &Result<Intent, PaymentError>) -> Answer
     match answer {
         Ok(intent) => match intent.status {
             IntentStatus::Canceled => Answer::Happened(Event::IntentCanceled),
+            // Whatever of it was taken, by us or by hand at the provider, is given back.
+            IntentStatus::Captured if intent.captured == order.total => Answer::Happened(Event::Captured),
+            IntentStatus::Captured if intent.captured.minor > 0 => {
+                Answer::Happened(Event::ChargedLate { amount: intent.captured.minor })
+            }
             IntentStatus::Captured => captured(order, intent),
             _ => Answer::not_yet("the payment is not cancelled yet"),
         },
@@ -323,6 +336,12 @@ fn cancel_intent(order: &Order, answer: &Result<Intent, PaymentError>) -> Answer
 fn refund(order: &Order, outcome: &Outcome, now: Timestamp) -> Answer {
     let Some(due) = order.refunds_due.first() else {
         if order.payment.rests >= MOST_RESTS {
+            if let Outcome::RefundRefused { elsewhere, .. } = outcome {
+                let amount = unrecorded(order, *elsewhere);
+                if amount.minor > 0 {
+                    return Answer::Happened(Event::RefundedElsewhere { refund_id: None, amount });
+                }
+            }
             let left = order.left_to_refund();
             return Answer::wrong(format!("{left} came back each time that it was given back"));
         }
@@ -335,6 +354,17 @@ fn refund(order: &Order, outcome: &Outcome, now: Timestamp) -> Answer {
         None => Answer::Happened(Event::RefundFailed { refund_id: due.id.clone(), reason }),
     };
     match outcome {
+        Outcome::RefundRefused { reason, elsewhere } => {
+            let amount = unrecorded(order, *elsewhere);
+            let left = order.payment.captured - order.payment.refunded;
+            if amount.minor > 0 || due.amount.minor > left {
+                return Answer::Happened(Event::RefundedElsewhere {
+                    refund_id: Some(due.id.clone()),
+                    amount,
+                });
+            }
+            failed(reason.clone())
+        }
         Outcome::Refund(Ok(back)) => match back.status {
             ProviderRefundStatus::Pending => Answer::not_yet("the refund is being processed"),
             ProviderRefundStatus::Succeeded if back.amount == due.amount => {
@@ -354,6 +384,12 @@ fn refund(order: &Order, outcome: &Outcome, now: Timestamp) -> Answer {
         Outcome::Refund(Err(error)) => payment_failed(error),
         other => Answer::wrong(format!("{other:?} is no answer about a refund")),
     }
+}
+
+/// What of `elsewhere`, which was given back by refunds that are not ours, is not recorded yet.
+pub(super) fn unrecorded(order: &Order, elsewhere: Money) -> Money {
+    let left = order.payment.captured - order.payment.refunded;
+    Money::new((elsewhere.minor - order.payment.refunded_elsewhere).min(left).max(0), order.currency())
 }
 
 fn payment_failed(error: &PaymentError) -> Answer {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::order::Reason;
 use super::refund::Refund;
+use crate::money::Money;
 use crate::time::Timestamp;
 
 /// What happened to an order.
@@ -52,7 +53,7 @@ pub enum Event {
     },
     /// The intent is ended; nothing is reserved.
     IntentCanceled,
-    /// Money was taken for an order that had ended without.
+    /// Money was taken for an order that had ended without, or not the total of one that is being undone.
     ChargedLate {
         /// How much, in minor units of the order's currency.
         amount: i64,
@@ -75,6 +76,14 @@ pub enum Event {
         refund_id: String,
         /// What the provider said.
         reason: String,
+    },
+    /// Money was given back at the provider by somebody else, and is no longer ours to give.
+    RefundedElsewhere {
+        /// The refund of ours that there is not enough left for: it ends as failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refund_id: Option<String>,
+        /// What of it was not recorded before.
+        amount: Money,
     },
     /// It was given back, and came back: the provider failed it after all.
     RefundReversed {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::commanding::{CommandError, Doubt};
+use super::decide::unrecorded;
 use super::event::Event;
 use super::order::{Order, OrderStatus};
 use super::orders::Orders;
@@ -47,6 +48,8 @@ pub enum Claim {
     Canceled,
     /// Money of it was given back, or was not after all.
     Refunded,
+    /// Money of it was given back, whoever asked for that.
+    GivenBack,
 }
 
 /// A notice.
@@ -75,6 +78,8 @@ pub enum Heed {
     LookUp,
     /// To look whether a refund has failed that is recorded as succeeded.
     LookUpRefund,
+    /// To look whether money was given back by refunds that are not ours.
+    LookElsewhere,
 }
 
 /// Decides what there is to do. Pure.
@@ -85,7 +90,10 @@ pub fn heed(order: &Order, notice: &Notice) -> Heed {
     let ended = matches!(order.status, OrderStatus::Rejected | OrderStatus::Cancelled);
     let is_due = |id: &String| order.refunds_due.iter().any(|due| due.id == *id);
     let of_due = notice.refund_id.as_ref().is_none_or(is_due);
+    let paid = matches!(order.status, OrderStatus::Confirmed | OrderStatus::Shipped | OrderStatus::Delivered);
     match (order.step, notice.claim) {
+        (None, Claim::GivenBack) if paid => Heed::LookElsewhere,
+        (Some(Step::Refund), Claim::GivenBack) => Heed::LookElsewhere,
         (None, Claim::Captured) if ended => Heed::LookUp,
         (Some(Step::Authorize), Claim::Authorized | Claim::Failed | Claim::Canceled)
         | (Some(Step::Capture), Claim::Captured)
@@ -153,6 +161,7 @@ impl Orders {
             }
             let seen = match heed {
                 Heed::LookUpRefund => self.look_refund_up(&found.value, notice).await?,
+                Heed::LookElsewhere => self.look_elsewhere(&found.value, notice).await?,
                 _ => self.look_charge_up(notice).await?,
             };
             let Some((event, with)) = seen else { return Ok(Heed::Nothing) };
@@ -227,6 +236,21 @@ impl Orders {
         let reversed = refund.reversed(&reason, self.ports.clock.now());
         let with = Batch::shared().replace(&reversed, version);
         Ok(Some((Event::RefundReversed { refund: Box::new(refund), reason }, with)))
+    }
+
+    /// Whether somebody else gave money back, and what is to be committed then.
+    async fn look_elsewhere(
+        &self,
+        order: &Order,
+        notice: &Notice,
+    ) -> Result<Option<(Event, Batch)>, CommandError> {
+        let asked = self.ports.payments.refunded_elsewhere(&notice.intent_id, order.currency());
+        let amount = unrecorded(order, asked.await.map_err(unseen)?);
+        if amount.minor == 0 {
+            return Ok(None);
+        }
+        tracing::warn!(order = order.id, %amount, "money was given back at the provider");
+        Ok(Some((Event::RefundedElsewhere { refund_id: None, amount }, Batch::shared())))
     }
 
     async fn is_known(&self, notice: &Notice) -> Result<bool, CommandError> {

@@ -119,6 +119,9 @@ pub struct Payment {
     /// What of it was given back.
     #[serde(default)]
     pub refunded: i64,
+    /// What of that was given back at the provider, by refunds that are not ours.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub refunded_elsewhere: i64,
     /// How often all that was left was asked to be given back.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rests: i64,
@@ -230,7 +233,10 @@ impl Order {
 
     /// The refund that is due and that `event` ends.
     pub(super) fn refund_of(&self, event: &Event) -> Option<&Refund> {
-        let (Event::RefundSucceeded { refund_id, .. } | Event::RefundFailed { refund_id, .. }) = event else {
+        let (Event::RefundSucceeded { refund_id, .. }
+        | Event::RefundFailed { refund_id, .. }
+        | Event::RefundedElsewhere { refund_id: Some(refund_id), .. }) = event
+        else {
             return None;
         };
         self.refunds_due.iter().find(|refund| refund.id == *refund_id)

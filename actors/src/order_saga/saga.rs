@@ -199,6 +199,8 @@ impl Saga {
                 (Event::RefundFailed { reason, .. }, Some(due)) => {
                     batch.replace(&due.ended(Err(reason), happened.decided_at), 1)
                 }
+                (Event::RefundedElsewhere { .. }, Some(due)) => batch
+                    .replace(&due.ended(Err("it was given back at the provider"), happened.decided_at), 1),
                 _ => batch,
             };
         }

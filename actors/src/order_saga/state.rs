@@ -29,6 +29,9 @@
 //! already. Any other order is as if the refund had failed at once, and it can be asked for again. While
 //! `release_stock` or `close` is to come, the provider has to say so again.
 //!
+//! **Refunds by hand.** Somebody may give money back at the provider. What they gave back counts as
+//! refunded, once the provider says so unasked or refuses a refund of ours that there is not enough left for.
+//!
 //! **Stock.** `release_stock` gives back whatever the order has: held units become available, sold
 //! ones come back on hand, each with its movement. It is part of every undoing before shipping. A
 //! refund of lines, and any refund after shipping, leaves stock alone: what comes back is booked
@@ -154,11 +157,11 @@ pub fn after(order: &Order, event: &Event) -> Result<Option<Step>, Impossible> {
         (S::Confirm, E::Confirmed) => return Ok(None),
 
         (S::CancelIntent, E::IntentCanceled) => S::ReleaseStock,
-        (S::CancelIntent, E::Captured) => S::Refund,
+        (S::CancelIntent, E::Captured | E::ChargedLate { .. }) => S::Refund,
 
         (S::Refund, E::CancelRequested { .. }) if order.status == OrderStatus::Confirmed => S::Refund,
         (S::Refund, E::RefundRequested { .. } | E::RefundReversed { .. }) => S::Refund,
-        (S::Refund, E::RefundSucceeded { .. } | E::RefundFailed { .. }) => {
+        (S::Refund, E::RefundSucceeded { .. } | E::RefundFailed { .. } | E::RefundedElsewhere { .. }) => {
             return Ok(after_refund(order, event));
         }
 
@@ -180,6 +183,9 @@ fn after_rest(order: &Order, event: &Event) -> Result<Option<Step>, Impossible> 
     match (order.status, event) {
         (O::Confirmed, E::CancelRequested { .. }) => Ok(Some(Step::Refund)),
         (O::Confirmed | O::Shipped | O::Delivered, E::RefundRequested { .. }) => Ok(Some(Step::Refund)),
+        (O::Confirmed | O::Shipped | O::Delivered, E::RefundedElsewhere { .. }) => {
+            Ok(after_refund(order, event))
+        }
         (O::Rejected | O::Cancelled, E::ChargedLate { .. }) => Ok(Some(Step::Refund)),
         (O::Refunded, E::RefundReversed { .. }) if order.is_undone() => Ok(Some(Step::Refund)),
         (O::Confirmed | O::Shipped | O::Delivered | O::Refunded, E::RefundReversed { .. }) => Ok(None),
@@ -191,10 +197,16 @@ fn after_rest(order: &Order, event: &Event) -> Result<Option<Step>, Impossible> 
 /// A refund has ended: the next one that is due, what is left of an order that is being undone, the
 /// end of an order of which nothing is left, or rest.
 fn after_refund(order: &Order, event: &Event) -> Option<Step> {
-    let ended = order.refund_of(event).map_or(0, |refund| refund.amount.minor);
-    let given_back = if matches!(event, Event::RefundSucceeded { .. }) { ended } else { 0 };
+    let ends = order.refund_of(event);
+    let given_back = match event {
+        Event::RefundSucceeded { .. } => ends.map_or(0, |refund| refund.amount.minor),
+        Event::RefundedElsewhere { amount, .. } => amount.minor,
+        _ => 0,
+    };
     let all = order.payment.refunded + given_back == order.payment.captured;
-    match (all, order.refunds_due.len() > 1 || order.reason.is_some()) {
+    let still_due = order.refunds_due.len() > usize::from(ends.is_some());
+    match (all, order.reason.is_some()) {
+        _ if still_due => Some(Step::Refund),
         (true, _) if order.shipped_at.is_some() => Some(Step::Close),
         (true, _) => Some(Step::ReleaseStock),
         (false, true) => Some(Step::Refund),
@@ -292,6 +304,19 @@ fn project(order: &mut Order, event: &Event, at: Timestamp) {
                 order.count_refunded_units(&refund, -1);
             }
             if order.reason.is_none() {
+                order.status = order.fulfilment();
+            }
+        }
+        Event::RefundedElsewhere { refund_id, amount } => {
+            payment.refunded += amount.minor;
+            payment.refunded_elsewhere += amount.minor;
+            if let Some(refund) = refund_id.as_ref().and_then(|id| order.take_due(id)) {
+                order.count_refunded_units(&refund, -1);
+            }
+            if order.payment.refunded == order.payment.captured {
+                order.payment.status = PaymentStatus::Refunded;
+                order.status = OrderStatus::Refunding;
+            } else if order.reason.is_none() {
                 order.status = order.fulfilment();
             }
         }

@@ -14,7 +14,7 @@ use super::crash_points::CrashPoints;
 use super::decide::{Outcome, Patience, needs_look_up, settles};
 use super::hub::Hub;
 use super::order::Order;
-use super::refund::Refund;
+use super::refund::{MOST_RESTS, Refund};
 use super::state::Step;
 use crate::cluster::Clock;
 use crate::inventory::{Hold, HoldError, HoldRequest, HoldStatus, Holds};
@@ -169,7 +169,14 @@ pub(super) fn refund_request(order: &Order, refund: &Refund) -> Option<RefundReq
 /// Gives back what is due first. It is looked for before it is asked for: whoever had the order
 /// before may have done so, longer ago than the provider remembers keys.
 async fn refund(ports: &Ports, order: &Order, keys: &mut Keys) -> Outcome {
-    let Some(due) = order.refunds_due.first() else { return Outcome::Nothing };
+    let Some(due) = order.refunds_due.first() else {
+        return match &order.payment.reference {
+            Some(intent_id) if order.payment.rests >= MOST_RESTS => {
+                elsewhere(ports, order, intent_id, "nothing is due".to_owned()).await
+            }
+            _ => Outcome::Nothing,
+        };
+    };
     let Some(mut request) = refund_request(order, due) else {
         return Outcome::Refund(Err(PaymentError::Refused("the order has no payment intent".to_owned())));
     };
@@ -186,12 +193,25 @@ async fn refund(ports: &Ports, order: &Order, keys: &mut Keys) -> Outcome {
     ports.crash_points.pass("look_up.before");
     let seen = payment(ports, ports.payments.find_refund(&request)).await;
     ports.crash_points.pass("look_up.after");
-    Outcome::Refund(match seen {
-        Ok(Some(found)) => Ok(found),
-        Ok(None) => {
+    Outcome::Refund(match (seen, answer) {
+        (Ok(Some(found)), _) => Ok(found),
+        (Ok(None), Err(PaymentError::Refused(reason))) => {
+            keys.used_up += 1;
+            return elsewhere(ports, order, &request.intent_id, reason).await;
+        }
+        (Ok(None), answer) => {
             keys.used_up += 1;
             answer
         }
-        Err(unseen) => Err(unproven(unseen)),
+        (Err(unseen), _) => Err(unproven(unseen)),
     })
+}
+
+/// Whether somebody else has given back what is not there for us to give.
+async fn elsewhere(ports: &Ports, order: &Order, intent_id: &str, reason: String) -> Outcome {
+    let asked = ports.payments.refunded_elsewhere(intent_id, order.currency());
+    match payment(ports, asked).await {
+        Ok(elsewhere) => Outcome::RefundRefused { reason, elsewhere },
+        Err(unseen) => Outcome::Refund(Err(unproven(unseen))),
+    }
 }

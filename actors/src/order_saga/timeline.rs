@@ -97,6 +97,9 @@ pub(super) fn entry(happened: &OrderEvent) -> TimelineEntry {
         Event::ChargedLate { .. } => (S::Done, Some("the payment was taken late".to_owned())),
         Event::RefundRequested { refund } => (S::Requested, Some(refund.amount.to_string())),
         Event::RefundSucceeded { reference, .. } => (S::Compensated, Some(reference.clone())),
+        Event::RefundedElsewhere { amount, .. } => {
+            (S::Compensated, Some(format!("{amount} was given back at the provider")))
+        }
         Event::RefundFailed { reason, .. } | Event::RefundReversed { reason, .. } => {
             (S::Failed, Some(reason.clone()))
         }
@@ -115,7 +118,9 @@ pub(super) fn entry(happened: &OrderEvent) -> TimelineEntry {
     let step = match &happened.event {
         Event::CancelRequested { .. } => "cancel",
         // One that comes back does so at rest as well.
-        Event::RefundRequested { .. } | Event::RefundReversed { .. } => "refund",
+        Event::RefundRequested { .. } | Event::RefundReversed { .. } | Event::RefundedElsewhere { .. } => {
+            "refund"
+        }
         Event::ChargedLate { .. } => "capture",
         Event::Shipped { .. } => "ship",
         Event::Delivered => "deliver",

@@ -11,7 +11,7 @@ use super::{
     Bank, BankError, ClaimError, Credential, Intent, IntentRequest, LinkToken, Mail, MailError, Mailer,
     NotChargeable, PaymentError, Payments, Period, ProviderRefund, RefundRequest, Statement,
 };
-use crate::money::Money;
+use crate::money::{Currency, Money};
 
 /// Why no call goes out.
 fn left_alone(breaker: &Breaker) -> String {
@@ -87,6 +87,10 @@ impl Payments for GuardedPayments {
 
     async fn find_refund(&self, request: &RefundRequest) -> Result<Option<ProviderRefund>, PaymentError> {
         self.call(self.inner.find_refund(request)).await
+    }
+
+    async fn refunded_elsewhere(&self, intent_id: &str, currency: Currency) -> Result<Money, PaymentError> {
+        self.call(self.inner.refunded_elsewhere(intent_id, currency)).await
     }
 }
 

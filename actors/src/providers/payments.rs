@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::money::Money;
+use crate::money::{Currency, Money};
 
 /// What an intent is created from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,4 +190,11 @@ pub trait Payments: Send + Sync + 'static {
     /// # Errors
     /// [`PaymentError`].
     async fn find_refund(&self, request: &RefundRequest) -> Result<Option<ProviderRefund>, PaymentError>;
+
+    /// What was given back of an intent, or is on its way, by refunds without an id of ours: made at the
+    /// provider, by hand. In `currency`, which is the intent's.
+    ///
+    /// # Errors
+    /// [`PaymentError`].
+    async fn refunded_elsewhere(&self, intent_id: &str, currency: Currency) -> Result<Money, PaymentError>;
 }

@@ -120,6 +120,22 @@ impl Intent {
             "status": self.status,
         })
     }
+
+    /// Its charge, as far as it is told of when money was given back:
+    /// <https://docs.stripe.com/api/charges/object>.
+    pub(super) fn charge(&self) -> Value {
+        json!({
+            "id": self.id.replacen("pi_", "ch_", 1),
+            "object": "charge",
+            "amount": self.amount,
+            "amount_captured": self.received,
+            "amount_refunded": self.refunded,
+            "currency": self.currency,
+            "metadata": self.metadata,
+            "payment_intent": self.id,
+            "refunded": self.refunded == self.received,
+        })
+    }
 }
 
 /// Refuses an amount that Stripe does not move: of three decimals the last is 0, for instance.

@@ -67,8 +67,8 @@ pub(super) struct Attempt {
     pub(super) answer: Answer,
     pub(super) kept: bool,
     pub(super) delivery: Delivery,
-    /// What is told by webhook once it is committed: its type, and the object as it stands then.
-    pub(super) event: Option<(&'static str, Value)>,
+    /// What is told by webhook once it is committed: types, and the objects as they stand then.
+    pub(super) events: Vec<(&'static str, Value)>,
 }
 
 /// Carries the request out once, however often it comes with its key, and answers. `attempt`
@@ -127,7 +127,7 @@ async fn commit(
                 }
             }
         }
-        let Attempt { mut batch, answer, kept, delivery, event } = attempt().await?;
+        let Attempt { mut batch, answer, kept, delivery, events } = attempt().await?;
         if let Some(key) = request.key.as_ref().filter(|_| kept) {
             let kept = KeptAnswer {
                 id: key_id(key),
@@ -144,7 +144,7 @@ async fn commit(
         tries += 1;
         match world.store.commit(batch).await {
             Ok(()) => {
-                if let Some((kind, object)) = event {
+                for (kind, object) in events {
                     tell(world, kind, object).await;
                 }
                 return Ok((answer, delivery));

@@ -77,7 +77,7 @@ async fn create(world: web::Data<World>, request: HttpRequest, body: web::Bytes)
                     answer: Answer::ok(intent.shown()),
                     kept: true,
                     delivery: Delivery::AtOnce,
-                    event: Some(("payment_intent.created", intent.shown())),
+                    events: vec![("payment_intent.created", intent.shown())],
                 })
             };
             perform(&world, &keyed, attempt).await
@@ -197,10 +197,10 @@ async fn operate(
         let Decided { intent, answer, kept, delivery } =
             decide(&before.value, &operation, world.clock.now())?;
         let changed = intent.as_ref().filter(|_| kept);
-        let event = changed.and_then(|intent| Some((intent.event()?, intent.shown())));
+        let events = changed.and_then(|intent| Some((intent.event()?, intent.shown()))).into_iter().collect();
         let batch =
             intent.map_or_else(Batch::shared, |after| Batch::shared().replace(&after, before.version));
-        Ok(Attempt { batch, answer, kept, delivery, event })
+        Ok(Attempt { batch, answer, kept, delivery, events })
     };
     perform(world, &keyed, attempt).await
 }
@@ -237,11 +237,14 @@ async fn refund(world: web::Data<World>, request: HttpRequest, body: web::Bytes)
         let before = intent(&world, &id).await?;
         let (Decided { intent, answer, kept, delivery }, refund) =
             give_back(&before.value, amount, metadata.clone(), world.clock.now())?;
+        let events = refund.iter().zip(&intent).flat_map(|(refund, intent)| {
+            [("refund.created", refund.shown()), ("charge.refunded", intent.charge())]
+        });
+        let events = events.collect();
         let batch =
             intent.map_or_else(Batch::shared, |after| Batch::shared().replace(&after, before.version));
         let batch = refund.iter().fold(batch, Batch::insert);
-        let event = refund.as_ref().map(|refund| ("refund.created", refund.shown()));
-        Ok(Attempt { batch, answer, kept, delivery, event })
+        Ok(Attempt { batch, answer, kept, delivery, events })
     };
     perform(&world, &keyed, attempt).await
 }

@@ -65,9 +65,14 @@ fn outcomes() -> Vec<Outcome> {
         Err(PaymentError::Unavailable { reason: "down".to_owned(), retry_after: None }),
         Err(PaymentError::OutcomeUnknown("lost".to_owned())),
     ];
+    let refused = |minor| Outcome::RefundRefused {
+        reason: "charge_already_refunded".to_owned(),
+        elsewhere: Money::new(minor, order().total.currency),
+    };
     let stock = stock.into_iter().map(Outcome::Stock);
     let payment = payment.into_iter().map(Outcome::Payment);
-    stock.chain(payment).chain(refund.map(Outcome::Refund)).chain([Outcome::Nothing]).collect()
+    let refund = refund.map(Outcome::Refund);
+    stock.chain(payment).chain(refund).chain([refused(0), refused(1000), Outcome::Nothing]).collect()
 }
 
 fn first(step: Step, outcome: &Outcome) -> Decision {
@@ -122,6 +127,9 @@ fn answers_mean_exactly_this() {
                     Outcome::Payment(Err(error)) => error.to_string(),
                     Outcome::Refund(Ok(back)) => format!("{:?}", back.status),
                     Outcome::Refund(Err(error)) => error.to_string(),
+                    Outcome::RefundRefused { reason, elsewhere } => {
+                        format!("{reason}, {elsewhere} elsewhere")
+                    }
                     Outcome::Nothing => "-".to_owned(),
                 };
                 if !matches!(step, Step::Confirm | Step::Close | Step::CreateIntent) {
@@ -161,6 +169,8 @@ fn answers_mean_exactly_this() {
             "refund: Succeeded -> refund_succeeded",
             "refund: Failed -> refund_failed",
             "refund: refused: charge_already_refunded -> refund_failed",
+            "refund: charge_already_refunded, 0.00 USD elsewhere -> refund_failed",
+            "refund: charge_already_refunded, 10.00 USD elsewhere -> refunded_elsewhere",
             "release_stock: Released -> stock_released",
             "release_stock: Returned -> stock_released",
         ]
@@ -195,6 +205,18 @@ fn a_capture_of_another_amount_is_stuck_and_not_confirmed() {
         panic!("{decision:?}");
     };
     assert!(reason.contains("was captured"), "{reason}");
+}
+
+/// Somebody captured a part by hand, at the provider, and then the order is cancelled.
+#[test]
+fn a_capture_of_another_amount_is_given_back_when_the_order_is_undone() {
+    let mut part = intent(IntentStatus::Captured);
+    part.captured.minor = 600;
+    let mut order = at(Step::CancelIntent);
+    let decision = decide_at(&order, Step::CancelIntent, &Outcome::Payment(Ok(part)));
+    let Decision::Happened(event) = decision else { panic!("{decision:?}") };
+    apply(&mut order, event, 1, NOW).unwrap();
+    assert_eq!((order.step, order.left_to_refund().minor), (Some(Step::Refund), 600));
 }
 
 #[test]

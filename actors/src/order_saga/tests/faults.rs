@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use super::holds::HoldFault;
 use super::world::{World, ask, hasty, now};
 use crate::inventory::HoldStatus;
-use crate::money::Money;
+use crate::money::{Currency, Money};
 use crate::order_saga::{AcceptError, OrderStatus, Reason, Step, TimelineStatus};
 use crate::providers::{
     Intent, IntentRequest, IntentStatus, NotChargeable, PaymentError, Payments, ProviderRefund, RefundRequest,
@@ -109,6 +109,9 @@ impl Payments for KeepsItsErrors {
     }
     async fn find_refund(&self, request: &RefundRequest) -> Result<Option<ProviderRefund>, PaymentError> {
         self.inner.find_refund(request).await
+    }
+    async fn refunded_elsewhere(&self, intent_id: &str, currency: Currency) -> Result<Money, PaymentError> {
+        self.inner.refunded_elsewhere(intent_id, currency).await
     }
 }
 

@@ -54,7 +54,7 @@ async fn refund(replica: &Replica, id: &str, refund_id: &str) -> Refund {
 
 /// Orders that ended in every way, and what is said of them, true or not.
 async fn many(world: &World, replica: &Replica, orders: usize) -> (Vec<String>, Vec<Notice>) {
-    use Claim::{Authorized, Canceled, Captured, Failed, Refunded};
+    use Claim::{Authorized, Canceled, Captured, Failed, GivenBack, Refunded};
     let (mut ids, mut notices) = (Vec::new(), Vec::new());
     for n in 0..orders {
         world.holds.set("a", 1000);
@@ -72,7 +72,7 @@ async fn many(world: &World, replica: &Replica, orders: usize) -> (Vec<String>, 
             world.payments.charge_late(&id);
         }
         let intent = world.payments.intents(&id)[0].id.clone();
-        for claim in [Authorized, Captured, Failed, Canceled, Refunded] {
+        for claim in [Authorized, Captured, Failed, Canceled, Refunded, GivenBack] {
             notices.push(notice(notices.len(), &id, &intent, claim));
             // About an intent that is none of the order's, and an order that is not there.
             notices.push(notice(notices.len(), &id, "pi_other", claim));
@@ -94,7 +94,7 @@ async fn ends(world: &World, replica: &Replica, ids: &[String]) -> Vec<(OrderSta
     ends
 }
 
-/// Orders of one run: each is told of by 15 notices. `scripts/chaos` asks for more by
+/// Orders of one run: each is told of by 18 notices. `scripts/chaos` asks for more by
 /// `STEWARD_CHAOS`.
 fn scale() -> usize {
     if std::env::var_os("STEWARD_CHAOS").is_some() { 672 } else { 72 }
@@ -287,6 +287,12 @@ async fn a_refund_that_fails_after_all_is_made_again_once_and_only_if_it_did() {
     world.until("it is listed", async || world.order(&replica, &id).await.stuck_since.is_some()).await;
     assert_eq!(world.order(&replica, &id).await.status, OrderStatus::Refunding);
     assert_eq!(world.payments.ledger(&id).refunds, 2);
+
+    // What they give back by hand ends it, heard of or not.
+    world.payments.refund_by_hand(&id, 2999);
+    let order = world.settled(&replica, &id).await;
+    assert_eq!((order.status, order.payment.refunded), (OrderStatus::Refunded, 2999));
+    world.check(&replica, &id).await;
 }
 
 #[actix_rt::test]
@@ -372,4 +378,100 @@ async fn a_refund_that_fails_before_that_can_be_recorded_should_be_told_of_again
     assert_eq!(world.settled(&replica, &id).await.status, OrderStatus::Refunded);
     world.check(&replica, &id).await;
     assert_eq!((world.holds.available("a"), world.holds.available("b")), (10, 10));
+}
+
+/// Somebody gives money back at the provider, and the provider says so.
+#[actix_rt::test]
+async fn what_was_refunded_by_hand_counts_once_and_only_if_it_was() {
+    for shipped in [false, true] {
+        let world = World::new();
+        let replica = world.replica("r1");
+        let (id, intent) = confirmed(&world, &replica, "k").await;
+        let at_rest = if shipped { OrderStatus::Shipped } else { OrderStatus::Confirmed };
+        if shipped {
+            command(&replica, &id, OrderCommand::Ship { tracking_number: None }).await;
+        }
+        let said = notice(1, &id, &intent, Claim::GivenBack);
+        assert_eq!(replica.orders.notice(&said).await.unwrap(), Heed::Nothing, "nothing was");
+        // A refund of ours is told of in the same words.
+        ask_back(&replica, &id, "ours", Share::Amount(usd(99))).await;
+        world.settled(&replica, &id).await;
+        assert_eq!(replica.orders.notice(&said).await.unwrap(), Heed::Nothing, "it was ours");
+
+        world.payments.refund_by_hand(&id, 1000);
+        let down = PaymentError::Unavailable { reason: "down".to_owned(), retry_after: None };
+        world.payments.script(PaymentCall::RefundedElsewhere, [PaymentFault::Fails(down)]);
+        assert!(replica.orders.notice(&said).await.is_err(), "it should be said again");
+        assert_eq!(replica.orders.notice(&said).await.unwrap(), Heed::LookElsewhere);
+        for again in [said, notice(2, &id, &intent, Claim::GivenBack)] {
+            assert_eq!(replica.orders.notice(&again).await.unwrap(), Heed::Nothing);
+        }
+        let order = world.check(&replica, &id).await;
+        assert_eq!((order.status, order.step, order.payment.refunded), (at_rest, None, 1099));
+        assert_eq!(order.left_to_refund(), usd(1900));
+
+        // All that is left, too: the order ends, and goods that are there come back.
+        world.payments.refund_by_hand(&id, 1900);
+        let said = notice(3, &id, &intent, Claim::GivenBack);
+        assert_eq!(replica.orders.notice(&said).await.unwrap(), Heed::LookElsewhere);
+        let order = world.settled(&replica, &id).await;
+        assert_eq!((order.status, order.payment.refunded), (OrderStatus::Refunded, 2999));
+        world.check(&replica, &id).await;
+        assert_eq!(world.holds.available("a"), if shipped { 8 } else { 10 });
+        let timeline = replica.orders.timeline(&id).await.unwrap().entries;
+        let told = timeline
+            .iter()
+            .filter(|entry| entry.detail.as_ref().is_some_and(|d| d.contains("at the provider")));
+        assert_eq!(told.count(), 2);
+    }
+}
+
+/// The provider does not say so, or not yet: a refund of ours meets it.
+#[actix_rt::test]
+async fn an_order_of_which_money_was_refunded_by_hand_is_undone_all_the_same() {
+    for by_hand in [1000, 2999] {
+        let world = World::new();
+        let replica = world.replica("r1");
+        let (id, intent) = confirmed(&world, &replica, "k").await;
+        world.payments.refund_by_hand(&id, by_hand);
+        command(&replica, &id, CANCEL).await;
+        let order = world.settled(&replica, &id).await;
+        assert_eq!((order.status, order.payment.refunded), (OrderStatus::Refunded, 2999), "{by_hand}");
+        world.check(&replica, &id).await;
+        assert_eq!(world.payments.ledger(&id).refunded, 2999);
+        assert_eq!((world.holds.available("a"), world.holds.available("b")), (10, 10));
+        assert_eq!(refund(&replica, &id, &format!("{id}-rest")).await.status, RefundStatus::Failed);
+        let said = notice(1, &id, &intent, Claim::GivenBack);
+        assert_eq!(replica.orders.notice(&said).await.unwrap(), Heed::Nothing);
+    }
+}
+
+#[actix_rt::test]
+async fn refunds_that_too_little_is_left_for_end_as_failed() {
+    let world = World::new();
+    let replica = world.replica("r1");
+    let (id, intent) = confirmed(&world, &replica, "k").await;
+    world.payments.refund_by_hand(&id, 1000);
+    ask_back(&replica, &id, "one", Share::Amount(usd(2500))).await;
+    let order = world.settled(&replica, &id).await;
+    assert_eq!((order.status, order.payment.refunded), (OrderStatus::Confirmed, 1000));
+    assert_eq!(refund(&replica, &id, "one").await.status, RefundStatus::Failed);
+    world.check(&replica, &id).await;
+
+    // All is given back by hand while two of ours are under way; the provider says so first.
+    let mut held = world.payments.hold(PaymentCall::Refund);
+    ask_back(&replica, &id, "two", Share::Amount(usd(500))).await;
+    held.arrived().await;
+    ask_back(&replica, &id, "three", Share::Amount(usd(600))).await;
+    world.payments.refund_by_hand(&id, 1999);
+    let said = notice(1, &id, &intent, Claim::GivenBack);
+    assert_eq!(replica.orders.notice(&said).await.unwrap(), Heed::LookElsewhere);
+    held.release();
+    let order = world.settled(&replica, &id).await;
+    assert_eq!((order.status, order.payment.refunded), (OrderStatus::Refunded, 2999));
+    world.check(&replica, &id).await;
+    for id_of in ["two", "three"] {
+        assert_eq!(refund(&replica, &id, id_of).await.status, RefundStatus::Failed);
+    }
+    assert_eq!(world.payments.ledger(&id).refunded, 2999);
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use super::world::{World, ask};
 use crate::cluster::Clock;
-use crate::money::Money;
+use crate::money::{Currency, Money};
 use crate::order_saga::{OrderStatus, TimelineStatus};
 use crate::providers::{
     Breaker, BreakerOptions, GuardedPayments, Intent, IntentRequest, NotChargeable, PaymentError, Payments,
@@ -73,6 +73,10 @@ impl Payments for Way {
 
     async fn find_refund(&self, request: &RefundRequest) -> Result<Option<ProviderRefund>, PaymentError> {
         self.pass()?.find_refund(request).await
+    }
+
+    async fn refunded_elsewhere(&self, intent_id: &str, currency: Currency) -> Result<Money, PaymentError> {
+        self.pass()?.refunded_elsewhere(intent_id, currency).await
     }
 }
 

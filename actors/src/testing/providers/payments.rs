@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::script::{Gate, Held, Script, pass};
-use crate::money::Money;
+use crate::money::{Currency, Money};
 use crate::providers::{
     Intent, IntentRequest, IntentStatus, NotChargeable, PaymentError, Payments, ProviderRefund,
     ProviderRefundStatus, RefundRequest,
@@ -31,6 +31,8 @@ pub enum PaymentCall {
     Refund,
     /// [`Payments::find_refund`].
     FindRefund,
+    /// [`Payments::refunded_elsewhere`].
+    RefundedElsewhere,
 }
 
 /// What a call meets instead of going well.
@@ -79,6 +81,8 @@ struct State {
     /// By our id, and the keys they were asked for with.
     refunds: BTreeMap<String, ProviderRefund>,
     refund_keys: HashMap<String, String>,
+    /// Minor units that were given back by hand, by intent.
+    by_hand: HashMap<String, i64>,
     ledger: BTreeMap<String, OrderLedger>,
 }
 
@@ -197,6 +201,19 @@ impl ScriptedPayments {
             let entry = ledger.entry(order_id.to_owned()).or_default();
             entry.captures += 1;
             entry.captured += held.intent.amount.minor;
+        }
+    }
+
+    /// Gives so many minor units of the order's intents back, by hand: what somebody may do at the
+    /// provider.
+    pub fn refund_by_hand(&self, order_id: &str, minor: i64) {
+        let mut state = lock(&self.state);
+        let State { intents, by_hand, ledger, .. } = &mut *state;
+        for held in intents.values().filter(|held| held.order_id == order_id) {
+            *by_hand.entry(held.intent.id.clone()).or_default() += minor;
+            let entry = ledger.entry(order_id.to_owned()).or_default();
+            entry.refunds += 1;
+            entry.refunded += minor;
         }
     }
 
@@ -431,12 +448,18 @@ impl Payments for ScriptedPayments {
         self.scripted(PaymentCall::FindRefund, |state, _| Ok(state.refunds.get(&request.refund_id).cloned()))
             .await
     }
+
+    async fn refunded_elsewhere(&self, intent_id: &str, currency: Currency) -> Result<Money, PaymentError> {
+        self.scripted(PaymentCall::RefundedElsewhere, |state, _| {
+            Ok(Money::new(state.by_hand.get(intent_id).copied().unwrap_or(0), currency))
+        })
+        .await
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::money::Currency;
 
     fn request(order: &str, method: &str) -> IntentRequest {
         IntentRequest {
