@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::errors::CatalogError;
 use super::product::{Product, Variant};
-use super::service::CatalogError;
-use super::{MOST_ATTRIBUTES, MOST_VARIANTS, labels};
+use super::{MOST_ATTRIBUTES, MOST_VARIANTS};
 use crate::inventory::Sku;
 use crate::money::{Currency, Money};
 
