@@ -124,7 +124,7 @@ pub(super) fn check(product: &Product) -> Result<(), CatalogError> {
             return Err(invalid(number, "currency", "other_currency", message));
         }
     }
-    if labels::attribute_pairs(product).len() > MOST_ATTRIBUTES {
+    if product.attribute_pairs().len() > MOST_ATTRIBUTES {
         return Err(CatalogError::TooManyAttributes);
     }
     Ok(())
