@@ -4,9 +4,9 @@ use std::io::Write;
 
 use secrecy::ExposeSecret;
 
+use super::failure::Failure;
 use super::stores;
 use super::{Asked, Share, Steward};
-use crate::cli::Failure;
 use crate::config::Config;
 
 /// Serves this share of the work until the process is told to stop.
