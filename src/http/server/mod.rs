@@ -30,6 +30,7 @@ use super::frame::Frame;
 use super::guard::Rules;
 use super::json::BodyDeadline;
 use super::limiting::Limiting;
+use super::openapi;
 use super::routes::{self, Served};
 use crate::config;
 
@@ -209,7 +210,7 @@ impl Listener {
                 idle: Duration::from_secs(settings.idle_seconds),
             },
             body: BodyDeadline(Duration::from_secs(settings.body_seconds)),
-            templates: Data::new(Templates::of(&served)),
+            templates: Data::new(Templates::of(&openapi::operations(&served))),
             rules: Arc::new(Rules::of(&served)),
             served,
             routes,
