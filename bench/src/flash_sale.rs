@@ -12,13 +12,10 @@ use steward_actors::inventory::{HoldLine, HoldRequest, Holds};
 use steward_actors::store::Store;
 
 use crate::Failure;
-use crate::raw::{Raw, SKU, crowd};
+use crate::raw::{Raw, SKU, crowd, fresh};
 use crate::report::{Row, aims, table};
 use crate::sale_over_http::OverHttp;
-use crate::shop::{inventory, stock_up};
-
-/// More than anyone buys.
-pub const UNITS: i64 = 100_000_000;
+use crate::shop::{UNITS, exact, inventory, stock_up};
 
 /// What is to be run.
 pub struct Sale {
@@ -97,10 +94,6 @@ async fn on_mongo(
     Ok(row)
 }
 
-pub fn fresh() -> String {
-    format!("bench{}", uuid::Uuid::new_v4().simple())
-}
-
 /// A database with the collections of the service, their indexes and validators, and stock.
 async fn stocked(uri: &SecretString) -> Result<Raw, Failure> {
     let database = fresh();
@@ -174,17 +167,4 @@ async fn actors(
         remark.push_str(&format!(", {refused} told to come back"));
     }
     Ok(Row { name, done, took, latencies, remark })
-}
-
-/// The stock must tell of exactly what was answered with yes.
-pub fn exact(held: i64, done: u64) -> Result<String, Failure> {
-    let answered = i64::try_from(done)?;
-    if held == answered {
-        return Ok("stock exact".to_owned());
-    }
-    // A yes whose answer was lost is held, and its buyer was told to ask again with the same id.
-    if held > answered {
-        return Ok(format!("{} held without an answer", held - answered));
-    }
-    Err(format!("{answered} were told yes, {held} are held").into())
 }

@@ -18,9 +18,8 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use crate::Failure;
-use crate::flash_sale::fresh;
 use crate::growth;
-use crate::raw::{Raw, crowd};
+use crate::raw::{Raw, crowd, fresh};
 use crate::report::print;
 use crate::server::{Place, Server, cpu};
 use crate::shop::{Identity, crowd_of, register, stock_up};

@@ -17,6 +17,11 @@ use tokio::sync::{mpsc, oneshot};
 /// The SKU that everyone wants.
 pub const SKU: &str = "HOT";
 
+/// The name of a database that nobody has.
+pub fn fresh() -> String {
+    format!("bench{}", uuid::Uuid::new_v4().simple())
+}
+
 /// One database, driven by hand.
 #[derive(Clone)]
 pub struct Raw {

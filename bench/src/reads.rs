@@ -13,8 +13,7 @@ use steward::storage::mongo::MongoStore;
 
 use crate::Failure;
 use crate::bare::{Bare, PATH};
-use crate::flash_sale::fresh;
-use crate::raw::Raw;
+use crate::raw::{Raw, fresh};
 use crate::report::{Row, aims, table};
 use crate::server::{Place, Server, cpu};
 use crate::wire::Wire;

@@ -12,8 +12,7 @@ use steward::storage::mongo::MongoStore;
 
 use crate::Failure;
 use crate::bare::PATH;
-use crate::flash_sale::fresh;
-use crate::raw::Raw;
+use crate::raw::{Raw, fresh};
 use crate::reads::Tokens;
 use crate::report::{Row, table};
 use crate::server::{ADMIN, Place, Server};

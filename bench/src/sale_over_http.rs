@@ -14,11 +14,12 @@ use steward_actors::store::Store;
 use tokio::sync::Mutex;
 
 use crate::Failure;
-use crate::flash_sale::{UNITS, exact, fresh};
-use crate::raw::{Raw, SKU, crowd};
+use crate::raw::{Raw, SKU, crowd, fresh};
 use crate::report::Row;
 use crate::server::{Place, Server, cpu};
-use crate::shop::{Identity, crowd_of, held_over_http, inventory, register, stock_up, stock_up_over_http};
+use crate::shop::{
+    Identity, UNITS, crowd_of, exact, held_over_http, inventory, register, stock_up, stock_up_over_http,
+};
 use crate::wire::Wire;
 
 /// Holds that a user may have live.

@@ -16,6 +16,9 @@ use crate::Failure;
 use crate::server::ADMIN;
 use crate::wire::Wire;
 
+/// More than anyone buys.
+pub const UNITS: i64 = 100_000_000;
+
 /// Someone who is logged in.
 #[derive(Clone)]
 pub struct Identity {
@@ -64,6 +67,19 @@ pub async fn stock_up(store: Arc<dyn Store>, skus: &[String], units: i64) -> Res
         inventory.adjust(received).await?;
     }
     Ok(())
+}
+
+/// The stock must tell of exactly what was answered with yes.
+pub fn exact(held: i64, done: u64) -> Result<String, Failure> {
+    let answered = i64::try_from(done)?;
+    if held == answered {
+        return Ok("stock exact".to_owned());
+    }
+    // A yes whose answer was lost is held, and its buyer was told to ask again with the same id.
+    if held > answered {
+        return Ok(format!("{} held without an answer", held - answered));
+    }
+    Err(format!("{answered} were told yes, {held} are held").into())
 }
 
 /// Registers one user over HTTP, so that a server made the records that [`crowd_of`] copies.

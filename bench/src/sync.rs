@@ -21,7 +21,7 @@ use tokio::time::{Instant, interval, sleep};
 use crate::Failure;
 use crate::raw::Raw;
 use crate::report::print;
-use crate::server::{Place, Server, cpu};
+use crate::server::{Place, Server, cpu, resident};
 use crate::wire::Wire;
 
 /// What is measured.
@@ -315,13 +315,6 @@ impl World {
         }
         Err("the slots were not spread within 60 s".into())
     }
-}
-
-/// KiB that a process has in memory.
-pub fn resident(pid: u32) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0.0)
 }
 
 /// Actors of connections that are alive, by the server's own figure.

@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
 use crate::Failure;
-use crate::sync::resident;
+use crate::server::resident;
 
 /// Actors that live at once.
 const ACTORS: usize = 5000;

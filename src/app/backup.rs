@@ -11,9 +11,9 @@ use steward_actors::session::SESSIONS;
 use steward_actors::store::{Batch, Collection};
 
 use super::commands::say;
+use super::failure::Failure;
 use super::schema::SCHEMA;
 use super::stores::{self, OpenStore};
-use crate::cli::Failure;
 use crate::config::Config;
 use crate::storage::backup::{BackupError, Reader};
 use crate::storage::sqlite;

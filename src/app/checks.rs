@@ -19,9 +19,9 @@ use steward_actors::store::{Store, StoreError};
 use steward_actors::time::Timestamp;
 use steward_actors::users::{Password, PasswordHasher};
 
+use super::check::Check;
 use super::outside::configured_plaid;
 use super::stores::OpenStore;
-use crate::cli::Check;
 use crate::config::Config;
 use crate::passwords::Argon2Passwords;
 use crate::providers::{Courier, EcbRates, OpenCage, PlaidBank, SmtpMailer, StripePayments, Timeouts};
@@ -329,7 +329,7 @@ async fn geocoding(config: &Config) -> Option<Check> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::Verdict;
+    use crate::app::Verdict;
 
     fn grade(check: &Check) -> &'static str {
         match &check.verdict {

@@ -4,9 +4,8 @@ use std::io::Write;
 
 use secrecy::ExposeSecret;
 
-use super::stores;
-use super::{Asked, Share, Steward};
-use crate::cli::Failure;
+use super::failure::Failure;
+use super::{Asked, Share, Steward, outside, stores};
 use crate::config::Config;
 
 /// Serves this share of the work until the process is told to stop.
@@ -65,7 +64,7 @@ pub async fn sandbox(config: Config) -> Result<(), Failure> {
         tracing::info!(sandbox = url, "listening");
         let _ = say(&format!("The sandbox is at {url} (ledger: {url}/_sandbox/ledger). Ctrl-C stops it.\n"));
     };
-    stores::serve_sandbox(&config, told).await.map_err(Failure::new)
+    outside::serve_sandbox(&config, told).await.map_err(Failure::new)
 }
 
 /// To standard output; a reader that has gone is no failure.

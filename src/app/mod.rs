@@ -5,9 +5,11 @@
 //! decision of the domain.
 
 mod backup;
+mod check;
 mod checks;
 mod commands;
 mod errors;
+mod failure;
 mod first_admin;
 mod gauges;
 mod keys;
@@ -59,9 +61,11 @@ use crate::storage::redis::RedisPool;
 use crate::telemetry;
 
 pub use backup::{backup, restore};
+pub use check::{Check, Verdict};
 pub use checks::checks;
 pub use commands::{migrate, sandbox, seed, serve};
 pub use errors::ServeError;
+pub use failure::Failure;
 pub use first_admin::AdminError;
 pub use keys::OpenKeysError;
 pub use operators::{JobsAct, jobs, reseal_keys};

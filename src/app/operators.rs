@@ -11,9 +11,9 @@ use steward_actors::outbox::{JobStatus, Jobs, Waker};
 use steward_actors::store::Store;
 
 use super::commands::say;
+use super::failure::Failure;
 use super::keys;
 use super::stores::{OpenStore, OpenStoreError};
-use crate::cli::Failure;
 use crate::config::Config;
 use crate::storage::sqlite::OpenError;
 

@@ -148,6 +148,24 @@ impl Outside {
     }
 }
 
+/// Serves the sandbox alone, until the process is told to stop; `told` gets its address.
+///
+/// # Errors
+/// [`OutsideError`].
+pub(super) async fn serve_sandbox(config: &Config, told: impl FnOnce(&str)) -> Result<(), OutsideError> {
+    let opened = OpenStore::open_for_sandbox(config).await?;
+    let bind = address(&config.sandbox.bind)?;
+    let running = Sandbox::start(opened.store.clone(), bind, SandboxOptions::default()).await?;
+    if let Some(url) = config.sandbox.webhook_url.clone().filter(|_| config.sandbox.webhooks) {
+        running.send_webhooks_to(url);
+    }
+    told(running.url());
+    super::told_to_stop().await;
+    running.stop().await;
+    opened.close().await;
+    Ok(())
+}
+
 /// What payment webhooks are signed with: what is configured, or the sandbox's.
 async fn webhook_secret(config: &Config, sandbox: Option<&Running>) -> Option<SecretString> {
     if let Some(secret) = &config.payments.webhook_secret {
@@ -266,7 +284,7 @@ fn mailer(config: &Config) -> Result<Arc<dyn Mailer>, OutsideError> {
 }
 
 /// The first address that `text` names.
-pub(super) fn address(text: &str) -> Result<SocketAddr, OutsideError> {
+fn address(text: &str) -> Result<SocketAddr, OutsideError> {
     let found = text.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
     found.ok_or_else(|| OutsideError::Address(text.to_owned()))
 }

@@ -13,8 +13,8 @@ use steward_actors::store::{PRIMARY, Query, Store, find};
 use steward_actors::supervision::Tree;
 
 use super::commands::say;
+use super::failure::Failure;
 use super::operators::{by, each, one_line, open};
-use crate::cli::Failure;
 use crate::config::Config;
 
 /// What is done with orders under way.

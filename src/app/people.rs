@@ -11,9 +11,9 @@ use steward_actors::supervision::Tree;
 use steward_actors::users::{Edit, Editor, Email, NewUser, Password, User, Users};
 
 use super::commands::say;
+use super::failure::Failure;
 use super::operators::{by, open};
 use super::{keys, session_ports};
-use crate::cli::Failure;
 use crate::config::Config;
 use crate::passwords::Argon2Passwords;
 use crate::storage::redis::RedisPool;

@@ -1,6 +1,5 @@
 //! Opening stores: the embedded one or MongoDB, for Steward and for its sandbox.
 
-use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use super::schema::SCHEMA;
 use crate::config::{Config, Profile};
 use crate::passwords::Argon2Passwords;
-use crate::sandbox::{self, Sandbox, SandboxOptions};
+use crate::sandbox;
 use crate::storage::mongo::{self, ConnectError, MigrateError, MongoStore};
 use crate::storage::sqlite::{OpenError, SqliteStore};
 
@@ -247,25 +246,4 @@ async fn seed_store(store: &Arc<dyn Store>) -> Result<Vec<Seeded>, String> {
     }
     accounts::seed(store.as_ref(), clock.now()).await.map_err(|error| error.to_string())?;
     Ok(seeded)
-}
-
-/// Serves the sandbox alone, until the process is told to stop; `told` gets its address.
-///
-/// # Errors
-/// [`super::OutsideError`].
-pub(super) async fn serve_sandbox(
-    config: &Config,
-    told: impl FnOnce(&str),
-) -> Result<(), super::OutsideError> {
-    let opened = OpenStore::open_for_sandbox(config).await?;
-    let bind: SocketAddr = super::outside::address(&config.sandbox.bind)?;
-    let running = Sandbox::start(opened.store.clone(), bind, SandboxOptions::default()).await?;
-    if let Some(url) = config.sandbox.webhook_url.clone().filter(|_| config.sandbox.webhooks) {
-        running.send_webhooks_to(url);
-    }
-    told(running.url());
-    super::told_to_stop().await;
-    running.stop().await;
-    opened.close().await;
-    Ok(())
 }

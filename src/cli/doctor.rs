@@ -11,55 +11,8 @@ use std::path::Path;
 
 use steward_actors::ids;
 
-use crate::app;
+use crate::app::{self, Check, Verdict};
 use crate::config::{Config, Fault, Loaded, Profile};
-
-/// What one check found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Check {
-    /// What was looked at, such as `data.dir`.
-    pub name: String,
-    /// How it is.
-    pub verdict: Verdict,
-}
-
-/// How something is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Well; and what it is.
-    Ok(String),
-    /// It works, but.
-    Warn {
-        /// What is odd.
-        what: String,
-        /// What would do.
-        remedy: String,
-    },
-    /// Steward won't start, or won't work.
-    Fail {
-        /// What is wrong.
-        what: String,
-        /// What would do.
-        remedy: String,
-    },
-}
-
-impl Check {
-    /// All is well.
-    pub fn ok(name: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { name: name.into(), verdict: Verdict::Ok(what.into()) }
-    }
-
-    /// It works, but.
-    pub fn warn(name: impl Into<String>, what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { name: name.into(), verdict: Verdict::Warn { what: what.into(), remedy: remedy.into() } }
-    }
-
-    /// It won't work.
-    pub fn fail(name: impl Into<String>, what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { name: name.into(), verdict: Verdict::Fail { what: what.into(), remedy: remedy.into() } }
-    }
-}
 
 /// Looks at everything.
 pub(super) async fn examine(loaded: Result<Loaded, Vec<Fault>>) -> Vec<Check> {

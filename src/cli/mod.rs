@@ -8,7 +8,6 @@ mod health;
 mod operators;
 mod oversight;
 
-use std::fmt::Display;
 use std::future::Future;
 use std::io::{Write, stderr, stdout};
 use std::panic;
@@ -17,14 +16,12 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::app::{Role, Share};
-use crate::config::{self, Fault, Loaded};
+use crate::app::{Failure, Role, Share, Verdict};
+use crate::config::{self, Loaded};
 use crate::http::routes::Context;
 use crate::{app, http, telemetry};
 
 use oversight::ActorsWish;
-
-pub use doctor::{Check, Verdict};
 
 /// Users, sessions, linked accounts, catalogue, stock and orders behind one API.
 #[derive(Debug, Parser)]
@@ -146,25 +143,6 @@ struct Restore {
     /// Leave people logged in, also those who have logged out since the copy was made.
     #[arg(long)]
     keep_sessions: bool,
-}
-
-/// Why a command failed, in a sentence for the person at the terminal.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Failure(String);
-
-impl Failure {
-    /// `what` went wrong, and what would do.
-    pub fn new(what: impl Display) -> Self {
-        Self(what.to_string())
-    }
-}
-
-impl From<Vec<Fault>> for Failure {
-    fn from(faults: Vec<Fault>) -> Self {
-        let lines = faults.iter().map(|fault| format!("\n  {fault}"));
-        Self(format!("the configuration won't do:{}", lines.collect::<String>()))
-    }
 }
 
 /// Runs the command that the process was started with.

@@ -21,7 +21,7 @@ use actix_web::{HttpMessage, HttpResponse};
 use futures_util::Stream;
 use tokio::time::timeout;
 
-use super::server::Progress;
+use super::server::stream::Progress;
 
 /// Bytes of a body that are read after its answer is known, to keep the connection.
 const REST: usize = 64 * 1024;

@@ -24,7 +24,7 @@ use super::problem::Problem;
 use super::query::ValidQuery;
 use super::sessions::SessionView;
 use super::transactions::TransactionView;
-use super::users::UserView;
+use super::user_view::UserView;
 
 pub(super) fn configure(config: &mut ServiceConfig) {
     config.service(export_me);

@@ -1,7 +1,7 @@
 //! Requests that no route answers: 404, 405 with `Allow`, and `OPTIONS`.
 //!
-//! What methods a path has is read from the OpenAPI document, which is collected from the routes
-//! themselves.
+//! What methods a path has is told by who serves it, from the OpenAPI document, which is collected from
+//! the routes themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,9 +9,7 @@ use actix_web::http::header;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::openapi;
 use super::problem::Problem;
-use super::routes::Served;
 use super::template::Template;
 
 /// The paths that this server answers, and how; in each worker's `app_data`.
@@ -21,20 +19,17 @@ pub(super) struct Templates(Vec<Entry>);
 type Entry = (Template, BTreeSet<&'static str>);
 
 impl Templates {
-    /// Those of what is served.
-    pub(super) fn of(served: &Served) -> Self {
-        Self(read(&openapi::operations(served)))
+    /// Those of these documented paths, which have these methods.
+    pub(super) fn of(operations: &BTreeMap<String, BTreeSet<&'static str>>) -> Self {
+        let all = operations.iter();
+        let all = all
+            .flat_map(|(path, methods)| Template::all_of(path).map(|template| (template, methods.clone())));
+        Self(all.collect())
     }
 }
 
 fn templates(request: &HttpRequest) -> &[Entry] {
     request.app_data::<Data<Templates>>().map_or(&[], |templates| &templates.0)
-}
-
-fn read(operations: &BTreeMap<String, BTreeSet<&'static str>>) -> Vec<Entry> {
-    let all = operations.iter();
-    all.flat_map(|(path, methods)| Template::all_of(path).map(|template| (template, methods.clone())))
-        .collect()
 }
 
 /// The methods of the resource at `path`.
@@ -86,7 +81,7 @@ mod tests {
             ("/v2/hello", &["GET"]),
         ];
         let routes = routes.map(|(path, methods)| (path.to_owned(), methods.iter().copied().collect()));
-        methods(&read(&routes.into()), path).map(|methods| list(&methods))
+        methods(&Templates::of(&routes.into()).0, path).map(|methods| list(&methods))
     }
 
     #[test]

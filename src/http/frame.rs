@@ -28,7 +28,7 @@ use super::limiting::{Count, Limiting};
 use super::measure;
 use super::problem::Problem;
 use super::request_id::{RequestId, X_REQUEST_ID};
-use super::server::Door;
+use super::server::door::Door;
 
 /// Bytes of a path that the log keeps.
 const MAX_LOGGED_PATH: usize = 256;

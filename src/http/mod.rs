@@ -69,6 +69,7 @@ mod roles;
 mod sessions;
 mod transaction_commands;
 mod transactions;
+mod user_view;
 mod users;
 pub mod webhooks;
 

@@ -21,7 +21,8 @@ use super::page::{Binding, CursorText, Limit, Listed};
 use super::problem::Problem;
 use super::query::ValidQuery;
 use super::roles::are_distinct;
-use super::users::{UserView, checked};
+use super::user_view::UserView;
+use super::users::checked;
 
 pub(super) fn configure(config: &mut ServiceConfig) {
     config.service(list_users).service(create_user);

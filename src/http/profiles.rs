@@ -16,7 +16,8 @@ use super::etag::{self, IfMatch};
 use super::json::{OptionalJson, ValidJson, named};
 use super::problem::Problem;
 use super::query::{InPath, PathId};
-use super::users::{UserView, checked};
+use super::user_view::UserView;
+use super::users::checked;
 
 pub(super) fn configure(config: &mut ServiceConfig) {
     config

@@ -15,7 +15,7 @@ use super::etag::{self, IfMatch};
 use super::json::ValidJson;
 use super::problem::{FieldError, Problem};
 use super::query::{InPath, PathId};
-use super::users::UserView;
+use super::user_view::UserView;
 
 pub(super) fn configure(config: &mut ServiceConfig) {
     config.service(list_roles).service(put_role).service(put_user_roles);

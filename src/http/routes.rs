@@ -127,11 +127,6 @@ pub(super) fn operations(config: &mut actix_web::web::ServiceConfig) {
     ServiceConfig::new(config).configure(health::configure).configure(metrics::configure);
 }
 
-/// The path without its version, where it answers there too.
-pub(super) fn without_version(path: &str) -> Option<&str> {
-    path.strip_prefix("/v1").filter(|rest| rest.starts_with('/'))
-}
-
 /// Whether a path belongs to a version of the API.
 pub(super) fn is_versioned(path: &str) -> bool {
     path.strip_prefix("/v").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))

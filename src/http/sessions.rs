@@ -18,7 +18,7 @@ use super::json::{OptionalJson, ValidJson};
 use super::page::{Binding, Listed, Paging};
 use super::problem::Problem;
 use super::query::{InPath, PathId, ValidQuery};
-use super::users::UserView;
+use super::user_view::UserView;
 use super::values::{Time, is_one_line};
 
 pub(super) fn configure(config: &mut ServiceConfig) {

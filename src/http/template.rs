@@ -1,7 +1,5 @@
 //! Paths as they are written in routes: `/v1/users/{id}`.
 
-use super::routes;
-
 /// A path of which some segments are parameters.
 pub(super) struct Template {
     segments: Vec<Segment>,
@@ -15,7 +13,7 @@ enum Segment {
 impl Template {
     /// The templates of a documented path: itself, and without its version if it answers there.
     pub(super) fn all_of(path: &str) -> impl Iterator<Item = Self> {
-        [Some(path), routes::without_version(path)].into_iter().flatten().map(Self::new)
+        [Some(path), without_version(path)].into_iter().flatten().map(Self::new)
     }
 
     fn new(path: &str) -> Self {
@@ -54,4 +52,9 @@ impl Template {
     pub(super) fn len(&self) -> usize {
         self.segments.len()
     }
+}
+
+/// The path without its version, where it answers there too.
+fn without_version(path: &str) -> Option<&str> {
+    path.strip_prefix("/v1").filter(|rest| rest.starts_with('/'))
 }

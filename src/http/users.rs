@@ -17,7 +17,7 @@ use super::caller::Caller;
 use super::json::ValidJson;
 use super::problem::{FieldError, Problem};
 use super::sessions::{Login, device, opened};
-use super::values::{Time, is_one_line};
+use super::values::is_one_line;
 
 pub(super) fn configure(config: &mut ServiceConfig) {
     config.service(register).service(post_name).service(put_name).service(get_name);
@@ -78,49 +78,6 @@ pub(super) fn checked<T>(
     parsed: Result<T, InvalidValue>,
 ) -> Option<T> {
     parsed.map_err(|wrong| errors.push(FieldError::new(pointer, wrong.code, wrong.message))).ok()
-}
-
-/// A user.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct UserView {
-    id: String,
-    email: String,
-    /// Takes the place of `email` once it is verified.
-    #[schema(required = true)]
-    pending_email: Option<String>,
-    #[schema(required = true)]
-    username: Option<String>,
-    name: String,
-    /// In years.
-    #[schema(required = true)]
-    age: Option<i64>,
-    roles: Vec<String>,
-    email_verified: bool,
-    disabled: bool,
-    version: u64,
-    created_at: Time,
-    updated_at: Time,
-}
-
-impl UserView {
-    pub(super) fn of(user: Versioned<User>) -> Self {
-        let Versioned { value: user, version } = user;
-        Self {
-            id: user.id,
-            email: user.email,
-            pending_email: user.pending_email,
-            username: user.username,
-            name: user.name,
-            age: user.age,
-            roles: user.roles,
-            email_verified: user.email_verified,
-            disabled: user.disabled,
-            version,
-            created_at: user.created_at.into(),
-            updated_at: user.updated_at.into(),
-        }
-    }
 }
 
 /// Registers a user and opens their first session.

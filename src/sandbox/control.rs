@@ -14,7 +14,6 @@ use steward_actors::store::{
 use super::World;
 use super::answer::Answer;
 use super::bank::{Fault, mint};
-use super::geocoding::GeocodingFault;
 use super::payments;
 use super::payments::{INTENTS, Intent};
 use super::webhooks::Sending;
@@ -107,6 +106,24 @@ impl Switches {
             "webhooks": self.webhooks,
         }))
     }
+}
+
+/// What every look-up of an address meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum GeocodingFault {
+    /// An answer that is late.
+    Slow,
+    /// 402.
+    QuotaSpent,
+    /// 429 with Retry-After.
+    RateLimited,
+    /// 200 with half an answer.
+    Garbage,
+    /// A gibibyte.
+    Endless,
+    /// 503.
+    Down,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]

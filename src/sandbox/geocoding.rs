@@ -2,33 +2,15 @@
 //! [OpenCage](https://opencagedata.com/api): it knows every address but those with `Nowhere` in them.
 
 use actix_web::{HttpResponse, web};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::World;
 use super::answer::{Answer, endless};
-use super::control::Switches;
+use super::control::{GeocodingFault, Switches};
 
 /// What no address has in it that there is.
 const NOWHERE: &str = "nowhere";
-
-/// What every look-up meets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum GeocodingFault {
-    /// An answer that is late.
-    Slow,
-    /// 402.
-    QuotaSpent,
-    /// 429 with Retry-After.
-    RateLimited,
-    /// 200 with half an answer.
-    Garbage,
-    /// A gibibyte.
-    Endless,
-    /// 503.
-    Down,
-}
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config.route("/geocode/v1/json", web::get().to(look_up));

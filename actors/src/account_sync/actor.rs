@@ -6,7 +6,7 @@ use std::sync::Arc;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use tracing::Instrument;
 
-use super::connections::Disposal;
+use super::connection::Disposal;
 use super::errors::SyncError;
 use super::notice::Heeded;
 use super::run::Run;

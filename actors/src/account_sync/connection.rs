@@ -65,6 +65,16 @@ impl ConnectionStatus {
     }
 }
 
+/// What becomes of the accounts of a connection that is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Disposal {
+    /// They stay, as manual ones.
+    #[default]
+    KeepAccounts,
+    /// They are deleted too.
+    DeleteAccounts,
+}
+
 /// Who runs a connection now. The record's version is the fence; the claim says whom it is for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -3,20 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::actor::{AccountSync, Made, RequestRun, Revoke};
-use super::connection::{CONNECTIONS, Connection};
+use super::actor::{AccountSync, Heed, Made, RequestRun, Revoke};
+use super::connection::{CONNECTIONS, Connection, Disposal};
 use super::errors::{LinkError, SyncError};
 use super::link::{LinkRequest, Linked, link};
-use super::options::{Banks, SyncOptions};
+use super::notice::Heeded;
+use super::parts::SyncParts;
 use super::relink::{self, RelinkRequest};
 use super::run::{RUNS, Run};
 use super::work::{Desk, Work};
 use crate::accounts::forget_copies;
-use crate::cluster::{Clock, Territory};
 use crate::ids;
 use crate::providers::LinkToken;
-use crate::seal::Sealer;
-use crate::session::Invalidations;
 use crate::store::{Cursor, Query, Store, StoreError, Versioned, find, load};
 use crate::supervision::{Arbiters, Registry, RegistryOptions, Tree};
 use crate::time::Timestamp;
@@ -26,37 +24,6 @@ pub type ConnectionPage = (Vec<Versioned<Connection>>, Option<Cursor>);
 
 /// A page of runs, newest first, and where the next one begins.
 pub type RunPage = (Vec<Versioned<Run>>, Option<Cursor>);
-
-/// What becomes of the accounts of a connection that is deleted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Disposal {
-    /// They stay, as manual ones.
-    #[default]
-    KeepAccounts,
-    /// They are deleted too.
-    DeleteAccounts,
-}
-
-/// What account sync is made of.
-#[derive(Clone)]
-pub struct SyncParts {
-    /// The store.
-    pub store: Arc<dyn Store>,
-    /// The present.
-    pub clock: Arc<dyn Clock>,
-    /// The providers that can be linked.
-    pub banks: Banks,
-    /// What keeps credentials secret in the store.
-    pub sealer: Arc<dyn Sealer>,
-    /// This replica's incarnation, which claims are made for.
-    pub replica: String,
-    /// Where replicas tell each other of accounts that have changed.
-    pub channel: Arc<dyn Invalidations>,
-    /// Which connections are this replica's to run.
-    pub territory: Arc<dyn Territory>,
-    /// Bounds and intervals.
-    pub options: SyncOptions,
-}
 
 /// Links, lists, syncs and deletes connections. Cheap to clone.
 #[derive(Clone)]
@@ -69,7 +36,9 @@ pub struct Connections {
 /// take, a read that began before that, and the age of a copy.
 const COPIES_OUTLIVE: Duration = Duration::from_secs(30);
 /// How long a command may take: a few commits, retried.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Connections that one name of a provider's may be of.
+const MOST_NAMESAKES: usize = 10;
 
 impl Connections {
     /// Account sync over these parts. Nothing runs on a schedule until [`Self::schedule`] does.
@@ -92,7 +61,7 @@ impl Connections {
     }
 
     /// Links an institution: claims the setup token, 10 s at most (the default of
-    /// [`SyncOptions::claim_deadline`]), and queues the first run in the commit that makes the
+    /// [`super::SyncOptions::claim_deadline`]), and queues the first run in the commit that makes the
     /// connection. If the provider's answer is lost, the connection is made and needs the user
     /// again. Goes on when the caller has gone. A command that comes again gets what it made.
     ///
@@ -181,6 +150,29 @@ impl Connections {
     pub async fn request_sync(&self, user_id: &str, id: &str) -> Result<Run, SyncError> {
         self.owned(user_id, id).await?.ok_or(SyncError::NotFound)?;
         let command = RequestRun { user_id: user_id.to_owned(), run_id: ids::new_id() };
+        self.actors.ask(id, command, PATIENCE).await?
+    }
+
+    /// Heeds what `provider` says: that something about what it calls `reference` is new. `notice` names
+    /// the saying; a copy has the same name. Joins a run that is queued; one that is running has
+    /// perhaps not seen it, so another one follows it.
+    ///
+    /// # Errors
+    /// [`SyncError`]; it should be said again.
+    pub async fn noticed(&self, provider: &str, reference: &str, notice: &str) -> Result<Heeded, SyncError> {
+        let query = Query::by(&CONNECTIONS, "reference").equal(provider).equal(reference);
+        let (found, _) = find::<Connection>(self.store(), query.limit(MOST_NAMESAKES)).await?;
+        let mut heeded = Heeded::Unknown;
+        for connection in found.iter().filter(|connection| connection.value.is_listed()) {
+            let id = &connection.value.id;
+            let told = self.heed(id, format!("{id}.{notice}")).await?;
+            heeded = if heeded == Heeded::Wanted { heeded } else { told };
+        }
+        Ok(heeded)
+    }
+
+    async fn heed(&self, id: &str, notice: String) -> Result<Heeded, SyncError> {
+        let command = Heed { notice, run_id: ids::new_id() };
         self.actors.ask(id, command, PATIENCE).await?
     }
 

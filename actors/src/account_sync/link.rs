@@ -6,10 +6,10 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::connection::{Connection, ConnectionStatus};
-use super::connections::SyncParts;
 use super::credential::SealedCredential;
 use super::errors::LinkError;
 use super::merge::short;
+use super::parts::SyncParts;
 use super::settle::{lost, wanted};
 use super::under_way::Held;
 use super::work::BACKOFF;

@@ -5,14 +5,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::connection::{CONNECTIONS, Connection};
-use super::connections::Connections;
+use super::connection::Connection;
 use super::errors::SyncError;
 use super::run::{Run, RunStatus};
 use super::settle::wanted;
 use super::work::{ATTEMPTS, BACKOFF, Work, again};
-use crate::ids;
-use crate::store::{Batch, Collection, Entity, Field, Kind, Query, find, load};
+use crate::store::{Batch, Collection, Entity, Field, Kind, load};
 use crate::time::Timestamp;
 
 /// What was told, for as long as a copy of it could still count as fresh, and a day longer.
@@ -26,8 +24,6 @@ pub static BANK_NOTICES: Collection = Collection {
 
 /// How long a notice is remembered.
 const REMEMBERED: Duration = Duration::from_secs(25 * 3600);
-/// Connections that one name of a provider's may be of.
-const MOST_NAMESAKES: usize = 10;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -55,26 +51,6 @@ pub enum Heeded {
     Repeated,
     /// No connection is called that.
     Unknown,
-}
-
-impl Connections {
-    /// Heeds what `provider` says: that something about what it calls `reference` is new. `notice` names
-    /// the saying; a copy has the same name. Joins a run that is queued; one that is running has
-    /// perhaps not seen it, so another one follows it.
-    ///
-    /// # Errors
-    /// [`SyncError`]; it should be said again.
-    pub async fn noticed(&self, provider: &str, reference: &str, notice: &str) -> Result<Heeded, SyncError> {
-        let query = Query::by(&CONNECTIONS, "reference").equal(provider).equal(reference);
-        let (found, _) = find::<Connection>(self.store(), query.limit(MOST_NAMESAKES)).await?;
-        let mut heeded = Heeded::Unknown;
-        for connection in found.iter().filter(|connection| connection.value.is_listed()) {
-            let id = &connection.value.id;
-            let told = self.heed(id, format!("{id}.{notice}")).await?;
-            heeded = if heeded == Heeded::Wanted { heeded } else { told };
-        }
-        Ok(heeded)
-    }
 }
 
 impl Work {
@@ -115,12 +91,5 @@ impl Work {
             }
         }
         Err(last)
-    }
-}
-
-impl Connections {
-    async fn heed(&self, id: &str, notice: String) -> Result<Heeded, SyncError> {
-        let command = super::actor::Heed { notice, run_id: ids::new_id() };
-        self.actors.ask(id, command, super::connections::PATIENCE).await?
     }
 }

@@ -12,11 +12,11 @@ use metrics::{counter, histogram};
 use tokio::sync::SemaphorePermit;
 
 use super::connection::{Claim, Connection};
-use super::connections::SyncParts;
 use super::credential::SealedCredential;
 use super::errors::SyncError;
 use super::options::SyncOptions;
 use super::pace::Pace;
+use super::parts::SyncParts;
 use super::run::Run;
 use super::settle::{Known, Look, Moment, look, period, settle};
 use super::work::{ATTEMPTS, BACKOFF, Work, again};

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::connection::{Connection, ConnectionStatus};
-use super::connections::SyncParts;
 use super::credential::SealedCredential;
 use super::errors::LinkError;
 use super::link::{claim, fits, not_asked};
 use super::merge::short;
+use super::parts::SyncParts;
 use super::revocation;
 use super::run::{RUNS, Run};
 use super::settle::{REPLY_LOST, wanted};

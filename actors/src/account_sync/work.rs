@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use tokio::sync::{self, MutexGuard, Notify, Semaphore};
 
-use super::connection::Connection;
-use super::connections::{Disposal, SyncParts};
+use super::connection::{Connection, Disposal};
 use super::errors::SyncError;
+use super::parts::SyncParts;
 use super::revocation;
 use super::run::{RUNS, Run};
 use super::settle::{revoked, wanted};

@@ -10,6 +10,7 @@ mod account;
 mod days;
 mod details;
 mod errors;
+mod forgetting;
 mod ledger;
 mod removal;
 mod samples;

@@ -11,9 +11,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::account::{ACCOUNTS, Account};
+use super::account::Account;
 use super::days::BALANCES;
-use super::service::Accounts;
 use super::transaction::TRANSACTIONS;
 use crate::backoff::Backoff;
 use crate::ids;
@@ -21,7 +20,6 @@ use crate::outbox::{Job, JobError, Performer};
 use crate::store::{Batch, Collection, CommitError, Query, Store, StoreError, Write, load};
 use crate::time::Timestamp;
 use crate::tombstone::{self, tombstones};
-use crate::users::{Belongings, Records};
 
 /// Ids of accounts that were made by a command that can come again, and were deleted.
 pub static DELETED_ACCOUNTS: Collection = tombstones("deleted_accounts");
@@ -96,17 +94,6 @@ async fn sweep_collection(
             }
             Err(error) => return Err(StoreError::Unavailable(error.to_string())),
         }
-    }
-}
-
-#[async_trait]
-impl Belongings for Accounts {
-    async fn remove(&self, user_id: &str) -> Result<(), JobError> {
-        for collection in [&TRANSACTIONS, &BALANCES, &ACCOUNTS] {
-            Records::new(self.store.clone(), collection, "user").remove(user_id).await?;
-        }
-        self.tell_of_change(user_id).await;
-        Ok(())
     }
 }
 

@@ -7,7 +7,8 @@
 use super::category::{
     CATEGORIES, CHILDREN, Category, CategoryTree, MOST_CATEGORIES, MOST_DEPTH, TreeRecord,
 };
-use super::service::{Catalog, CatalogError, Made};
+use super::errors::CatalogError;
+use super::service::{Catalog, Made};
 use crate::store::{Batch, Cursor, PRIMARY, Query, StoreError, Versioned, find, load};
 use crate::tombstone::Tombstone;
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::errors::CatalogError;
 use super::product::{Product, Variant};
-use super::service::CatalogError;
-use super::{MOST_ATTRIBUTES, MOST_VARIANTS, labels};
+use super::{MOST_ATTRIBUTES, MOST_VARIANTS};
 use crate::inventory::Sku;
 use crate::money::{Currency, Money};
 
@@ -124,7 +124,7 @@ pub(super) fn check(product: &Product) -> Result<(), CatalogError> {
             return Err(invalid(number, "currency", "other_currency", message));
         }
     }
-    if labels::attribute_pairs(product).len() > MOST_ATTRIBUTES {
+    if product.attribute_pairs().len() > MOST_ATTRIBUTES {
         return Err(CatalogError::TooManyAttributes);
     }
     Ok(())

@@ -3,12 +3,6 @@
 //! A label that facets count begins with `+`, another with `-`, so that one look-up by prefix finds
 //! the former. Attributes are JSON inside, so that no name and value look like another pair.
 
-use std::collections::BTreeSet;
-
-use super::price;
-use super::product::Product;
-use crate::store::words;
-
 /// What the labels begin with that facets count.
 pub(super) const COUNTED: &str = "+";
 
@@ -27,23 +21,6 @@ pub(super) enum Counted {
     Attribute(String, String),
     /// Products in a band of prices.
     Band(usize),
-}
-
-/// The labels of a product, each once.
-pub(super) fn of(product: &Product) -> BTreeSet<String> {
-    let attributes = attribute_pairs(product).into_iter().map(|(name, value)| attribute(name, value));
-    let words = words::of(&product.name);
-    let mut labels: BTreeSet<String> = attributes.chain(words.iter().map(|one| word(one))).collect();
-    labels.insert(name(&words));
-    labels.extend(product.category_id.as_deref().map(category));
-    labels.insert(band(price::band(product.price_level())));
-    labels
-}
-
-/// The attributes that a product or one of its variants has.
-pub(super) fn attribute_pairs(product: &Product) -> BTreeSet<(&str, &str)> {
-    let own = product.variants.iter().flat_map(|variant| &variant.attributes);
-    product.attributes.iter().chain(own).map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
 pub(super) fn category(id: &str) -> String {
@@ -82,6 +59,8 @@ pub(super) fn read(label: &str) -> Option<Counted> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]

@@ -7,6 +7,7 @@
 mod categories;
 mod category;
 mod change;
+mod errors;
 mod facets;
 mod labels;
 mod price;
@@ -19,11 +20,12 @@ mod tests;
 pub use categories::{CategoryChange, NewCategory};
 pub use category::{CATEGORIES, CATEGORY_TREE, Category, DELETED_CATEGORIES, MOST_CATEGORIES, MOST_DEPTH};
 pub use change::{ProductChange, VariantChange};
+pub use errors::CatalogError;
 pub use facets::{AttributeFacet, CategoryFacet, Facets, PriceFacet, ValueFacet};
 pub use price::level_of_text;
 pub use product::{PRODUCTS, Product, SKUS, SkuRecord, Variant};
 pub use search::{ProductPage, ProductSearch, Sort};
-pub use service::{Catalog, CatalogError, Made, NewProduct};
+pub use service::{Catalog, Made, NewProduct};
 
 /// Variants that a product has at most.
 pub const MOST_VARIANTS: usize = 100;

@@ -1,6 +1,6 @@
 //! What the store keeps of the catalogue: `products` and `skus`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{labels, price};
 use crate::inventory::Sku;
 use crate::money::Money;
-use crate::store::{Body, Collection, Entity, Field, Index, Kind};
+use crate::store::{Body, Collection, Entity, Field, Index, Kind, words};
 use crate::time::Timestamp;
 
 /// The products, archived ones included.
@@ -130,7 +130,7 @@ impl Entity for Product {
             unreachable!("a product is a struct of serialisable fields")
         };
         body.insert(PRICE.to_owned(), self.price_level().into());
-        body.insert(LABELS.to_owned(), labels::of(self).into_iter().collect::<Vec<_>>().into());
+        body.insert(LABELS.to_owned(), self.labels().into_iter().collect::<Vec<_>>().into());
         body
     }
 }
@@ -139,6 +139,25 @@ impl Product {
     /// What its cheapest variant costs, as it is sorted by.
     pub(super) fn price_level(&self) -> i64 {
         self.variants.iter().map(|variant| price::level(variant.price)).min().unwrap_or_default()
+    }
+
+    /// What it is searched by and counted by, each label once.
+    fn labels(&self) -> BTreeSet<String> {
+        let attributes = self.attribute_pairs().into_iter();
+        let attributes = attributes.map(|(name, value)| labels::attribute(name, value));
+        let words = words::of(&self.name);
+        let words_in_name = words.iter().map(|word| labels::word(word));
+        let mut all: BTreeSet<String> = attributes.chain(words_in_name).collect();
+        all.insert(labels::name(&words));
+        all.extend(self.category_id.as_deref().map(labels::category));
+        all.insert(labels::band(price::band(self.price_level())));
+        all
+    }
+
+    /// The attributes that it or one of its variants has.
+    pub(super) fn attribute_pairs(&self) -> BTreeSet<(&str, &str)> {
+        let own = self.variants.iter().flat_map(|variant| &variant.attributes);
+        self.attributes.iter().chain(own).map(|(name, value)| (name.as_str(), value.as_str())).collect()
     }
 
     /// What an order needs to know of one of its variants.

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::Mutex;
 
 use super::change::{self, ProductChange};
+use super::errors::CatalogError;
 use super::product::{Product, SkuRecord, Variant};
 use crate::backoff::Backoff;
 use crate::cluster::Clock;
-use crate::inventory::{LapsedHolds, Sku, Stock};
+use crate::inventory::{LapsedHolds, Stock};
 use crate::store::{Batch, CommitError, Store, StoreError, Versioned, load, load_many};
 
 /// Attempts of one command that may come to nothing because others came first.
@@ -35,92 +35,6 @@ pub struct NewProduct {
     pub attributes: BTreeMap<String, String>,
     /// Its variants; no SKU twice, none that any product ever had, and all in one currency.
     pub variants: Vec<Variant>,
-}
-
-/// Why the catalogue did not do as asked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CatalogError {
-    /// Another product has, or had, this SKU.
-    #[error("the SKU {0} is taken")]
-    SkuTaken(Sku),
-    /// A variant of the command won't do.
-    #[error("{field} of variant {number}: {message}")]
-    InvalidVariant {
-        /// Which one of the command's, from 0.
-        number: usize,
-        /// What of it.
-        field: &'static str,
-        /// Why, for programs.
-        code: &'static str,
-        /// Why, for people.
-        message: String,
-    },
-    /// The product would have more variants than [`super::MOST_VARIANTS`].
-    #[error("there would be more than {} variants", super::MOST_VARIANTS)]
-    TooManyVariants,
-    /// The product and its variants would have more different attributes than
-    /// [`super::MOST_ATTRIBUTES`].
-    #[error("there would be more than {} different attributes", super::MOST_ATTRIBUTES)]
-    TooManyAttributes,
-    /// The command's id made something else before.
-    #[error("the command's id is another command's")]
-    KeyReused,
-    /// The command made a category, which was deleted since.
-    #[error("what the command made was deleted since")]
-    DeletedSince,
-    /// There is no category to put it in.
-    #[error("there is no such category")]
-    UnknownCategory,
-    /// There is no such product or category.
-    #[error("there is no such thing")]
-    NotFound,
-    /// It has another version than the change is to be based on.
-    #[error("it has changed meanwhile")]
-    OtherVersion,
-    /// The product is no longer sold.
-    #[error("the product is archived")]
-    Archived,
-    /// Some of the product is held, by a store read begun after the command arrived.
-    #[error("units are held of: {}", .0.join(", "))]
-    StockHeld(Vec<String>),
-    /// The category would be in itself.
-    #[error("the category would be in itself")]
-    Circle,
-    /// The tree would be deeper than [`super::MOST_DEPTH`].
-    #[error("categories would be more than {} deep", super::MOST_DEPTH)]
-    TooDeep,
-    /// There are [`super::MOST_CATEGORIES`] already.
-    #[error("there are {} categories already", super::MOST_CATEGORIES)]
-    TooManyCategories,
-    /// Other categories are in it.
-    #[error("other categories are in it")]
-    HasChildren,
-    /// Products are in it.
-    #[error("products are in it")]
-    InUse,
-    /// Nothing was done; try again later.
-    #[error("the catalogue is unavailable for now: {reason}")]
-    Unavailable {
-        /// What is the matter.
-        reason: String,
-        /// When to try again.
-        retry_after: Duration,
-    },
-    /// It may or may not have been done; ask again with the same id.
-    #[error("the outcome is unknown")]
-    OutcomeUnknown,
-}
-
-impl CatalogError {
-    fn unavailable(reason: impl ToString) -> Self {
-        Self::Unavailable { reason: reason.to_string(), retry_after: Duration::from_secs(1) }
-    }
-}
-
-impl From<StoreError> for CatalogError {
-    fn from(error: StoreError) -> Self {
-        Self::unavailable(error)
-    }
 }
 
 /// What a command made.

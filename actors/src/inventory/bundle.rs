@@ -20,8 +20,9 @@ use tokio::time::{Instant, sleep};
 
 use super::actor::{PARKED_FOR, Park, Parked, PlaceHold, SettleHold, StockActor};
 use super::pace::Pace;
-use super::pending::{Answer, Pending, Trouble, Work};
+use super::pending::{Answer, Pending, Work};
 use super::round::{self, Books, End};
+use super::trouble::Trouble;
 use crate::cluster::Clock;
 use crate::store::Store;
 use crate::supervision::{Envelope, Registry};

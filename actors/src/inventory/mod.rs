@@ -21,6 +21,7 @@ mod sku;
 mod state;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 pub use adjustment::{AdjustError, Adjusted, Adjustment};
 pub use holds::{Hold, HoldError, HoldLine, HoldRequest, HoldStatus, Holds, LapsedHolds, Placed, TakeError};

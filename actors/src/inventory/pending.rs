@@ -8,43 +8,15 @@ use tokio::time::Instant;
 use super::adjustment::{AdjustError, Adjusted, Adjustment};
 use super::decide::{Plan, Refusal, Settlement};
 use super::holds::{Hold, HoldError, HoldRequest, HoldStatus, Placed};
-use super::service::DEADLINE;
+use super::trouble::Trouble;
 use crate::store::Versioned;
 use crate::time::Timestamp;
 
-/// Why a command comes back without having been decided.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
-    /// Nothing was done.
-    Unavailable(String),
-    /// It may have been done.
-    OutcomeUnknown,
-}
-
+/// How long a command waits for its answer at most.
+pub(super) const DEADLINE: Duration = Duration::from_secs(2);
 /// How long a command waits before it is turned away: its caller waits a little longer, and so
 /// hears that nothing was done, and nothing is done for callers that have gone.
-pub(super) const PATIENCE: Duration = DEADLINE.saturating_sub(Duration::from_millis(500));
-
-/// When to come again after [`Trouble::Unavailable`].
-pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-impl From<Trouble> for HoldError {
-    fn from(trouble: Trouble) -> Self {
-        match trouble {
-            Trouble::Unavailable(reason) => Self::Unavailable { reason, retry_after: RETRY_AFTER },
-            Trouble::OutcomeUnknown => Self::OutcomeUnknown,
-        }
-    }
-}
-
-impl From<Trouble> for AdjustError {
-    fn from(trouble: Trouble) -> Self {
-        match trouble {
-            Trouble::Unavailable(reason) => Self::Unavailable { reason, retry_after: RETRY_AFTER },
-            Trouble::OutcomeUnknown => Self::OutcomeUnknown,
-        }
-    }
-}
+const PATIENCE: Duration = DEADLINE.saturating_sub(Duration::from_millis(500));
 
 /// What was decided, until it is committed; and where it goes then.
 pub(super) struct Answer<T, E> {

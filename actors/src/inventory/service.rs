@@ -17,40 +17,20 @@ use super::adjustment::{AdjustError, Adjusted, Adjustment};
 use super::bundle::BundleActor;
 use super::decide::Settlement;
 use super::holds::{Hold, HoldError, HoldLine, HoldRequest, HoldStatus, Holds, LapsedHolds, Placed};
-use super::pending::Trouble;
+use super::pending::DEADLINE;
 use super::records::{BY_SKU, HOLDS, LAPSING, MOVEMENTS, Movement};
 use super::state::Stock;
+use super::trouble::Trouble;
 use crate::cluster::Clock;
 use crate::store::{Batch, CommitError, Cursor, Query, Store, StoreError, Versioned, find, load, load_many};
-use crate::supervision::{Arbiters, AskError, Registry, RegistryOptions, Tree};
+use crate::supervision::{Arbiters, Registry, RegistryOptions, Tree};
 use crate::time::Timestamp;
 
-/// How long a command waits for its answer at most.
-pub(super) const DEADLINE: Duration = Duration::from_secs(2);
 /// The key of the one actor of all bundles.
 pub(super) const BUNDLES: &str = "all";
 
 /// Placed holds that are remembered, and for how long.
 const PLACED: (u64, Duration) = (10_000, Duration::from_secs(60));
-
-impl From<AskError> for Trouble {
-    fn from(error: AskError) -> Self {
-        match error {
-            AskError::OutcomeUnknown => Self::OutcomeUnknown,
-            // A customer reads it in the timeline.
-            AskError::Unavailable { retry_after } => {
-                Self::Unavailable(format!("it is asked again in {} s", retry_after.as_secs().max(1)))
-            }
-            AskError::Full | AskError::Leaving => Self::Unavailable(error.to_string()),
-        }
-    }
-}
-
-impl From<StoreError> for Trouble {
-    fn from(error: StoreError) -> Self {
-        Self::Unavailable(error.to_string())
-    }
-}
 
 /// Stock, as this replica serves it.
 #[derive(Clone)]

@@ -5,9 +5,9 @@
 
 use super::decide::Settlement;
 use super::holds::{Hold, HoldError, HoldRequest, HoldStatus, Placed};
-use super::pending::Trouble;
 use super::service::Inventory;
 use super::shopper::Shopper;
+use super::trouble::Trouble;
 use crate::store::{StoreError, Versioned, load, load_many};
 use crate::time::Timestamp;
 

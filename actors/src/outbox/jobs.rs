@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::Performer;
+use super::handed::Waker;
 use super::job::{JOBS, Job, JobStatus};
-use super::pump::Waker;
 use crate::audit::{AuditEntry, By};
 use crate::cluster::Clock;
 use crate::store::{

@@ -21,9 +21,10 @@ mod survey;
 
 use async_trait::async_trait;
 
+pub use handed::Waker;
 pub use job::{JOBS, Job, JobStatus};
 pub use jobs::{DeadLetterError, Jobs};
-pub use pump::{Outbox, OutboxOptions, Waker};
+pub use pump::{Outbox, OutboxOptions};
 pub use schedule::{SCHEDULES, Schedule, ScheduleState, Schedules, TurnError};
 pub use survey::{Survey, survey};
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::counter;
-use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tracing::{Instrument, Span};
 
-use super::handed::{Handed, Taking};
+use super::handed::{Taking, Waker};
 use super::job::{JOBS, Job, JobStatus, Retry};
 use super::{JobError, Performer};
 use crate::backoff::Backoff;
@@ -18,27 +18,6 @@ use crate::cluster::Clock;
 use crate::figures;
 use crate::span_in_trace;
 use crate::store::{Batch, CommitError, Query, Store, StoreError, Versioned, find};
-
-/// Wakes the outbox of this replica after a commit that has a job. A hint: the outbox finds jobs
-/// by looking for them. Cheap to clone.
-#[derive(Clone, Default)]
-pub struct Waker {
-    notify: Arc<Notify>,
-    pub(super) handed: Handed,
-}
-
-impl Waker {
-    /// There may be a job.
-    pub fn wake(&self) {
-        self.notify.notify_one();
-    }
-
-    /// Where one job is, more follow: a little later one look finds them all.
-    async fn woken(&self) {
-        self.notify.notified().await;
-        sleep(GATHERING).await;
-    }
-}
 
 /// Bounds.
 #[derive(Clone, Copy, Debug)]
@@ -78,8 +57,6 @@ impl Default for OutboxOptions {
 const CLAIMABLE: [JobStatus; 2] = [JobStatus::Due, JobStatus::Running];
 /// Jobs that were handed over and are in hand, at most; [`OutboxOptions::concurrency`] of them are performed.
 const MOST_HANDED: usize = 128;
-/// How long jobs gather after the first one of which the outbox is told.
-const GATHERING: Duration = Duration::from_millis(20);
 
 /// The outbox of one replica.
 pub struct Outbox {

@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use super::breaker::{BreakerOptions, BreakerState, Circuit};
+use super::circuit::{BreakerOptions, BreakerState, Circuit};
 use super::parts::{Parts, Standing};
 use crate::time::Timestamp;
 

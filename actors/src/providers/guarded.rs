@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::breaker::{Breaker, BreakerState, Heard};
+use super::breaker::{Breaker, Heard};
+use super::circuit::BreakerState;
 use super::{
     Bank, BankError, ClaimError, Credential, Intent, IntentRequest, LinkToken, Mail, MailError, Mailer,
     NotChargeable, PaymentError, Payments, Period, ProviderRefund, RefundRequest, Statement,

@@ -9,6 +9,7 @@
 mod bank;
 mod breaker;
 mod budget;
+mod circuit;
 mod circuits;
 mod geocoding;
 mod guarded;
@@ -22,8 +23,9 @@ pub use bank::{
     Bank, BankAccount, BankDetails, BankError, BankTransaction, Changes, ClaimError, Credential, LinkToken,
     Period, Statement,
 };
-pub use breaker::{Breaker, BreakerOptions, BreakerState, Circuit, Heard};
+pub use breaker::{Breaker, Heard};
 pub use budget::Budget;
+pub use circuit::{BreakerOptions, BreakerState, Circuit};
 pub use geocoding::{Finding, Geocoding, GeocodingError, GuardedGeocoding, PostalAddress};
 pub use guarded::{GuardedBank, GuardedMailer, GuardedPayments};
 pub use mail::{Mail, MailError, Mailer};

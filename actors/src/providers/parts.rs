@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::breaker::{BreakerOptions, BreakerState, Circuit};
+use super::circuit::{BreakerOptions, BreakerState, Circuit};
 use crate::time::Timestamp;
 
 /// Parts that are remembered as failing, and as well; of more, the one of which nothing was heard for

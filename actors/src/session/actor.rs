@@ -9,8 +9,8 @@ use metrics::{Counter, counter};
 use tracing::Instrument;
 
 use super::cache::{Cache, Loaded};
+use super::errors::AuthError;
 use super::load::{Loader, Presented};
-use super::service::AuthError;
 use super::{Principal, Subscription, TokenHash};
 use crate::cluster::Clock;
 use crate::figures;

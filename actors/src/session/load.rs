@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::cache::Loaded;
+use super::errors::AuthError;
 use super::record::BY_TOKEN;
-use super::service::AuthError;
 use super::{LocatorError, Principal, SESSIONS, Session, SessionLocator, TokenHash};
 use crate::cluster::Clock;
 use crate::keys::{AccessTokens, Claims};

@@ -16,6 +16,7 @@ mod actor;
 mod cache;
 mod device_token;
 mod ending;
+mod errors;
 mod family;
 mod invalidation;
 mod load;
@@ -33,6 +34,7 @@ mod token;
 pub use actor::SessionActor;
 pub use device_token::{DeviceToken, TRUSTED_FOR};
 pub use ending::{LogOutError, MOST_SESSIONS, SessionPage};
+pub use errors::{AuthError, LogInError};
 pub use family::{Family, GRACE};
 pub use invalidation::{
     Feed, Invalidation, Invalidations, LocalInvalidations, SILENCE, Subscription, Unreached,
@@ -43,7 +45,7 @@ pub use principal::Principal;
 pub use record::{ABSOLUTE, Device, IDLE, SEEN_EVERY, SESSIONS, Session};
 pub use refresh_token::RefreshToken;
 pub use refreshing::RefreshError;
-pub use service::{AuthError, LogIn, LogInError, LoggedIn, SessionParts, Sessions, SessionsHandle};
+pub use service::{LogIn, LoggedIn, SessionParts, Sessions, SessionsHandle};
 pub use token::{SessionToken, TokenHash};
 
 #[cfg(test)]

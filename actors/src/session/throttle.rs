@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::service::LogInError;
+use super::errors::LogInError;
 use crate::hex;
 use crate::limits::{Limits, Quota};
 

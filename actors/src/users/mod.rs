@@ -14,6 +14,7 @@ pub mod mail;
 mod passwords;
 mod recovery;
 mod removal;
+mod role;
 pub mod roles;
 mod service;
 mod tokens;

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::role::ADMIN;
 use super::values::key_of;
-use super::{Age, DisplayName, Email, Password, PasswordHash, Username, roles};
+use super::{Age, DisplayName, Email, Password, PasswordHash, Username};
 use crate::store::{Body, Collection, Entity, Field, Index, Kind};
 use crate::time::Timestamp;
 
@@ -127,7 +128,7 @@ impl Entity for User {
 impl User {
     /// Whether the user holds the role that permits everything.
     pub fn is_admin(&self) -> bool {
-        self.roles.iter().any(|role| role == roles::ADMIN)
+        self.roles.iter().any(|role| role == ADMIN)
     }
 
     /// Whether the user may do everything now.
@@ -238,7 +239,7 @@ mod tests {
         );
         new.username = Some(Username::parse("Ada").unwrap());
         let hash = PasswordHash::new(String::new());
-        let mut user = User::new("u".into(), &new, &[roles::ADMIN.to_owned()], hash, Timestamp::default());
+        let mut user = User::new("u".into(), &new, &[ADMIN.to_owned()], hash, Timestamp::default());
         assert_eq!(user.name, "Ada");
         let body = user.body();
         assert_eq!((&body["emailKey"], &body["usernameKey"]), (&"ada@example.org".into(), &"ada".into()));

@@ -9,8 +9,9 @@
 //! Stopping goes in stages: tell every client to leave, accept no more, answer what came in,
 //! end.
 
+pub(super) mod door;
 mod refusal;
-mod stream;
+pub(super) mod stream;
 mod workers;
 
 use std::io;
@@ -20,9 +21,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use actix_web::web::{Data, ServiceConfig};
-use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
+use self::door::{Door, Stage};
 use super::address::TrustedProxies;
 use super::cors::Cors;
 use super::fallback::Templates;
@@ -30,71 +31,12 @@ use super::frame::Frame;
 use super::guard::Rules;
 use super::json::BodyDeadline;
 use super::limiting::Limiting;
+use super::openapi;
 use super::routes::{self, Served};
 use crate::config;
 
-pub(super) use stream::Progress;
-
 /// How long connections that were accepted last may take to say what they want.
 const SETTLE: Duration = Duration::from_millis(500);
-
-/// What a server is at; only ever goes on to the next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Stage {
-    Serving,
-    /// Every answer tells its client to leave.
-    Leaving,
-    /// No connection may begin; those that the kernel has made are accepted.
-    Closing,
-    /// Nothing is accepted.
-    Closed,
-    /// Connections that ask nothing are closed.
-    Finishing,
-    /// The workers end, with what they have.
-    Ended,
-}
-
-/// What the parts of a server share.
-#[derive(Debug)]
-pub(super) struct Door {
-    stage: watch::Sender<Stage>,
-    places: Arc<Semaphore>,
-    total: usize,
-}
-
-impl Door {
-    fn new(total: usize) -> Self {
-        // As many as can be waited for at once.
-        let total = total.min(u32::MAX as usize).min(Semaphore::MAX_PERMITS);
-        Self { stage: watch::channel(Stage::Serving).0, places: Arc::new(Semaphore::new(total)), total }
-    }
-
-    /// Whether a connection is to close with the answer that it gets now: the server stops, or
-    /// others wait for a place.
-    pub(super) fn shows_out(&self) -> bool {
-        *self.stage.borrow() >= Stage::Leaving || self.places.available_permits() * 8 < self.total
-    }
-
-    fn go_on_to(&self, stage: Stage) {
-        self.stage.send_if_modified(|now| {
-            let later = stage > *now;
-            *now = stage.max(*now);
-            later
-        });
-    }
-
-    async fn reached(&self, stage: Stage) {
-        // The sender is ours, so the channel is open.
-        let _ = self.stage.subscribe().wait_for(|now| *now >= stage).await;
-    }
-
-    /// Only once nothing is accepted: whoever waits here is first to every place.
-    async fn everyone_has_left(&self) {
-        let all = u32::try_from(self.total).unwrap_or(u32::MAX);
-        // Nobody closes the semaphore.
-        let _ = self.places.acquire_many(all).await;
-    }
-}
 
 /// A bound address that nobody is served on yet.
 pub struct Listener {
@@ -209,7 +151,7 @@ impl Listener {
                 idle: Duration::from_secs(settings.idle_seconds),
             },
             body: BodyDeadline(Duration::from_secs(settings.body_seconds)),
-            templates: Data::new(Templates::of(&served)),
+            templates: Data::new(Templates::of(&openapi::operations(&served))),
             rules: Arc::new(Rules::of(&served)),
             served,
             routes,

@@ -17,9 +17,9 @@ use actix_web::web::{self, Data, ServiceConfig};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{sleep, timeout};
 
+use super::door::{Door, Stage};
 use super::refusal::Refusals;
 use super::stream::{Spans, Stream};
-use super::{Door, Stage};
 use crate::http::fallback::{self, Templates};
 use crate::http::frame::Frame;
 use crate::http::guard::{self, Rules};

@@ -8,8 +8,6 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use steward_actors::time::Timestamp;
 
-use super::ledger::Posting;
-
 /// Days that transactions go back.
 pub(super) const DAYS: i32 = 365;
 
@@ -73,15 +71,6 @@ pub(super) fn balances(user_id: &str, kind: &str) -> Balances {
     };
     let limit = (kind == "credit").then(|| signed(100_000 * (2 + of("limit", 9))));
     Balances { current, available: limit.map_or(current, |limit| limit - current), limit }
-}
-
-/// A line of a ledger, as SimpleFIN shows it.
-pub(super) fn shown(line: &Posting) -> Value {
-    let made = line.date.parse().map_or(0, unix_seconds);
-    json!({
-        "id": line.id, "posted": if line.pending { 0 } else { made }, "transacted_at": made,
-        "amount": decimal(line.cents), "description": line.description, "pending": line.pending,
-    })
 }
 
 /// What happens on an account on a day.
@@ -186,7 +175,7 @@ fn signed(number: u64) -> i64 {
 }
 
 /// Cents as decimal text.
-fn decimal(cents: i64) -> String {
+pub(super) fn decimal(cents: i64) -> String {
     let sign = if cents < 0 { "-" } else { "" };
     format!("{sign}{}.{:02}", cents.unsigned_abs() / 100, cents.unsigned_abs() % 100)
 }
@@ -196,7 +185,8 @@ pub(super) fn today(now: Timestamp) -> Date {
     now.to_zoned(TimeZone::UTC).date()
 }
 
-fn unix_seconds(day: Date) -> i64 {
+/// When a day begins, in Unix seconds.
+pub(super) fn unix_seconds(day: Date) -> i64 {
     day.to_zoned(TimeZone::UTC).map_or(0, |midnight| midnight.timestamp().as_second())
 }
 

@@ -9,7 +9,7 @@ use steward_actors::time::Timestamp;
 
 use super::access::{Access, Fault, admitted, claim, next_turn};
 use super::data::{self, KINDS, Wanted, accounts};
-use super::ledger;
+use super::ledger::{self, Posting};
 use crate::sandbox::World;
 use crate::sandbox::answer::{Answer, endless};
 use crate::sandbox::control::Switches;
@@ -105,7 +105,7 @@ async fn told(world: &World, user_id: &str, wanted: Wanted) -> Result<Vec<Value>
                 .and_then(|at| told.get_mut(at))
                 .and_then(|account| account["transactions"].as_array_mut());
             if let Some(list) = list {
-                list.push(data::shown(line));
+                list.push(shown(line));
             }
         }
         after = next;
@@ -113,6 +113,15 @@ async fn told(world: &World, user_id: &str, wanted: Wanted) -> Result<Vec<Value>
             return Ok(told);
         }
     }
+}
+
+/// A line of a ledger, as SimpleFIN shows it.
+fn shown(line: &Posting) -> Value {
+    let made = line.date.parse().map_or(0, data::unix_seconds);
+    json!({
+        "id": line.id, "posted": if line.pending { 0 } else { made }, "transacted_at": made,
+        "amount": data::decimal(line.cents), "description": line.description, "pending": line.pending,
+    })
 }
 
 async fn answer(

@@ -8,8 +8,8 @@ use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue,
-    IntoConnectionInfo, RedisError as DriverError, RetryMethod, ServerErrorKind, TlsMode,
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo,
+    RedisError as DriverError, RetryMethod, ServerErrorKind, TlsMode,
 };
 
 use super::subscription::Subscription;
@@ -161,21 +161,6 @@ async fn to_one(client: &Client) -> Result<Link, DriverError> {
     Ok(Link::One(client.get_multiplexed_async_connection_with_config(&config).await?))
 }
 
-/// `info` with the address that a node named as `host:port`; without a host it is its own.
-pub(super) fn moved_to(info: &ConnectionInfo, address: &str) -> Option<ConnectionInfo> {
-    let (host, port) = address.rsplit_once(':')?;
-    let port = port.parse().ok()?;
-    let name = |own: &str| if host.is_empty() { own.to_owned() } else { host.to_owned() };
-    let moved = match info.addr().clone() {
-        ConnectionAddr::Tcp(own, _) => ConnectionAddr::Tcp(name(&own), port),
-        ConnectionAddr::TcpTls { host: own, insecure, tls_params, .. } => {
-            ConnectionAddr::TcpTls { host: name(&own), port, insecure, tls_params }
-        }
-        _ => return None,
-    };
-    Some(info.clone().set_addr(moved))
-}
-
 fn with_port(host: &str) -> String {
     let bare = host.rsplit_once(']').map_or(host, |(_, behind)| behind);
     if bare.contains(':') { host.to_owned() } else { format!("{host}:{SENTINEL_PORT}") }
@@ -187,6 +172,8 @@ fn bad(why: &'static str) -> DriverError {
 
 #[cfg(test)]
 mod tests {
+    use redis::ConnectionAddr;
+
     use super::*;
 
     fn addresses(infos: &[ConnectionInfo]) -> Vec<String> {
@@ -225,14 +212,5 @@ mod tests {
         ] {
             assert!(Place::read(uri).is_err(), "{uri}");
         }
-    }
-
-    #[test]
-    fn a_node_that_names_no_host_means_its_own() {
-        let info = "redis://u:p@a:1".into_connection_info().unwrap();
-        assert_eq!(moved_to(&info, "b:2").unwrap().addr().to_string(), "b:2");
-        assert_eq!(moved_to(&info, ":2").unwrap().addr().to_string(), "a:2");
-        assert_eq!(moved_to(&info, "::1:7").unwrap().redis_settings().password(), Some("p"));
-        assert!(moved_to(&info, "b").is_none());
     }
 }

@@ -5,13 +5,12 @@ use std::sync::Mutex;
 use futures_util::StreamExt;
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionInfo, FromRedisValue, ProtocolVersion, PushInfo, PushKind,
-    RedisError as DriverError,
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, FromRedisValue, ProtocolVersion, PushInfo,
+    PushKind, RedisError as DriverError,
 };
 use steward_actors::supervision::lock;
 use tokio::sync::mpsc;
 
-use super::place::moved_to;
 use super::{ANSWER_DEADLINE, CONNECT_DEADLINE};
 
 /// Messages that may wait to be heard; with more the subscription is lost.
@@ -97,5 +96,36 @@ impl Subscription {
                 }
             },
         }
+    }
+}
+
+/// `info` with the address that a node named as `host:port`; without a host it is its own.
+fn moved_to(info: &ConnectionInfo, address: &str) -> Option<ConnectionInfo> {
+    let (host, port) = address.rsplit_once(':')?;
+    let port = port.parse().ok()?;
+    let name = |own: &str| if host.is_empty() { own.to_owned() } else { host.to_owned() };
+    let moved = match info.addr().clone() {
+        ConnectionAddr::Tcp(own, _) => ConnectionAddr::Tcp(name(&own), port),
+        ConnectionAddr::TcpTls { host: own, insecure, tls_params, .. } => {
+            ConnectionAddr::TcpTls { host: name(&own), port, insecure, tls_params }
+        }
+        _ => return None,
+    };
+    Some(info.clone().set_addr(moved))
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::IntoConnectionInfo;
+
+    use super::*;
+
+    #[test]
+    fn a_node_that_names_no_host_means_its_own() {
+        let info = "redis://u:p@a:1".into_connection_info().unwrap();
+        assert_eq!(moved_to(&info, "b:2").unwrap().addr().to_string(), "b:2");
+        assert_eq!(moved_to(&info, ":2").unwrap().addr().to_string(), "a:2");
+        assert_eq!(moved_to(&info, "::1:7").unwrap().redis_settings().password(), Some("p"));
+        assert!(moved_to(&info, "b").is_none());
     }
 }
