@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::connection::Connection;
 use super::settle::{Known, Settled};
 use super::telling::OVERLAP;
 use super::work::Work;
@@ -23,32 +24,46 @@ struct Wanted<'a> {
     from: Option<String>,
     /// Those with these of the provider's ids.
     named: BTreeSet<&'a str>,
+    /// The first day on which anything told of was made.
+    first: Option<String>,
 }
 
 impl<'a> Wanted<'a> {
     fn of(statement: &'a Statement) -> Option<Self> {
         let told = || statement.accounts.iter().flat_map(|account| &account.transactions);
+        let first = told().map(|told| told.at).min();
+        let day = first.map(|at| at.day());
         match (&statement.changes, statement.told_since) {
             (Some(changes), _) => {
                 let named = changes.removed.iter().chain(told().filter_map(|told| told.replaces.as_ref()));
                 let named: BTreeSet<&str> = named.map(String::as_str).collect();
                 let all = changes.since_begin || named.len() > MOST_NAMED;
-                let first = told().map(|told| told.at).min();
                 let from = if all { Some(String::new()) } else { first.map(|at| at.minus(OVERLAP).day()) };
-                Some(Self { from, named: if all { BTreeSet::new() } else { named } })
+                Some(Self { from, named: if all { BTreeSet::new() } else { named }, first: day })
             }
             (None, Some(since)) => {
-                Some(Self { from: Some(since.minus(OVERLAP).day()), named: BTreeSet::new() })
+                let from = Some(since.minus(OVERLAP).day());
+                Some(Self { from, named: BTreeSet::new(), first: day })
             }
             (None, None) => None,
         }
+    }
+
+    /// Whether something is told of that is from before the day from which on all are known.
+    fn tells_of_before(&self) -> bool {
+        self.first.is_some() && self.first < self.from
     }
 }
 
 impl Work {
     /// What the decision on a statement needs to know. With `all` also the transactions of before
     /// its time: a provider may have given one of them a later day.
-    pub(super) async fn known(&self, statement: Option<&Statement>, all: bool) -> Result<Known, StoreError> {
+    pub(super) async fn known(
+        &self,
+        connection: &Connection,
+        statement: Option<&Statement>,
+        all: bool,
+    ) -> Result<Known, StoreError> {
         let accounts = self.accounts().await?;
         let mut known = Known { accounts, ..Known::default() };
         let Some(wanted) = statement.and_then(Wanted::of) else { return Ok(known) };
@@ -57,7 +72,13 @@ impl Work {
             Some(from) if !from.is_empty() && known.accounts.len() > 1 => self.of_user(&known, from).await?,
             _ => None,
         };
-        let mut pending = self.pending_before(&known, from.as_deref()).await?;
+        // Hardly ever is there one, so unless one is told of a look a day is enough.
+        let today = self.desk.parts.clock.now().day();
+        let looked = connection.last_success_at.is_some_and(|at| at.day() == today);
+        let mut pending = match looked && !wanted.tells_of_before() {
+            true => HashMap::new(),
+            false => self.pending_before(&known, from.as_deref()).await?,
+        };
         for account in &known.accounts {
             let id = account.value.id.as_str();
             let found = match (&mut at_once, &from) {

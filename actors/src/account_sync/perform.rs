@@ -322,7 +322,7 @@ impl Work {
         }
         let mut known = match begun.known.take() {
             Some(known) => known,
-            None => self.known(answer.as_ref().ok(), begun.pace.needs_all()).await?,
+            None => self.known(&found.value, answer.as_ref().ok(), begun.pace.needs_all()).await?,
         };
         self.read_contested(&mut known, &begun.pace).await?;
         let options = &SyncOptions { most_postings: begun.pace.at_once(), ..self.desk.parts.options };

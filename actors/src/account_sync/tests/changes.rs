@@ -159,8 +159,8 @@ fn a_pending_one_of_long_before_what_is_told_of_goes_when_the_bank_tells_of_it_n
         world.clock.advance(Duration::from_secs(1));
         let run = world.run_again(&connections, &connection.id, telling(14, vec![pending])).await;
         assert_eq!((run.added, run.modified, run.removed), (0, 0, 0));
-        // and goes with the first one that does not.
-        world.clock.advance(Duration::from_secs(1));
+        // and goes with the first one of another day that does not.
+        world.clock.advance(DAY);
         let run = world.run_again(&connections, &connection.id, telling(14, vec![])).await;
         assert_eq!((run.removed, world.kept().await.len()), (1, 0));
     });
