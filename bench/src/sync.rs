@@ -4,6 +4,7 @@
 //! Each is synced twice: for the first time, when all of its accounts and transactions are new, and once
 //! more, when little is, as it is ever after.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,6 +62,8 @@ struct Measured {
     connections: usize,
     runs: usize,
     complete: usize,
+    /// How other runs ended, and how many.
+    others: BTreeMap<String, usize>,
     idle_kib: f64,
     actors: usize,
     /// Sorted.
@@ -119,6 +122,9 @@ pub async fn run(plan: Plan) -> Result<String, Failure> {
             text.push_str(&measured.line());
             if measured.runs < measured.connections {
                 text.push_str(&format!("  {} were not run in time\n", measured.connections - measured.runs));
+            }
+            for (end, count) in &measured.others {
+                text.push_str(&format!("  {count} ended as {end}\n"));
             }
             text.push_str(&format!(
                 "  aims: idle within {AIM_KIB} KiB: {}; p99 within 1 s: {}\n",
@@ -221,10 +227,15 @@ impl World {
         let mut delays: Vec<Duration> = runs.iter().filter_map(delay).collect();
         delays.sort_unstable();
         let last = runs.iter().filter_map(|run| run.finished_at).max().unwrap_or(begin);
+        let mut others = BTreeMap::new();
+        for run in runs.iter().filter(|run| run.outcome != Some(Outcome::Complete)) {
+            *others.entry(format!("{:?}: {:?}", run.outcome, run.reason)).or_default() += 1;
+        }
         Ok(Measured {
             turn,
             connections: count,
             runs: runs.len(),
+            others,
             complete: runs.iter().filter(|run| run.outcome == Some(Outcome::Complete)).count(),
             idle_kib: 0.0,
             actors,
