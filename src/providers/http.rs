@@ -15,6 +15,9 @@ use url::Url;
 /// The longest that a provider can make us wait.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
+/// How long a connection that is not used is kept.
+const IDLE: Duration = Duration::from_secs(4);
+
 /// How long a call may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
@@ -83,6 +86,9 @@ fn built(timeouts: Timeouts, trust: Trust, dns: Option<PublicDns>) -> Result<Cli
     }
     builder
         .connect_timeout(timeouts.connect)
+        // Servers close a connection that has been idle for five seconds or more; a request that meets that
+        // is lost.
+        .pool_idle_timeout(IDLE)
         .timeout(timeouts.call)
         .redirect(redirect::Policy::none())
         .no_proxy()
