@@ -316,7 +316,7 @@ impl World {
         while Instant::now() < until {
             tick.tick().await;
             let Some(table) = load::<SlotTable>(&self.store, "sync").await? else { continue };
-            let mut owners = std::collections::BTreeMap::<&str, usize>::new();
+            let mut owners = BTreeMap::<&str, usize>::new();
             for owner in table.value.slots.iter().filter_map(|slot| slot.owner.as_deref()) {
                 *owners.entry(owner).or_default() += 1;
             }
